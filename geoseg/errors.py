@@ -1,0 +1,41 @@
+"""Errors: one root and one child for each kind of trouble a user can meet.
+
+Every message says what was asked, what was found and what to do. Each class is also the builtin
+that a caller would catch. Nothing here knows exit codes; only the command line does.
+"""
+
+
+class GeosegError(Exception):
+    """Something geoseg refuses or cannot do, told in one sentence."""
+
+
+class CatalogError(GeosegError, ValueError):
+    """The data catalog, a legend or a crosswalk is wrong or lacks what was asked of it."""
+
+
+class JobError(GeosegError, ValueError):
+    """A job or training spec is wrong, or asks for the impossible."""
+
+
+class GridError(GeosegError, ValueError):
+    """A region, CRS, resolution or alignment cannot be used."""
+
+
+class RasterError(GeosegError, OSError):
+    """A raster or vector file cannot be read or written."""
+
+
+class ModelError(GeosegError, ValueError):
+    """A model folder, its card or its weights cannot be used."""
+
+
+class PredictionError(GeosegError, RuntimeError):
+    """A network gave scores that cannot become classes."""
+
+
+class LedgerError(GeosegError, OSError):
+    """The job folder is not usable: another job's, locked, damaged or full."""
+
+
+class ClusterError(GeosegError, RuntimeError):
+    """The Dask cluster cannot be reached, was lost, or stopped making progress."""
