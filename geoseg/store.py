@@ -58,7 +58,7 @@ class Store:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                os.replace(temporary, path)
+                Path(temporary).replace(path)
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise
@@ -108,6 +108,7 @@ def unwritable(path: Path, error: OSError) -> LedgerError:
     """One sentence for a failed write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return LedgerError(
-            f"no space left to write {path}; what was finished is kept, so free some space and run the same command again"
+            f"no space left to write {path}; what was finished is kept, so free some space "
+            "and run the same command again"
         )
     return LedgerError(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions")
