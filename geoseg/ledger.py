@@ -239,7 +239,9 @@ def read_job(store: Store) -> dict[str, Any]:
     """
     try:
         job = json.loads(store.get(JOB))
-        return job if {"digest", "facts"} <= set(job) else {}[JOB]
+        if not {"digest", "facts"} <= set(job):
+            raise KeyError("digest")
+        return dict(job)
     except FileNotFoundError:
         raise LedgerError(f"{store.root} is no job folder: it has no {JOB}; name the folder given as --out") from None
     except (ValueError, KeyError, TypeError) as error:
