@@ -1,10 +1,31 @@
 """Fixtures and the report header shared by all tests."""
 
+import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import rasterio
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_report_header() -> str:
+    """The versions that decide what rasters, networks and clusters do."""
+    device = "CUDA" if shutil.which("nvidia-smi") else "CPU"
+    return f"GDAL {rasterio.__gdal_version__}, torch {version('torch')}, Dask {version('dask')}, device {device}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a CUDA device where there is none."""
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if not needing:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in needing:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,52 @@
+# make demo   map a real Landsat scene: own virtual environment, install, the main job
+# make test   every check there is; CI runs just this
+# make install, lint, format, lock, clean: see below
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+ENOUGH := import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach each,python3.13 python3.12 python3.11 python3,\
+	$(shell $(each) -c '$(ENOUGH)' >/dev/null 2>&1 && echo $(each))))
+
+.PHONY: install demo test lint format lock clean
+
+install: $(STAMP)
+
+# uv inside the environment installs the locked set in seconds; every archive must match its hash.
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "geoseg needs Python 3.11 or newer with its venv module, and none was found as \
+	python3.13, python3.12, python3.11 or python3; install one, or name it: make install PYTHON=/path/to/python"; exit 2; }
+	@$(PYTHON) -c '$(ENOUGH)' || { echo "geoseg needs Python 3.11 or newer with its venv module, and \
+	$(PYTHON) is not one; name another: make install PYTHON=/path/to/python"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --no-deps --editable .
+	-$(BIN)/python -m geoseg.demo --fetch
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/geoseg demo
+
+test: install lint
+	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m slow
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy geoseg
+	$(BIN)/lint-imports --no-logo
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Pins stay as they are unless pyproject.toml asks for more; UPGRADE=--upgrade takes the newest of everything.
+lock: install
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra demo --extra dev \
+	--custom-compile-command "make lock" $(UPGRADE) --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
