@@ -176,7 +176,8 @@ def _arrays(answer: object, reading: Window) -> tuple[np.ndarray, ...]:
         if not isinstance(array, np.ndarray) or array.shape != reading.shape or array.dtype.kind not in "ui":
             what = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise PredictionError(
-                f"the predictor was given {reading.shape} pixels and returned {what}; return integer labels of that shape"
+                f"the predictor was given {reading.shape} pixels and returned {what}; "
+                "return integer labels of that shape"
             )
         if array.size and (array.min() < 0 or array.max() > NODATA):
             raise PredictionError(

@@ -187,8 +187,7 @@ class _Flight:
             if isinstance(error, LedgerError):
                 raise
             raise ClusterError(
-                f"the scheduler at {self.client.scheduler.address if self.client.scheduler else '?'} was lost ({error}); "
-                "what was finished is kept, so run the same command again"
+                f"the Dask scheduler was lost ({error}); what was finished is kept, so run the same command again"
             ) from error
         finally:
             future.release()
