@@ -1,0 +1,360 @@
+"""The `geoseg` command: parse, call one function, print. The only place that prints or picks an exit status.
+
+Exit status: 0 done; 2 bad input, nothing damaged; 3 finished, but some blocks failed and are nodata; 75 the cluster
+was lost, run the same command again; 130 stopped by Ctrl-C. Rooms are imported inside the commands, so that
+`geoseg --help` loads neither torch, dask nor rasterio.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from geoseg.errors import ClusterError, GeosegError
+
+if TYPE_CHECKING:
+    from geoseg.pipeline import Progress, Summary
+    from geoseg.plan import Plan
+
+BAD_INPUT, BLOCKS_FAILED, CLUSTER_LOST, INTERRUPTED = 2, 3, 75, 130
+
+app = typer.Typer(
+    name="geoseg",
+    help="Satellite land-cover maps from GeoTIFFs: the same pixels however they are computed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Folder = Annotated[Path | None, typer.Option("--out", help="Output folder; default: the job's name.")]
+JobFile = Annotated[Path, typer.Argument(help="Job spec, a YAML file.")]
+CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="data_catalog.yaml; default: the one here.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+    app()
+
+
+def refusing(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn refusals into one sentence on stderr and an exit status."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except ClusterError as error:
+            _say(error)
+            raise typer.Exit(CLUSTER_LOST) from None
+        except GeosegError as error:
+            _say(error)
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            again = shlex.join(["geoseg", *sys.argv[1:]])
+            err.print(f"\nstopped; what was finished is kept. Go on with: {again}", markup=False)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return wrapped
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from geoseg import __version__
+
+        out.print(f"geoseg {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@refusing
+def catalog(
+    file: Annotated[Path, typer.Argument(help="The catalog.")] = Path("data_catalog.yaml"),
+    check: Annotated[bool, typer.Option(help="Open every imagery, reference and model.")] = True,
+) -> None:
+    """List what a catalog holds, and check that all of it can be opened."""
+    from geoseg import inventory
+
+    troubles = 0
+    for title, rows in inventory.listing(file, check=check):
+        table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+        for column in ("name", "what", "state"):
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(
+                row.name, row.what, f"[red]{row.trouble}" if row.trouble else "[green]ok" if row.checked else ""
+            )
+            troubles += bool(row.trouble)
+        out.print(table, "")
+    if troubles:
+        err.print(f"CatalogError: {troubles} of the entries of {file} cannot be used; see the list", markup=False)
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command()
+@refusing
+def plan(
+    job: JobFile,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes to estimate for.")] = 1,
+    probe: Annotated[bool, typer.Option(help="Time one block to estimate minutes.")] = True,
+) -> None:
+    """Say what a job will do, and refuse the impossible, before anything runs."""
+    from geoseg import estimate
+
+    resolved = _resolve(job)
+    table = Table(show_header=False, show_edge=False, pad_edge=False)
+    for name, value in estimate.lines(resolved, workers=workers, probe=probe):
+        table.add_row(name, value)
+    out.print(table)
+    _notes(resolved.notes)
+
+
+@app.command()
+@refusing
+def run(
+    job: JobFile,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes on this machine; 0: none, in this process.")
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
+    folder: Folder = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "--force-new", help="Start over, replacing another job in the folder.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block that fails.")] = False,
+) -> None:
+    """Map a region: run a job, or go on with one that was stopped."""
+    from geoseg import pipeline
+
+    resolved = _resolve(job)
+    with mapped(resolved, workers, scheduler) as (mapper, threads), drawn() as progress:
+        summary = pipeline.run(
+            resolved,
+            folder or job.with_suffix("").name,
+            mapper=mapper,
+            threads=threads,
+            overwrite=overwrite,
+            strict=strict,
+            progress=progress,
+        )
+    report(summary)
+
+
+@app.command()
+@refusing
+def verify(
+    job: JobFile,
+    folder: Folder = None,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks to make again.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 verifies in this process only.")] = 2,
+) -> None:
+    """Make a sample of blocks again in other ways and say whether the pixels are identical."""
+    from geoseg import blocks as blocks_room
+    from geoseg import ledger, verification
+    from geoseg.store import Store
+
+    store = Store(str((folder or Path(job.with_suffix("").name)).absolute()))
+    held = blocks_room.load_plan(store.root, ledger.read_job(store)["digest"])
+    asked = _resolve(job)
+    if asked.digest != held.digest:
+        err.print(f"LedgerError: {store.root} was made by another job; run {job} first or give --out", markup=False)
+        raise typer.Exit(BAD_INPUT)
+    windows = verification.sample(store, held, blocks)
+    found = [*verification.verify(store.root, held, windows)]
+    if workers:
+        with mapped(held, workers, None) as (mapper, _):
+            again = verification.verify(store.root, held, windows, mapper)
+            found += [verification.renamed(each, f"{workers} worker processes, {each.way}") for each in again]
+    _findings(found)
+
+
+@app.command()
+@refusing
+def evaluate(
+    map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")],
+    reference: Annotated[str, typer.Argument(help="A reference of the catalog, or a GeoTIFF.")],
+    crosswalk: Annotated[str | None, typer.Option(help="Crosswalk of the catalog between the legends.")] = None,
+    legend: Annotated[str | None, typer.Option(help="Legend of MAP, if it does not say so itself.")] = None,
+    reference_legend: Annotated[str | None, typer.Option(help="Legend of REFERENCE, if it is a file.")] = None,
+    region: Annotated[str | None, typer.Option(help="Score only inside this region of the catalog.")] = None,
+    catalog: CatalogFile = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
+) -> None:
+    """Score a map against a reference map, class by class."""
+    from geoseg import scoring
+
+    accuracy = scoring.score(map_file, reference, crosswalk, legend, reference_legend, region, catalog)
+    score_table(accuracy)
+    if folder is not None:
+        for path in scoring.write(accuracy, folder):
+            out.print(f"wrote {path}", markup=False)
+
+
+@app.command()
+@refusing
+def vectorize(
+    map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")],
+    target: Annotated[Path, typer.Option("--out", help="Output .shp, .gpkg, .fgb or .parquet.")],
+    classes: Annotated[str | None, typer.Option(help="Only these classes: ids or names, separated by commas.")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="One file for each class.")] = False,
+    legend: Annotated[str | None, typer.Option(help="Legend of MAP, if it does not say so itself.")] = None,
+    catalog: CatalogFile = None,
+) -> None:
+    """Trace a map's classes as polygons."""
+    from geoseg import scoring
+
+    for path, polygons in scoring.vectorize(map_file, target, classes, per_class, legend, catalog):
+        out.print(f"wrote {path}: {polygons} polygons", markup=False)
+
+
+@app.command()
+@refusing
+def train(
+    spec: Annotated[Path, typer.Argument(help="Training spec, a YAML file.")],
+    folder: Annotated[Path | None, typer.Option("--out", help="Model folder to write.")] = None,
+) -> None:
+    """Train a network on your own labels and write a model folder."""
+    raise NotImplementedError
+
+
+@app.command()
+@refusing
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the demo.")] = Path("demo"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over.")] = False,
+) -> None:
+    """Map, score and vectorise a real Landsat scene of Raleigh, North Carolina."""
+    raise NotImplementedError
+
+
+# ------------------------------------------------------------------------------------------ drawing
+
+
+@contextmanager
+def mapped(plan: Plan, workers: int | None, scheduler: str | None) -> Iterator[tuple[Any, int | None]]:
+    """A mapper and the threads of each process: none, a local cluster, or a running one."""
+    from geoseg import cluster, pipeline
+
+    if workers is not None and scheduler is not None:
+        err.print("JobError: --workers and --scheduler exclude each other; give one of them", markup=False)
+        raise typer.Exit(BAD_INPUT)
+    if workers == 0:
+        yield map, cluster.cores()
+        return
+    count = workers or cluster.cores()
+    around = cluster.running(scheduler) if scheduler else cluster.local(count, int(plan.spec.memory_per_worker))
+    with around as client:
+        err.print(f"dashboard: {client.dashboard_link}", markup=False)
+        threads = None if scheduler else cluster.threads_per_worker(count)
+        yield cluster.mapper(client, pipeline.lost(plan.digest)), threads
+
+
+@contextmanager
+def drawn() -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on stderr."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failed]}"),
+    )
+    with Bar(*columns, console=err, transient=not err.is_terminal) as bar:
+        task = bar.add_task("blocks", total=None, rate="", failed="")
+
+        def show(now: Progress) -> None:
+            bar.update(
+                task,
+                description=now.step,
+                total=now.total,
+                completed=now.reused + now.finished + now.failed,
+                rate=f"{now.rate:.2f} Mpx/s" if now.pixels else "",
+                failed=f"{now.failed} failed" if now.failed else "",
+            )
+
+        yield show
+
+
+def report(summary: Summary) -> None:
+    """Say what a run did; exit 3 if blocks failed."""
+    now = summary.progress
+    _notes(summary.notes)
+    resumed = f", {now.reused} of them finished before" if now.reused else ""
+    speed = f" in {now.seconds:.1f} s ({now.rate:.2f} Mpx/s)" if now.pixels else ""
+    out.print(f"{now.total} blocks{resumed}{speed}", markup=False)
+    if now.reused and not now.finished and not now.failed:
+        out.print("resumed: every block was finished already, nothing was labelled again", markup=False)
+    for name in summary.outputs:
+        again = " (kept)" if name in summary.kept else ""
+        out.print(f"  {Path(summary.folder) / name}{again}", markup=False)
+    if summary.failed:
+        err.print(f"{len(summary.failed)} blocks failed and are nodata; see failed.geojson", markup=False)
+        for record in summary.failed[:5]:
+            err.print(f"  row {record.window.row}, column {record.window.col}: {record.error}", markup=False)
+        again = shlex.join(["geoseg", *sys.argv[1:]])
+        err.print(f"try just those again with: {again}", markup=False)
+        raise typer.Exit(BLOCKS_FAILED)
+
+
+def score_table(accuracy: Any) -> None:
+    """Print scores, one row for each class."""
+    from geoseg import scoring
+
+    head, rows, feet = scoring.table(accuracy)
+    table = Table(show_edge=False, pad_edge=False)
+    for at, column in enumerate(head):
+        table.add_column(column, justify="left" if at == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    for foot in feet:
+        out.print(foot, markup=False)
+
+
+def _findings(found: list[Any]) -> None:
+    bad = [each for each in found if each.differing]
+    for way in dict.fromkeys(each.way for each in found):
+        mine = [each for each in found if each.way == way]
+        wrong = sum(each.differing for each in mine)
+        pixels = sum(each.window.pixels for each in mine)
+        state = "identical" if not wrong else f"{wrong} pixels differ"
+        out.print(f"{way}: {len(mine)} blocks, {pixels} pixels, {state}", markup=False)
+    for each in bad[:10]:
+        err.print(f"  {each.way}: {each.differing} pixels differ, the first at row, column {each.first}", markup=False)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _resolve(file: Path) -> Plan:
+    from geoseg import job
+    from geoseg import plan as plan_room
+
+    return plan_room.resolve(job.read(file))
+
+
+def _notes(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        err.print(f"note: {note}", markup=False)
+
+
+def _say(error: GeosegError) -> None:
+    err.print(f"{type(error).__name__}: {error}", markup=False)

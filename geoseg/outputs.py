@@ -1,0 +1,218 @@
+"""Outputs: what a finished job leaves in its folder, made from its blocks in steps.
+
+Each step writes its files whole or not at all and is noted in `outputs.json`; going on with a job makes only the
+steps whose blocks or settings changed. Steps come in an order in which a later one may read an earlier one's files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg import __version__, accuracy, catalog, ledger, mosaic, polygons, report
+from geoseg.ledger import Record, digest_of
+from geoseg.plan import Plan, outline, reference_of
+from geoseg.store import Store
+
+DONE = "outputs.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One output."""
+
+    name: str
+    facts: dict[str, object]
+    """What its files depend on, beside the blocks."""
+    make: Callable[[], Sequence[Path]]
+    """Writes the files and returns their paths."""
+
+
+def write(
+    plan: Plan, store: Store, records: Sequence[Record], tell: Callable[[str], None] = lambda _: None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Write all outputs that the job asks for and that do not stand already.
+
+    Parameters
+    ----------
+    plan : Plan
+        The job.
+    store : Store
+        Its folder.
+    records : sequence of Record
+        One for each block.
+    tell : callable
+        Told the name of each step before it begins.
+
+    Returns
+    -------
+    tuples of str
+        Names of all files, and of those that stood already.
+    """
+    blocks = digest_of({"job": plan.digest, "blocks": sorted([block_key(each) for each in records])})
+    done = _noted(store)
+    written: list[str] = []
+    kept: list[str] = []
+    for step in _steps(plan, store, records):
+        key = digest_of({"blocks": blocks, "facts": step.facts, "version": __version__})
+        note = done.get(step.name)
+        if note is not None and note["key"] == key and note["files"] == _sizes(store, note["files"]):
+            kept += note["files"]
+            written += note["files"]
+            continue
+        tell(step.name)
+        names = [str(path.absolute().relative_to(Path(store.root).absolute())) for path in step.make()]
+        done[step.name] = {"key": key, "files": _sizes(store, names)}
+        store.put(DONE, json.dumps(done, indent=1).encode())
+        written += names
+    return tuple(written), tuple(kept)
+
+
+def block_key(record: Record) -> list[object]:
+    """What of a record the outputs depend on."""
+    return [record.window.row, record.window.col, record.state, sorted(record.hashes.items()), record.error]
+
+
+def _steps(plan: Plan, store: Store, records: Sequence[Record]) -> Iterator[Step]:
+    root, wanted = Path(store.root), plan.spec.outputs
+    extent, edge = plan.layout.extent, plan.spec.outputs.sheet_pixels
+    one = max(extent.shape) <= edge
+    map_path = root / ("map.tif" if one else "map.vrt")
+    labels = _files(store, records, "labels")
+    counts: Counter[int] = Counter()
+    for record in records:
+        counts.update(record.counts)
+
+    def put_together(name: str, kind: str) -> Sequence[Path]:
+        values = kind == "confidence"
+        legend = None if values else plan.legend
+        settings = {
+            "tags": _provenance(plan, records),
+            "band_name": "confidence of the class" if values else "land cover",
+            "scale": mosaic.CONFIDENCE_SCALE if values else 1.0,
+            "counts": None if values else dict(counts),
+        }
+        files = _files(store, records, kind)
+        if one:
+            mosaic.assemble(files, plan.grid, extent, legend, root / f"{name}.tif", **settings)
+            return _with_sidecars([root / f"{name}.tif"])
+        out = root / f"{name}.vrt"
+        sheets = mosaic.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
+        return _with_sidecars([*sheets, out])
+
+    yield Step("map", {"sheet": edge}, lambda: put_together("map", "labels"))
+    if wanted.confidence:
+        yield Step("confidence", {"sheet": edge}, lambda: put_together("confidence", "confidence"))
+    yield Step("style", {}, lambda: _style(plan, root))
+    if wanted.quicklook and labels:
+        yield Step("picture", {}, lambda: _picture(plan, map_path, root / "map.png"))
+    if plan.spec.reference is not None:
+        facts = plan.spec.reference.model_dump()
+        yield Step("accuracy", facts, lambda: _accuracy(plan, map_path, root))
+    for ending in wanted.vectors:
+        yield Step(f"vectors {ending}", {}, lambda ending=ending: _vectors(plan, map_path, root, ending))
+    failed = [record for record in records if record.state == "failed"]
+    if failed:
+        yield Step("failed blocks", {}, lambda: _failed(plan, store, failed))
+    else:
+        store.drop("failed.geojson")
+
+
+def _provenance(plan: Plan, records: Sequence[Record]) -> dict[str, str]:
+    """Tags that say what the map was made of; no date, so that equal jobs give equal files."""
+    tags = {
+        "GEOSEG_VERSION": __version__,
+        "GEOSEG_JOB": plan.digest,
+        "GEOSEG_IMAGERY": plan.scene.imagery.name,
+        "GEOSEG_IMAGERY_FILES": json.dumps(sorted(Path(each).name for each in plan.scene.paths)[:50]),
+        "GEOSEG_GRID": json.dumps(plan.facts["grid"]),
+        "GEOSEG_WINDOWS": f"core {plan.layout.core}, margin {plan.layout.margin}",
+        "GEOSEG_FAILED_BLOCKS": str(sum(record.state == "failed" for record in records)),
+    }
+    if plan.predictor is not None:
+        card = plan.predictor.model.card
+        tags |= {"GEOSEG_MODEL": card.name, "GEOSEG_MODEL_SHA256": card.weights.sha256}
+        tags |= {"GEOSEG_MODEL_LICENCE": card.licence} if card.licence else {}
+    if plan.scene.imagery.attribution:
+        tags["TIFFTAG_COPYRIGHT"] = plan.scene.imagery.attribution
+    return tags
+
+
+def _style(plan: Plan, root: Path) -> Sequence[Path]:
+    mosaic.write_qml(plan.legend, root / "map.qml")
+    return [root / "map.qml"]
+
+
+def _picture(plan: Plan, map_path: Path, out: Path) -> Sequence[Path]:
+    title = f"Land cover of {plan.scene.imagery.name}"
+    if plan.predictor is not None:
+        title += f" by {plan.predictor.model.card.name}"
+    view = mosaic.overview(map_path)
+    report.quicklook(view, plan.legend, out, title=title, attribution=plan.scene.imagery.attribution)
+    return [out]
+
+
+def _accuracy(plan: Plan, map_path: Path, root: Path) -> Sequence[Path]:
+    assert plan.spec.catalog is not None
+    reference, crosswalk = reference_of(plan.spec, catalog.read(plan.spec.catalog), plan.legend)
+    return accuracy.write(accuracy.score(map_path, reference, crosswalk, legend=plan.legend), root)
+
+
+def _vectors(plan: Plan, map_path: Path, root: Path, ending: str) -> Sequence[Path]:
+    folder = root / "vectors"
+    folder.mkdir(exist_ok=True)
+    return list(polygons.vectorize(map_path, folder / f"map.{ending}", legend=plan.legend))
+
+
+def _failed(plan: Plan, store: Store, failed: Sequence[Record]) -> Sequence[Path]:
+    features = [
+        {
+            "type": "Feature",
+            "geometry": outline(plan.grid, record.window).json,
+            "properties": {
+                "row": record.window.row,
+                "col": record.window.col,
+                "height": record.window.height,
+                "width": record.window.width,
+                "attempts": record.attempts,
+                "worker": record.worker,
+                "error": record.error,
+            },
+        }
+        for record in failed
+    ]
+    store.put("failed.geojson", json.dumps({"type": "FeatureCollection", "features": features}).encode())
+    return [store.path("failed.geojson")]
+
+
+def _files(store: Store, records: Sequence[Record], kind: str) -> list[tuple[ledger.Window, Path]]:
+    return [
+        (record.window, store.path(ledger.block_name(record.window, kind)))
+        for record in records
+        if kind in record.hashes
+    ]
+
+
+def _with_sidecars(paths: Sequence[Path]) -> Sequence[Path]:
+    return [each for path in paths for each in (path, path.with_name(path.name + ".aux.xml")) if each.exists()]
+
+
+def _noted(store: Store) -> dict[str, dict[str, object]]:
+    try:
+        return dict(json.loads(store.get(DONE)))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _sizes(store: Store, names: Sequence[str] | object) -> dict[str, list[int]]:
+    """Size and modification time of each file that exists."""
+    sizes = {}
+    for name in names:  # type: ignore[attr-defined]
+        path = store.path(name)
+        if path.is_file():
+            facts = path.stat()
+            sizes[name] = [facts.st_size, facts.st_mtime_ns]
+    return sizes
