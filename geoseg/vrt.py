@@ -1,0 +1,181 @@
+"""VRT: virtual mosaics, small XML files by which GDAL sees many rasters as one.
+
+Only text is made here; no file is opened. Windows are (row, col, height, width) on the grid's lattice.
+"""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from geoseg.grid import Grid
+from geoseg.legend import NODATA, Legend
+from geoseg.windows import Window
+
+LEGEND_TAG = "GEOSEG_LEGEND"
+"""Metadata item that holds the legend as JSON, so that a map explains itself."""
+MOST_SOURCES = 1000
+"""GDAL looks through all sources of a VRT for each read; above this, one VRT per row of blocks stands between."""
+Sources = Sequence[tuple[Window, Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """What the one band of a map says about itself."""
+
+    legend: Legend | None
+    """None for a map of values, such as confidence."""
+    name: str
+    """Band description."""
+    scale: float
+    """Factor from stored to shown values."""
+    counts: Mapping[int, int] | None
+    """Pixels of each value in the whole map, nodata left out; None where they are not known."""
+
+
+def compose(
+    sources: Sources,
+    grid: Grid,
+    extent: Window,
+    band: Band,
+    tags: Mapping[str, str],
+    *,
+    relative_to: Path | None = None,
+) -> bytes:
+    """A virtual mosaic of one uint8 band, nodata 255; where no source lies it is nodata.
+
+    Parameters
+    ----------
+    sources : sequence of (Window, Path)
+        Rasters of one uint8 band, each of its window's size; what lies beyond the extent is left out.
+    grid, extent : Grid, Window
+        Where the mosaic lies.
+    band, tags : Band, mapping
+        What it says about itself.
+    relative_to : Path, optional
+        Folder of the .vrt, which then names its sources by their paths below it; absolute paths by default.
+
+    Returns
+    -------
+    bytes
+        The .vrt file.
+    """
+    a, b, c, d, e, f = tuple(grid.transform_of(extent))[:6]
+    root = ET.Element("VRTDataset", rasterXSize=str(extent.width), rasterYSize=str(extent.height))
+    ET.SubElement(root, "SRS").text = grid.crs
+    ET.SubElement(root, "GeoTransform").text = ", ".join(repr(float(x)) for x in (c, a, b, f, d, e))
+    metadata = ET.SubElement(root, "Metadata")
+    for key, value in (dict(tags) | _legend_tag(band.legend)).items():
+        ET.SubElement(metadata, "MDI", key=key).text = value
+    element = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
+    ET.SubElement(element, "Description").text = band.name
+    ET.SubElement(element, "NoDataValue").text = str(NODATA)
+    ET.SubElement(element, "ColorInterp").text = "Palette" if band.legend else "Gray"
+    if band.scale != 1.0:
+        ET.SubElement(element, "Offset").text = "0"
+        ET.SubElement(element, "Scale").text = repr(band.scale)
+    if band.legend is not None:
+        _add_colours(element, band.legend)
+        _add_attributes(element, band.legend, band.counts)
+    for window, path in sources:
+        name = path.relative_to(relative_to).as_posix() if relative_to else str(path)
+        _add_source(element, window, extent, name, relative=relative_to is not None)
+    return ET.tostring(root, encoding="utf-8")
+
+
+def nested(
+    sources: Sources,
+    grid: Grid,
+    extent: Window,
+    band: Band,
+    tags: Mapping[str, str],
+    folder: Path,
+    most: int = MOST_SOURCES,
+) -> dict[str, bytes]:
+    """A virtual mosaic 'map.vrt', over one per row of blocks when there are more than `most` sources.
+
+    Parameters
+    ----------
+    sources, grid, extent, band, tags
+        As in `compose`.
+    folder : Path
+        Absolute path of the folder in which the files will lie.
+    most : int
+        Sources that one file may have.
+
+    Returns
+    -------
+    dict of str to bytes
+        Files by name.
+    """
+    if len(sources) <= most:
+        return {"map.vrt": compose(sources, grid, extent, band, tags)}
+    step = max(window.height for window, _ in sources)
+    rows: dict[int, list[tuple[Window, Path]]] = defaultdict(list)
+    for window, path in sources:
+        for row in range(window.row // step, (window.row_end - 1) // step + 1):
+            rows[row].append((window, path))
+    files, strips = {}, []
+    for row, members in sorted(rows.items()):
+        strip = Window(row * step, extent.col, step, extent.width).meet(extent)
+        if strip is not None:
+            files[f"row{row}.vrt"] = compose(members, grid, strip, Band(None, band.name, 1.0, None), {})
+            strips.append((strip, folder / f"row{row}.vrt"))
+    return files | {"map.vrt": compose(strips, grid, extent, band, tags)}
+
+
+def _add_source(element: ET.Element, window: Window, extent: Window, name: str, *, relative: bool) -> None:
+    part = window.meet(extent)
+    if part is None:
+        return
+    source = ET.SubElement(element, "SimpleSource")
+    ET.SubElement(source, "SourceFilename", relativeToVRT=str(int(relative))).text = name
+    ET.SubElement(source, "SourceBand").text = "1"
+    # With its size told, a source is opened only when its pixels are read.
+    size = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
+    ET.SubElement(source, "SourceProperties", size, DataType="Byte", BlockXSize="256", BlockYSize="256")
+    for tag, frame in (("SrcRect", window), ("DstRect", extent)):
+        x, y = str(part.col - frame.col), str(part.row - frame.row)
+        ET.SubElement(source, tag, xOff=x, yOff=y, xSize=str(part.width), ySize=str(part.height))
+
+
+def _add_colours(element: ET.Element, legend: Legend) -> None:
+    by_id = {each.id: each for each in legend.classes}
+    names = ET.SubElement(element, "CategoryNames")
+    colours = ET.SubElement(element, "ColorTable")
+    for value in range(256):
+        each = by_id.get(value)
+        r, g, b = each.rgb if each else (0, 0, 0)
+        ET.SubElement(colours, "Entry", c1=str(r), c2=str(g), c3=str(b), c4="0" if value == NODATA else "255")
+        if value <= max(by_id):
+            ET.SubElement(names, "Category").text = each.name if each else ""
+
+
+def _add_attributes(element: ET.Element, legend: Legend, counts: Mapping[int, int] | None) -> None:
+    """The raster attribute table, by which QGIS and ArcGIS know values, names and colours."""
+    table = ET.SubElement(element, "GDALRasterAttributeTable", tableType="thematic")
+    # Types: 0 integer, 1 real, 2 text. Usages: 5 the value, 2 its name, 6 7 8 red green blue, 1 pixel count.
+    columns = [("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8)]
+    if counts is not None:
+        columns.append(("Count", 1, 1))  # a real, since the table's integers have 32 bits
+    for index, column in enumerate(columns):
+        field = ET.SubElement(table, "FieldDefn", index=str(index))
+        for tag, text in zip(("Name", "Type", "Usage"), column):
+            ET.SubElement(field, tag).text = str(text)
+    for index, each in enumerate(sorted(legend.classes, key=lambda each: each.id)):
+        cells = [each.id, each.name, *each.rgb]
+        if counts is not None:
+            cells.append(counts.get(each.id, 0))
+        row = ET.SubElement(table, "Row", index=str(index))
+        for cell in cells:
+            ET.SubElement(row, "F").text = str(cell)
+
+
+def _legend_tag(legend: Legend | None) -> dict[str, str]:
+    if legend is None:
+        return {}
+    return {LEGEND_TAG: json.dumps({"name": legend.name, "classes": [asdict(each) for each in legend.classes]})}
