@@ -78,13 +78,13 @@ class Grid:
         affine = geobox.affine
         if affine.is_degenerate:
             raise GridError(f"the raster's transform {tuple(affine)[:6]} cannot be inverted; georeference it first")
-        col, row = ~affine * (0.0, 0.0)
+        col, row = ~affine @ (0.0, 0.0)
         return cls(_crs_text(geobox.crs), tuple(affine)[:6], -math.floor(row + 0.5), -math.floor(col + 0.5))
 
     @property
     def affine(self) -> Affine:
         """Lattice (col, row) to CRS coordinates."""
-        return Affine(*self.transform) * Affine.translation(-self.col0, -self.row0)
+        return Affine(*self.transform) @ Affine.translation(-self.col0, -self.row0)
 
     @property
     def pixel_area(self) -> float:
@@ -100,7 +100,7 @@ class Grid:
 
     def transform_of(self, window: Window) -> Affine:
         """Affine transform of `window`; exactly the source's own where the window starts at its corner."""
-        return Affine(*self.transform) * Affine.translation(window.col - self.col0, window.row - self.row0)
+        return Affine(*self.transform) @ Affine.translation(window.col - self.col0, window.row - self.row0)
 
     def geobox(self, window: Window) -> GeoBox:
         """`window` as an odc-geo GeoBox."""
@@ -113,9 +113,9 @@ class Grid:
         """
         if geobox.crs is None or geobox.crs != CRS(self.crs):
             return None
-        to_lattice = ~self.affine * geobox.affine
+        to_lattice = ~self.affine @ geobox.affine
         rows, cols = geobox.shape
-        corners = [to_lattice * corner for corner in ((0, 0), (cols, 0), (0, rows), (cols, rows))]
+        corners = [to_lattice @ corner for corner in ((0, 0), (cols, 0), (0, rows), (cols, rows))]
         col, row = round(corners[0][0]), round(corners[0][1])
         wanted = [(col, row), (col + cols, row), (col, row + rows), (col + cols, row + rows)]
         off = max(abs(a - b) for corner, want in zip(corners, wanted) for a, b in zip(corner, want))
@@ -131,7 +131,7 @@ class Grid:
         """
         left, bottom, right, top = geometry.boundingbox.bbox
         inverse = ~self.affine
-        corners = [inverse * corner for corner in ((left, bottom), (left, top), (right, bottom), (right, top))]
+        corners = [inverse @ corner for corner in ((left, bottom), (left, top), (right, bottom), (right, top))]
         if not np.isfinite(corners).all():
             raise GridError("the region has no finite extent on the grid; check its CRS and coordinates")
         cols, rows = zip(*corners)

@@ -251,7 +251,7 @@ def ground_resolution(grid: Grid, extent: Window) -> float:
     rows, cols = grid.resolution
     crs = CRS(grid.crs)
     if crs.geographic:
-        _, lat = grid.affine * (extent.col + extent.width / 2, extent.row + extent.height / 2)
+        _, lat = grid.affine @ (extent.col + extent.width / 2, extent.row + extent.height / 2)
         metres = 111_320.0  # per degree of latitude, within 0.6 % everywhere
         return metres * (rows + cols * math.cos(math.radians(lat))) / 2
     factor = crs.proj.axis_info[0].unit_conversion_factor or 1.0
