@@ -1,0 +1,364 @@
+"""Sources: single raster files of imagery; the checks at the door, the open handles, the pixels as stored.
+
+Pixels are (band, row, col) float32, NaN where there is no data; windows count from the file's own first
+pixel. Nothing is warped here, and no dataset leaves the thread that opened it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from odc.geo.crs import CRS, CRSError
+from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as FileWindow
+
+from geoseg.catalog import Band
+from geoseg.errors import CatalogError, RasterError
+from geoseg.grid import Grid, read_crs
+from geoseg.windows import Window
+
+FOREIGN = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
+"""What rasterio and GDAL raise."""
+_DRIVERS = {".vrt": "VRT", ".jp2": "JP2OpenJPEG"}  # anything else must be a GeoTIFF
+_SIDE_LIMIT = 100_000_000  # pixels
+_BLOCK_LIMIT = 256_000_000  # bytes that one pixel can cost
+_HANDLES = 32
+_CHECKED_BLOCKS = 1024
+_VSI = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
+_GDAL = {
+    "GDAL_CACHEMAX": 256,  # MB; the default is 5 % of the machine for each process, rioxarray#486
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+}
+_GDAL_CLOUD = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "VSI_CACHE": "TRUE",
+    "VSI_CACHE_SIZE": 5_000_000,
+    "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_VERSION": "2",
+    "GDAL_HTTP_MAX_RETRY": 5,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_HTTP_TIMEOUT": 60,
+}
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One band of one raster file: plain facts, all that a worker needs to read it."""
+
+    path: str
+    """Local path, URL or GDAL's /vsi path."""
+    size: int
+    """Bytes; 0 for what is not a local file."""
+    modified: str
+    """Time of the last change, ns; '' for what is not a local file."""
+    crs: str
+    """EPSG code or WKT, the catalog's word before the file's."""
+    transform: tuple[float, float, float, float, float, float]
+    """Affine coefficients a, b, c, d, e, f."""
+    shape: tuple[int, int]
+    """(rows, cols)."""
+    nodata: float | None
+    """Stored value that means no data; not-a-number always does."""
+    masked: bool
+    """Whether the file's mask or alpha band says where there are data."""
+    dtype: str
+    """Type of the stored values."""
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The file's own pixels as an odc-geo GeoBox."""
+        return GeoBox(self.shape, Affine(*self.transform), self.crs)
+
+    @property
+    def identity(self) -> str:
+        """'size:modified'; another identity means another file."""
+        return f"{self.size}:{self.modified}"
+
+
+def environment(path: str = "", *, fresh: bool = False) -> rasterio.Env:
+    """GDAL's settings for reading `path`; `fresh` makes GDAL forget what it cached of a remote file."""
+    options = _GDAL | ({} if is_local(path) else _GDAL_CLOUD)
+    if fresh and not is_local(path):
+        scheme, _, rest = path.partition("://")
+        options["CPL_VSIL_CURL_NON_CACHED"] = _VSI.get(scheme, "") + rest if rest else path
+    return rasterio.Env(**options)
+
+
+def is_local(path: str) -> bool:
+    """Whether a path names a plain file."""
+    return not path.startswith("/vsi") and "://" not in path
+
+
+def examine(path: str, bands: Sequence[Band], crs: str | None) -> tuple[Source, ...]:
+    """Check a file at the door; one Source for each of `bands`, all of which this file is to give.
+
+    What is read: the header, where the file's blocks lie, and one pixel in each corner.
+
+    Raises
+    ------
+    RasterError
+        If the file is missing, unreadable, truncated, of a kind that is refused, absurdly laid out,
+        not georeferenced, or lacks a band.
+    CatalogError
+        If the catalog's nodata cannot be a value of the file, or its CRS is unknown.
+    """
+    size, modified = _stat(path)
+    with environment(path), _open(path) as dataset:
+        _check_layout(dataset, path, bands)
+        _check_whole(dataset, path, size, bands)
+        geobox = _geobox(dataset, path, crs)
+        used = {band.index for band in bands}
+        alphas = {i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha}
+        own = Grid.of(geobox)
+        found = []
+        for band in bands:
+            dtype, flags = dataset.dtypes[band.index - 1], set(dataset.mask_flag_enums[band.index - 1])
+            if np.dtype(dtype).kind == "c":
+                raise RasterError(f"band {band.index} of {path} holds complex numbers; give imagery of real numbers")
+            declared = dataset.nodatavals[band.index - 1] if band.nodata is None else band.nodata
+            nodata = _storable(declared, dtype)
+            if nodata is None and band.nodata is not None and np.isfinite(band.nodata):
+                raise CatalogError(
+                    f"nodata {band.nodata:g} of band {band.name!r} cannot occur in {path}, whose values are {dtype}; "
+                    "correct 'nodata' in data_catalog.yaml"
+                )
+            # Near infrared as fourth band is often tagged as alpha; a band that is asked for is no mask.
+            shown = MaskFlags.alpha in flags and alphas & used
+            masked = band.nodata is None and not shown and not flags & {MaskFlags.all_valid, MaskFlags.nodata}
+            found.append(
+                Source(path, size, modified, own.crs, own.transform, dataset.shape, nodata, masked, str(dtype))
+            )
+        return tuple(found)
+
+
+def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> np.ndarray:
+    """Physical values of bands that share one file, inside the file; no data in one band is no data in all.
+
+    Scale and offset are applied in float64 and the result rounded once to float32; integers of up to 24 bits
+    without scale come through exactly.
+
+    Parameters
+    ----------
+    sources, bands
+        The same bands, as found in the file and as the catalog has them.
+    window
+        Rows and columns of the file.
+
+    Returns
+    -------
+    (band, row, col) float32
+        NaN where there is no data.
+
+    Raises
+    ------
+    RasterError
+        If the file changed since it was examined, or cannot be read.
+    """
+    path, indexes = sources[0].path, [band.index for band in bands]
+    box = FileWindow(window.col, window.row, window.width, window.height)
+    masked = [band.index for source, band in zip(sources, bands) if source.masked]
+    with environment(path):
+        dataset = _handle(sources[0])
+        try:
+            if len({source.dtype for source in sources}) == 1:
+                stored: Iterable[np.ndarray] = dataset.read(indexes, window=box)
+            else:
+                stored = [dataset.read(index, window=box) for index in indexes]
+            valid = dataset.read_masks(masked, window=box).all(axis=0) if masked else np.ones(window.shape, bool)
+        except FOREIGN as error:
+            raise RasterError(
+                f"{path} cannot be read at rows {window.row}..{window.row_end}, columns {window.col}..{window.col_end} "
+                f"({_told(error)}); check that the file is whole, copy it again if not"
+            ) from error
+    found = np.empty((len(bands), *window.shape), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for target, values, source, band in zip(found, stored, sources, bands):
+            _scale(values, band, target)
+            if source.nodata is not None:
+                valid &= values != values.dtype.type(source.nodata)
+            if values.dtype.kind == "f":
+                valid &= np.isfinite(target)
+    if not valid.all():
+        found[:, ~valid] = np.nan
+    return found
+
+
+def forget(paths: Iterable[str]) -> None:
+    """Close this thread's handles of some files, so that the next read opens them anew, uncached."""
+    wanted = set(paths)
+    handles = _handles()
+    for key in [key for key in handles if key[0] in wanted]:
+        handles.pop(key).close()
+    _local.stale |= wanted
+
+
+# ----------------------------------------------------------------------------------------- handles
+
+
+def _handles() -> OrderedDict[tuple[str, str], DatasetReader]:
+    """Open datasets of this thread, the one used last at the end. A forked process starts with none."""
+    if getattr(_local, "pid", None) != os.getpid():
+        _local.pid, _local.handles, _local.stale = os.getpid(), OrderedDict(), set()
+    handles: OrderedDict[tuple[str, str], DatasetReader] = _local.handles
+    return handles
+
+
+def _handle(source: Source) -> DatasetReader:
+    handles, key = _handles(), (source.path, source.identity)
+    if key in handles:
+        handles.move_to_end(key)
+        return handles[key]
+    size, modified = _stat(source.path)
+    if (size, modified) != (source.size, source.modified):
+        raise RasterError(
+            f"{source.path} changed since the job was planned (it had {source.size} bytes, now {size}); "
+            "bring the old file back or plan the job again"
+        )
+    with environment(source.path, fresh=source.path in _local.stale):
+        handles[key] = _open(source.path)
+    _local.stale.discard(source.path)
+    while len(handles) > _HANDLES:
+        handles.popitem(last=False)[1].close()
+    return handles[key]
+
+
+def _open(path: str) -> DatasetReader:
+    """Open with the one driver that the file's ending promises; a VRT under another name is refused."""
+    driver = _DRIVERS.get(Path(path.partition("?")[0]).suffix.lower(), "GTiff")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told as an error by _geobox
+            return rasterio.open(path, driver=driver)
+    except FOREIGN as error:
+        raise RasterError(
+            f"{path} cannot be opened as {'GeoTIFF' if driver == 'GTiff' else driver} ({_told(error)}); copy it again "
+            "if it is incomplete, and see that its ending says what it is: .tif, .jp2 or .vrt"
+        ) from error
+
+
+def _stat(path: str) -> tuple[int, str]:
+    if not is_local(path):
+        return 0, ""
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        raise RasterError(f"{path} does not exist or cannot be reached; check the path in data_catalog.yaml") from error
+    return found.st_size, str(found.st_mtime_ns)
+
+
+def _told(error: BaseException) -> str:
+    """GDAL's own words rather than rasterio's 'Read failed. See previous exception for details.'"""
+    cause = error.__cause__ or error.__context__
+    text = str(cause if "previous exception" in str(error) and cause is not None else error)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
+
+
+# -------------------------------------------------------------------------------- checks at the door
+
+
+def _check_layout(dataset: DatasetReader, path: str, bands: Sequence[Band]) -> None:
+    rows, cols = dataset.shape
+    if max(rows, cols) > _SIDE_LIMIT:
+        raise RasterError(f"{path} claims {rows} x {cols} pixels; a side may have {_SIDE_LIMIT} at most, so split it")
+    for band in bands:
+        if band.index > dataset.count:
+            raise RasterError(
+                f"band {band.name!r} is number {band.index} of {path}, which has {dataset.count}; "
+                "correct 'bands' in data_catalog.yaml"
+            )
+        height, width = dataset.block_shapes[band.index - 1]
+        together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+        block = height * width * together * np.dtype(dataset.dtypes[band.index - 1]).itemsize
+        if block > _BLOCK_LIMIT:
+            raise RasterError(
+                f"{path} is stored in blocks of {height} x {width} pixels, {block / 1e6:.0f} MB each; "
+                "rewrite it with tiles, for instance 'rio cogeo create'"
+            )
+    if dataset.driver == "VRT":
+        text = " ".join(dataset.tags(ns="xml:VRT").values())
+        if "VRTDerivedRasterBand" in text or "PixelFunction" in text or "VRTProcessedDataset" in text:
+            raise RasterError(f"{path} is a VRT that computes its pixels by a function; write the result to a GeoTIFF")
+
+
+def _check_whole(dataset: DatasetReader, path: str, size: int, bands: Sequence[Band]) -> None:
+    """Refuse a truncated file: no block may end beyond the file's end, and each corner must be readable."""
+    rows, cols = dataset.shape
+    for band in bands if dataset.driver == "GTiff" and size else ():
+        height, width = dataset.block_shapes[band.index - 1]
+        across, blocks = -(-cols // width), -(-cols // width) * -(-rows // height)
+        for number in {*range(0, blocks, -(-blocks // _CHECKED_BLOCKS)), blocks - 1}:
+            place = f"{number % across}_{number // across}"
+            start = dataset.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", band.index)
+            length = dataset.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", band.index)
+            if start and length and int(start) + int(length) > size:
+                raise RasterError(
+                    f"{path} is truncated: it has {size} bytes, but pixels are stored up to byte "
+                    f"{int(start) + int(length)}; copy it again"
+                )
+    indexes = sorted({band.index for band in bands})
+    for row, col in sorted({(0, 0), (0, cols - 1), (rows - 1, 0), (rows - 1, cols - 1)}):
+        try:
+            for index in indexes:
+                dataset.read(index, window=FileWindow(col, row, 1, 1))
+        except FOREIGN as error:
+            raise RasterError(
+                f"{path} cannot be read at row {row}, column {col} ({_told(error)}); it may be truncated, copy it again"
+            ) from error
+
+
+def _geobox(dataset: DatasetReader, path: str, crs: str | None) -> GeoBox:
+    if dataset.transform.is_identity:
+        kind = "ground control points or RPCs only" if dataset.gcps[0] or dataset.rpcs else "no georeference"
+        raise RasterError(f"{path} has {kind}; give it an affine one, for instance with gdalwarp")
+    if dataset.transform.is_degenerate:
+        raise RasterError(f"the transform {tuple(dataset.transform)[:6]} of {path} cannot be inverted; correct it")
+    if crs is None and not dataset.crs:
+        raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
+    if crs is not None:
+        return GeoBox(dataset.shape, dataset.transform, read_crs(crs, "imagery crs"))
+    try:
+        return GeoBox(dataset.shape, dataset.transform, CRS(dataset.crs.to_wkt()))
+    except (CRSError, *FOREIGN) as error:
+        raise RasterError(
+            f"{path} has a CRS that PROJ cannot use ({_told(error)}); state it as 'crs' in data_catalog.yaml"
+        ) from error
+
+
+def _storable(value: float | None, dtype: str) -> float | None:
+    """`value` as stored in a band of type `dtype`; None where no pixel can have it or it is not finite."""
+    if value is None or not np.isfinite(value):
+        return None
+    kind = np.dtype(dtype)
+    if kind.kind in "iu":
+        limits = np.iinfo(kind)
+        return float(value) if value == int(value) and limits.min <= value <= limits.max else None
+    with np.errstate(over="ignore"):
+        stored = float(np.asarray(value, np.float64).astype(kind))
+    return stored if np.isfinite(stored) else None
+
+
+def _scale(stored: np.ndarray, band: Band, out: np.ndarray) -> None:
+    if (band.scale, band.offset) == (1.0, 0.0):
+        out[...] = stored
+        return
+    for row in range(0, len(stored), 256):  # strips, so that float64 is never held for a whole block
+        strip = stored[row : row + 256].astype(np.float64)
+        strip *= band.scale
+        strip += band.offset
+        out[row : row + 256] = strip
