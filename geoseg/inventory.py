@@ -65,7 +65,8 @@ def _imagery(known: Catalog, name: str, check: bool) -> str:
     if not check:
         return bands
     scene = imagery.open(layer)
-    files = f"{len(scene.paths)} files, " if len(scene.paths) > 1 else ""
+    count = len(imagery.identity(scene))
+    files = f"{count} files, " if count > 1 else ""
     return f"{bands}; {files}{scene.window.height} x {scene.window.width} px, {scene.grid.crs.splitlines()[0][:40]}"
 
 

@@ -127,7 +127,7 @@ def _provenance(plan: Plan, records: Sequence[Record]) -> dict[str, str]:
         "GEOSEG_VERSION": __version__,
         "GEOSEG_JOB": plan.digest,
         "GEOSEG_IMAGERY": plan.scene.imagery.name,
-        "GEOSEG_IMAGERY_FILES": json.dumps(sorted(Path(each).name for each in plan.scene.paths)[:50]),
+        "GEOSEG_IMAGERY_FILES": json.dumps(sorted(Path(each).name for each in plan.files)[:50]),
         "GEOSEG_GRID": json.dumps(plan.facts["grid"]),
         "GEOSEG_WINDOWS": f"core {plan.layout.core}, margin {plan.layout.margin}",
         "GEOSEG_FAILED_BLOCKS": str(sum(record.state == "failed" for record in records)),

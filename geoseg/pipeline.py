@@ -168,7 +168,7 @@ def _place(window: Window) -> str:
 
 def _check_apart(plan: Plan, folder: Path) -> None:
     """Refuse to write among the imagery."""
-    for file in plan.scene.paths:
+    for file in plan.files:
         if Path(file).is_relative_to(folder):
             raise JobError(f"the output folder {folder} holds the imagery {file}; choose another folder with --out")
 

@@ -60,6 +60,11 @@ class Plan:
         return None if self.region is None else Geometry(shapely.from_wkb(self.region), CRS(self.grid.crs))
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the imagery's files."""
+        return tuple(sorted(imagery.identity(self.scene)))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """All that decides the pixels and how they are kept, as plain data."""
         scene, layout = self.scene, self.layout

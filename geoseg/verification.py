@@ -80,6 +80,11 @@ def verify(
     return mapper(work, [(way, window) for way in ways(plan) for window in windows])
 
 
+def renamed(finding: Finding, way: str) -> Finding:
+    """The finding under another name of the way."""
+    return replace(finding, way=way)
+
+
 def check(root: str, digest: str, predict: Predict | None, item: tuple[Way, Window]) -> Finding:
     """Make one block one way and compare it with the folder."""
     way, window = item
