@@ -172,7 +172,7 @@ def statistics(scene: Scene) -> Statistics:
         found = read(scene, scene.grid, square)
         values = found[:, np.isfinite(found).all(axis=0)].astype(np.float64)
         if values.shape[1] and not pixels:
-            shift = values[:, :1]  # sums of small differences keep their digits, and a constant gives exactly 0
+            shift = values[:, :1].copy()  # sums of small differences keep their digits, and a constant gives exactly 0
         values -= shift
         pixels += values.shape[1]
         first += values.sum(axis=1)
