@@ -1,257 +1,403 @@
-"""Accuracy: how well a map agrees with a reference map, class by class.
+"""Accuracy: how well a map agrees with a reference map, class by class, on the map's own grid.
 
-Arrays are (row, col) of class ids, -1 where there is no label; confusion matrices are (class, class), rows the
-reference, columns the map. Counts are int64 and add up over any split of the pixels. Agreement with another map
-is not an unbiased estimate of accuracy or area; that needs a probability sample of the ground.
+The measures are those of `agreement`, the reference is read by `references`; both are at hand here under their own
+names. Agreement with another map is not an unbiased estimate of accuracy or of area; that needs a probability
+sample of the ground.
 """
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
+import json
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import rasterio
-from affine import Affine
-from odc.geo.geobox import GeoBox
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.warp import Resampling as Kernel
-from rasterio.warp import reproject, transform
-from rasterio.windows import Window as FileWindow
+from rasterio.features import geometry_mask
 
+from geoseg.agreement import (
+    Confusion,
+    f1,
+    fold,
+    frequency_weighted_iou,
+    iou,
+    mean_iou,
+    pixel_accuracy,
+    places,
+    precision,
+    recall,
+    tally,
+    unknown_ids,
+)
+from geoseg.agreement import confusion as confusion
 from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
-from geoseg.grid import Grid, read_crs
-from geoseg.legend import Legend
+from geoseg.grid import Grid, Region, read_crs
+from geoseg.legend import Crosswalk, Legend, identity
+from geoseg.references import Resampling, Source, opened
+from geoseg.references import check as check
+from geoseg.references import on_grid as on_grid
+from geoseg.store import Store
 from geoseg.windows import Window, cut
 
-UNLABELLED = -1
-"""No label: nodata, or beyond the raster's edge."""
-Resampling = Literal["auto", "nearest", "mode"]
-_SQUARE = 256
-"""Warps are computed in whole lattice squares of this edge, so that no pixel depends on the window asked for."""
-_MARGIN = 3
-"""Reference pixels read beyond the outline of a square, against rounding."""
+_STEP = 2048
+"""Edge in pixels of what is read at once."""
 
 
-# -------------------------------------------------------------------- a reference on a map's grid
+@dataclass(frozen=True, slots=True, eq=False)
+class Accuracy:
+    """A map scored against a reference."""
+
+    legend: Legend
+    """Classes compared: the map's, or the reference's where the crosswalk leads there."""
+    confusion: Confusion
+    crosswalk: Crosswalk
+    direction: str
+    """'reference to map', 'map to reference' or 'same legend'."""
+    lossy: tuple[tuple[str, int, str], ...]
+    """(class, pixels, what is lost or doubtful) of the crosswalk's entries met in the pixels compared."""
+    resampling: str
+    """How the reference came onto the map's grid: 'none', 'nearest' or 'mode'."""
+    pixel_sizes: tuple[float, float]
+    """Pixel side of the map and, at its centre, of the reference, in `unit`."""
+    unit: str
+    """Unit of the map's CRS."""
+    provenance: Mapping[str, Any]
+    """Of the map, the reference and the region; plain data."""
+    notes: tuple[str, ...]
+    """Sentences that a reader of the scores should know."""
 
 
-def on_grid(
+def score(
+    map_path: Path | str,
+    legend: Legend,
     reference: Reference,
-    grid: Grid,
-    window: Window,
+    crosswalk: Crosswalk | None = None,
     *,
+    region: Region | None = None,
     resampling: Resampling = "auto",
     ignore_unknown: bool = False,
-) -> np.ndarray:
-    """Class ids of a reference on the pixels of a grid, still in the reference's own legend.
+) -> Accuracy:
+    """Score a map against a reference, on the map's grid, block by block.
 
-    Pixels that are nodata in the reference or lie beyond its edge are -1. Where the reference's pixels are the
-    grid's they are read as they are; otherwise each lattice square of 256 x 256 is warped as a whole, so the value
-    of a pixel never depends on `window`. No id is ever interpolated, and overviews are never used.
+    Pixels without a reference label are ignored. Pixels with one where the map is nodata are not scored either,
+    but counted as `unlabelled` and reported: a map that leaves out what is hard must not seem better for it.
 
     Parameters
     ----------
+    map_path : path
+        Raster of class ids; its first band is read.
+    legend : Legend
+        The map's legend.
     reference : Reference
         From the catalog.
-    grid : Grid
-        The grid wanted.
-    window : Window
-        The pixels wanted.
+    crosswalk : Crosswalk, optional
+        From the reference's legend to the map's, or from the map's to the reference's; the target's classes are
+        compared. Default: the legends must be the same.
+    region : Region, optional
+        Score only pixels whose centre lies inside.
     resampling : {'auto', 'nearest', 'mode'}
-        auto: the most frequent labelled id of a pixel where the reference is at least twice finer than the grid
-        (by pixel side, decided for each lattice square), else the nearest.
+        How the reference comes onto the map's grid. auto: mode where its pixels at the map's centre are at least
+        twice finer than the map's, else nearest.
     ignore_unknown : bool
-        Make ids that the reference's legend lacks -1 instead of refusing them.
+        Treat ids that a legend lacks as not labelled (they are counted in the notes) instead of refusing them.
 
     Returns
     -------
-    (row, col) int32
+    Accuracy
 
     Raises
     ------
     RasterError
-        If the file cannot be read, has no CRS, or does not hold whole numbers.
+        If a file cannot be read, or map and reference have no labelled pixel in common.
     CatalogError
-        If the window holds ids that the reference's legend lacks, or nodata is a class.
+        If the crosswalk does not join the legends, leaves out all that is common, or a raster holds unknown ids.
+    GridError
+        If the region cannot be brought to the map's CRS.
     """
-    with _opened(reference.file, reference.band, reference.legend, reference.nodata, reference.crs) as source:
-        labels = source.labels(grid, window, resampling)
-    table = _index_table(reference.legend)
-    unknown = np.unique(labels[table[labels] > len(reference.legend)])
-    if unknown.size and not ignore_unknown:
-        raise _unknown(f"reference {reference.name!r}", set(unknown.tolist()), reference.legend)
-    labels[np.isin(labels, unknown)] = UNLABELLED
-    return labels
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """An open raster of class ids."""
-
-    file: Any
-    path: str
-    band: int
-    nodata: float | None
-    grid: Grid
-    """Its own grid."""
-    window: Window
-    """The pixels of that grid which it fills."""
-
-    def labels(self, grid: Grid, window: Window, resampling: Resampling) -> np.ndarray:
-        """(row, col) int32 on `grid`, UNLABELLED beyond the edge."""
-        out = np.full(window.shape, UNLABELLED, np.int32)
-        aligned = grid.window_of(self.grid.geobox(self.window))
-        for square in [aligned] if aligned else cut(window, _SQUARE):
-            part = square.meet(window)
-            if part is None:
-                continue
-            if aligned:
-                own = Window(part.row - aligned.row, part.col - aligned.col, *part.shape)
-                out[part.within(window)] = self._read(own)
-            else:
-                out[part.within(window)] = self._warped(grid, square, resampling)[part.within(square)]
-        return out
-
-    def fineness(self, grid: Grid, square: Window) -> float:
-        """How many of its pixel sides make one of the grid's, there; 0 where the square is out of its reach."""
-        rows, cols = self._outline(grid, square)
-        if not np.isfinite(rows).all():
-            return 0.0
-        area = 0.5 * abs(np.dot(cols, np.roll(rows, -1)) - np.dot(rows, np.roll(cols, -1)))
-        return math.sqrt(area / square.pixels)
-
-    def _warped(self, grid: Grid, square: Window, resampling: Resampling) -> np.ndarray:
-        """A whole lattice square."""
-        out = np.full(square.shape, UNLABELLED, np.int32)
-        fineness = self.fineness(grid, square)
+    path = str(map_path)
+    chosen, direction = _chosen(legend, reference.legend, crosswalk)
+    with (
+        opened(path, 1, legend, None, None) as mapped,
+        opened(reference.file, reference.band, reference.legend, reference.nodata, reference.crs) as source,
+    ):
+        row, col = mapped.window.row + mapped.window.height // 2, mapped.window.col + mapped.window.width // 2
+        fineness = source.fineness(mapped.grid, Window(row, col, 1, 1))
+        how: Any = resampling
         if resampling == "auto":
-            resampling = "mode" if round(fineness, 2) >= 2 else "nearest"
-        # A much finer reference is taken in smaller squares, so that what is read at once stays small.
-        step = _SQUARE if fineness <= 8 else max(16, _SQUARE >> math.ceil(math.log2(fineness / 8)))
-        for small in cut(square, step):
-            needed = self._needed(grid, small)
-            if needed is None:
-                continue
-            target = np.full(small.shape, UNLABELLED, np.int32)
-            reproject(
-                self._read(needed),
-                target,
-                src_transform=Affine(*self.grid.transform) * Affine.translation(needed.col, needed.row),
-                src_crs=self.grid.crs,
-                src_nodata=UNLABELLED,
-                dst_transform=grid.transform_of(small),
-                dst_crs=grid.crs,
-                dst_nodata=UNLABELLED,
-                resampling=Kernel[resampling],
-                tolerance=0,  # the exact transformer: an approximate one would depend on the chunk
-            )
-            out[small.within(square)] = target
-        return out
-
-    def _needed(self, grid: Grid, square: Window) -> Window | None:
-        """Which of the file's own pixels (row, col from its corner) a square of `grid` needs."""
-        rows, cols = self._outline(grid, square)
-        rows, cols = rows[np.isfinite(rows)], cols[np.isfinite(rows)]
-        if not rows.size:
-            return None
-        row, col = math.floor(rows.min()) - _MARGIN, math.floor(cols.min()) - _MARGIN
-        height, width = math.ceil(rows.max()) + _MARGIN - row, math.ceil(cols.max()) + _MARGIN - col
-        return Window(row, col, height, width).meet(Window(0, 0, *self.window.shape))
-
-    def _outline(self, grid: Grid, square: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Points along the outline of a square as (rows, cols) of the file; NaN where they cannot be projected."""
-        steps = np.arange(16) / 16
-        up, down, flat = steps, 1 - steps, np.zeros(16)
-        right, below = np.concatenate([up, flat + 1, down, flat]), np.concatenate([flat, up, flat + 1, down])
-        xs, ys = _moved(grid.transform_of(square), right * square.width, below * square.height)
-        xs, ys = _project(grid.crs, self.grid.crs, xs, ys)
-        known = np.isfinite(xs) & np.isfinite(ys)
-        if known.any() and np.ptp(xs[known]) > 180 and read_crs(self.grid.crs, self.path).geographic:
-            raise RasterError(
-                f"the map crosses the antimeridian of {self.path}, whose coordinates are degrees; "
-                "bring the reference to the map's CRS first, with gdalwarp for instance"
-            )
-        cols, rows = _moved(~Affine(*self.grid.transform), np.where(known, xs, np.nan), np.where(known, ys, np.nan))
-        return rows, cols
-
-    def _read(self, part: Window) -> np.ndarray:
-        """The file's own pixels as int32; `part` counts from its corner."""
-        values = self.file.read(self.band, window=FileWindow(part.col, part.row, part.width, part.height))
-        void = np.zeros(values.shape, bool) if self.nodata is None else values == self.nodata
-        if values.dtype.kind == "f":
-            void |= np.isnan(values)
-            if (np.where(void, 0, values) % 1).any():
-                raise RasterError(f"{self.path} holds fractions; a map of classes holds whole numbers")
-        beyond = ~void & ((values < 0) | (values > 65535))
-        if beyond.any():
-            raise CatalogError(
-                f"{self.path} holds id {values[beyond][0]}; ids run from 0 to 65535, so if it means not labelled, "
-                "state it as 'nodata' under the file's entry in data_catalog.yaml"
-            )
-        return np.where(void, UNLABELLED, np.where(void, 0, values).astype(np.int32))
-
-
-@contextmanager
-def _opened(path: str, band: int, legend: Legend, nodata: float | None, crs: str | None) -> Iterator[_Source]:
-    """Open a raster of class ids; whatever goes wrong with the file becomes a RasterError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
-            file = rasterio.open(path)
-        with file:
-            if not 1 <= band <= file.count:
-                raise RasterError(f"{path} has {file.count} bands, band {band} was asked for; correct 'band'")
-            if crs is None and file.crs is None:
-                raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
-            if nodata is None:
-                nodata = file.nodatavals[band - 1]
-                taken = next((each.name for each in legend.classes if each.id == nodata), None)
-                if taken is not None:
-                    raise CatalogError(
-                        f"{path} declares nodata {nodata:g}, which is class {taken!r} of legend {legend.name!r}; "
-                        "state the true 'nodata' under its entry in data_catalog.yaml"
-                    )
-            own = read_crs(crs, path) if crs else file.crs.to_wkt()
-            grid = Grid.of(GeoBox(file.shape, file.transform, own))
-            yield _Source(file, path, band, nodata, grid, Window(grid.row0, grid.col0, *file.shape))
-    except (RasterioError, CPLE_BaseError) as error:
-        raise RasterError(f"{path} cannot be read: {error}") from error
-
-
-def _project(source: str, target: str, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in another CRS; infinite or NaN where that is not defined."""
-    try:
-        return tuple(np.asarray(each) for each in transform(source, target, xs, ys))  # type: ignore[return-value]
-    except CPLE_BaseError:  # one point out of bounds fails them all
-        if len(xs) == 1:
-            return np.full(1, np.nan), np.full(1, np.nan)
-        each = [_project(source, target, xs[i : i + 1], ys[i : i + 1]) for i in range(len(xs))]
-        return np.concatenate([x for x, _ in each]), np.concatenate([y for _, y in each])
-
-
-def _moved(affine: Affine, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b, c, d, e, f = tuple(affine)[:6]
-    return a * xs + b * ys + c, d * xs + e * ys + f
-
-
-def _index_table(legend: Legend) -> np.ndarray:
-    """(65537,) int32: class id to its place in the legend; n for -1 (the last element), n + 1 for unknown ids."""
-    table = np.full(65537, len(legend) + 1, np.int32)
-    table[list(legend.ids)] = np.arange(len(legend))
-    table[UNLABELLED] = len(legend)
-    return table
-
-
-def _unknown(what: str, ids: set[int], legend: Legend) -> CatalogError:
-    listed = ", ".join(map(str, sorted(ids)[:12])) + (", ..." if len(ids) > 12 else "")
-    return CatalogError(
-        f"{what} holds id {listed}, which legend {legend.name!r} lacks (its ids are "
-        f"{', '.join(map(str, legend.ids))}); correct the legend or nodata, or ask to ignore unknown ids"
+            how = "mode" if round(fineness, 2) >= 2 else "nearest"
+        counts, unknown = _count(mapped, legend, source, reference.legend, how, region)
+        aligned = mapped.grid.window_of(source.grid.geobox(source.window)) is not None
+        provenance = _provenance(mapped, reference, region)
+        side = math.sqrt(mapped.grid.pixel_area)
+        unit = read_crs(mapped.grid.crs, path).units[0]
+    for what, theirs, ids in (
+        (f"map {path}", legend, unknown[0]),
+        (f"reference {reference.name!r}", reference.legend, unknown[1]),
+    ):
+        if ids and not ignore_unknown:
+            raise unknown_ids(what, ids, theirs)
+    target, rows, cols = _joined(chosen, direction, legend, reference.legend)
+    folded = fold(counts, rows, cols, len(target))
+    _check_compared(counts, folded, path, reference, chosen, region)
+    sizes = (side, side / fineness if fineness else math.nan)
+    return Accuracy(
+        legend=target,
+        confusion=folded,
+        crosswalk=chosen,
+        direction=direction,
+        lossy=_lossy(chosen, counts, direction),
+        resampling="none" if aligned else how,
+        pixel_sizes=sizes,
+        unit=unit,
+        provenance=provenance,
+        notes=_notes(folded, counts, sizes, unit),
     )
+
+
+def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
+    """Write accuracy.json and accuracy.csv into a folder, each whole or not at all.
+
+    Numbers that cannot be told (NaN) are null in JSON and empty in CSV.
+
+    Raises
+    ------
+    LedgerError
+        If the folder cannot be written.
+    """
+    store = Store(str(Path(folder).absolute()))
+    store.put("accuracy.json", (json.dumps(_plain(accuracy), indent=1, allow_nan=False) + "\n").encode())
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("class", "id", *_MEASURES))
+    for each, values in zip(accuracy.legend.classes, _rows(accuracy)):
+        lines.writerow((each.name, each.id, *("" if v is None else v for v in values)))
+    store.put("accuracy.csv", text.getvalue().encode())
+    return store.path("accuracy.json"), store.path("accuracy.csv")
+
+
+def table(accuracy: Accuracy) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
+    """What a terminal shows: column heads, a row of text for each class, and lines below them."""
+    head = ("class", "IoU", "precision", "recall", "F1", "reference px", "map px", "nodata px")
+    rows = [
+        (each.name, *("-" if v is None else f"{v:.3f}" for v in values[:4]), *(f"{v:,}" for v in values[4:]))
+        for each, values in zip(accuracy.legend.classes, _rows(accuracy))
+    ]
+    matrix = accuracy.confusion.matrix
+    found = int(np.isfinite(iou(matrix)).sum())
+    feet = [
+        f"mean IoU {mean_iou(matrix):.3f} over {found} of {len(accuracy.legend)} classes, pixel accuracy "
+        f"{pixel_accuracy(matrix):.3f}, frequency-weighted IoU {frequency_weighted_iou(matrix):.3f}, "
+        f"{int(matrix.sum()):,} pixels compared",
+        *accuracy.notes,
+        *(f"crosswalk: {name} ({pixels:,} px): {text}" for name, pixels, text in accuracy.lossy),
+    ]
+    return head, rows, feet
+
+
+_MEASURES = ("iou", "precision", "recall", "f1", "reference_pixels", "map_pixels", "unlabelled_pixels")
+
+
+def _rows(accuracy: Accuracy) -> list[tuple[Any, ...]]:
+    """`_MEASURES` of each class, None where a measure cannot be told."""
+    counted = accuracy.confusion
+    matrix = counted.matrix
+    shares = [measure(matrix) for measure in (iou, precision, recall, f1)]
+    pixels = (matrix.sum(1), matrix.sum(0), counted.unlabelled)
+    return [
+        (*(_number(share[i]) for share in shares), *(int(each[i]) for each in pixels))
+        for i in range(len(accuracy.legend))
+    ]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _plain(accuracy: Accuracy) -> dict[str, Any]:
+    """What accuracy.json holds."""
+    counted, legend = accuracy.confusion, accuracy.legend
+    matrix = counted.matrix
+    return {
+        "mean_iou": _number(mean_iou(matrix)),
+        "pixel_accuracy": _number(pixel_accuracy(matrix)),
+        "frequency_weighted_iou": _number(frequency_weighted_iou(matrix)),
+        "classes_in_mean": int(np.isfinite(iou(matrix)).sum()),
+        "pixels": {
+            "compared": int(matrix.sum()),
+            "unlabelled": int(counted.unlabelled.sum()),
+            "left_out": int(counted.left_out.sum()),
+            "ignored": counted.ignored,
+        },
+        "classes": {
+            each.name: {"id": each.id, **dict(zip(_MEASURES, values))}
+            for each, values in zip(legend.classes, _rows(accuracy))
+        },
+        "confusion": {
+            "rows": "reference",
+            "columns": "map",
+            "classes": list(legend.names),
+            "pixels": matrix.tolist(),
+            "unlabelled": counted.unlabelled.tolist(),
+            "left_out": counted.left_out.tolist(),
+        },
+        "crosswalk": {
+            "name": accuracy.crosswalk.name,
+            "direction": accuracy.direction,
+            "lossy": [{"class": name, "pixels": pixels, "note": text} for name, pixels, text in accuracy.lossy],
+        },
+        "resampling": accuracy.resampling,
+        "pixel_size": {
+            "map": _number(accuracy.pixel_sizes[0]),
+            "reference": _number(accuracy.pixel_sizes[1]),
+            "unit": accuracy.unit,
+        },
+        **accuracy.provenance,
+        "notes": list(accuracy.notes),
+    }
+
+
+def _same(one: Legend, other: Legend) -> bool:
+    return one.ids == other.ids and one.names == other.names
+
+
+def _chosen(mapped: Legend, reference: Legend, crosswalk: Crosswalk | None) -> tuple[Crosswalk, str]:
+    """The crosswalk to use and its direction."""
+    if crosswalk is None or (_same(crosswalk.source, crosswalk.target) and _same(crosswalk.source, mapped)):
+        if _same(mapped, reference):
+            return crosswalk or identity(mapped), "same legend"
+        raise CatalogError(
+            f"the map's legend is {mapped.name!r} and the reference's {reference.name!r}; name a crosswalk from "
+            "one to the other ('geoseg catalog' lists them), or add one under crosswalks in data_catalog.yaml"
+        )
+    if _same(crosswalk.source, reference) and _same(crosswalk.target, mapped):
+        return crosswalk, "reference to map"
+    if _same(crosswalk.source, mapped) and _same(crosswalk.target, reference):
+        return crosswalk, "map to reference"
+    raise CatalogError(
+        f"crosswalk {crosswalk.name!r} leads from legend {crosswalk.source.name!r} to {crosswalk.target.name!r}; "
+        f"the map has legend {mapped.name!r} and the reference {reference.name!r}, so name one between these"
+    )
+
+
+def _joined(
+    crosswalk: Crosswalk, direction: str, mapped: Legend, reference: Legend
+) -> tuple[Legend, np.ndarray, np.ndarray]:
+    """The classes compared, and the class of each place in the reference's legend and in the map's."""
+    target = reference if direction == "map to reference" else mapped
+    n = len(target)
+    at = {each: i for i, each in enumerate(target.ids)}
+    carried = dict(crosswalk.pairs)
+    same = np.arange(n + 2)
+    moved = [at[carried[each]] if each in carried else n + 1 for each in crosswalk.source.ids]
+    # Unlabelled and unknown ids of the map both count as nodata in it, next to its own.
+    across = np.array([*moved, n, n])
+    same[n + 1] = n
+    return (target, same, across) if direction == "map to reference" else (target, across, same)
+
+
+def _count(
+    mapped: Source, legend: Legend, source: Source, theirs: Legend, resampling: Resampling, region: Region | None
+) -> tuple[np.ndarray, tuple[set[int], set[int]]]:
+    """Counts in the two legends, and the ids that each lacks (of map and reference)."""
+    shape = region.on(mapped.grid).geom if region is not None else None
+    map_places, reference_places = places(legend), places(theirs)
+    counts = np.zeros((len(theirs) + 2, len(legend) + 2), np.int64)
+    unknown: tuple[set[int], set[int]] = set(), set()
+    for square in cut(mapped.window, _STEP):
+        window = square.meet(mapped.window)
+        inside = _inside(shape, mapped.grid, window) if window is not None else None
+        if window is None or (inside is not None and not inside.any()):
+            continue
+        pair = mapped.labels(mapped.grid, window, "nearest"), source.labels(mapped.grid, window, resampling)
+        ours, other = (each if inside is None else each[inside] for each in pair)
+        at, other_at = map_places[ours], reference_places[other]
+        part = tally(other_at, at, len(theirs), len(legend))
+        if part[-1].any() or part[:, -1].any():
+            unknown[0].update(np.unique(ours[at == len(legend) + 1]).tolist())
+            unknown[1].update(np.unique(other[other_at == len(theirs) + 1]).tolist())
+        counts += part
+    return counts, unknown
+
+
+def _inside(shape: Any, grid: Grid, window: Window) -> np.ndarray | None:
+    """(row, col) bool: pixel centre inside; None where all are."""
+    if shape is None or shape.covers(grid.footprint(window).geom):
+        return None
+    if not shape.intersects(grid.footprint(window).geom):
+        return np.zeros(window.shape, bool)
+    return geometry_mask([shape], window.shape, grid.transform_of(window), invert=True)
+
+
+def _check_compared(
+    counts: np.ndarray, folded: Confusion, path: str, reference: Reference, crosswalk: Crosswalk, region: Region | None
+) -> None:
+    """Refuse to give scores where nothing was compared."""
+    if folded.matrix.any():
+        return
+    where = f" inside {region.name}" if region is not None else ""
+    if not counts[:-2].any():
+        raise RasterError(
+            f"reference {reference.name!r} has no labelled pixel on {path}{where}; check that they overlap and that "
+            "the reference's 'crs' and 'nodata' are right"
+        )
+    if folded.unlabelled.any():
+        raise RasterError(
+            f"map {path} is nodata{where} wherever reference {reference.name!r} has a label to compare; "
+            "choose another reference or region"
+        )
+    raise CatalogError(
+        f"crosswalk {crosswalk.name!r} leaves out every class that map {path} and reference {reference.name!r} "
+        f"have in common{where}; name another crosswalk"
+    )
+
+
+def _lossy(crosswalk: Crosswalk, counts: np.ndarray, direction: str) -> tuple[tuple[str, int, str], ...]:
+    """The lossy entries of classes that were met where both rasters have labels."""
+    met = counts[:-2, :-2].sum(0 if direction == "map to reference" else 1)
+    of = {each.id: (each.name, int(pixels)) for each, pixels in zip(crosswalk.source.classes, met)}
+    return tuple((*of[source], text) for source, text in crosswalk.lossy if of[source][1])
+
+
+def _notes(folded: Confusion, counts: np.ndarray, sizes: tuple[float, float], unit: str) -> tuple[str, ...]:
+    notes = []
+    labelled = int(folded.matrix.sum() + folded.unlabelled.sum() + folded.left_out.sum())
+    for pixels, why in (
+        (folded.unlabelled.sum(), "the map is nodata there"),
+        (folded.left_out.sum(), "the map's class there has no counterpart in the crosswalk"),
+    ):
+        if pixels:
+            notes.append(f"{pixels:,} labelled pixels ({pixels / labelled:.1%}) are not scored: {why}")
+    if round(sizes[1] / sizes[0], 2) >= 2:
+        notes.append(
+            f"the reference's pixels ({sizes[1]:.4g} {unit}) are {sizes[1] / sizes[0]:.1f} times the map's "
+            f"({sizes[0]:.4g} {unit}): detail finer than the reference counts as error"
+        )
+    strangers = int(counts[-1].sum() + counts[:-1, -1].sum())
+    if strangers:
+        notes.append(f"{strangers:,} pixels have ids that the legends lack and are taken as not labelled")
+    return tuple(notes)
+
+
+def _provenance(mapped: Source, reference: Reference, region: Region | None) -> dict[str, Any]:
+    path = Path(mapped.path)
+    tags = {key: value for key, value in mapped.file.tags().items() if not key.endswith("LEGEND")}
+    digest = None
+    if path.is_file():
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "map": {"file": path.name, "sha256": digest, "tags": tags},
+        "reference": {
+            "name": reference.name,
+            "file": Path(reference.file).name,
+            "legend": reference.legend.name,
+            "attribution": reference.attribution,
+        },
+        "region": region.name if region is not None else None,
+    }
