@@ -5,6 +5,7 @@ The weights themselves are opened, and their hash checked, where they are loaded
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +61,14 @@ class Weights(Spec):
     """Name inside the model folder: *.safetensors (or *.onnx)."""
     sha256: str
     """Hash of the file's bytes."""
+
+    @model_validator(mode="after")
+    def _inside(self) -> Weights:
+        if Path(self.file).name != self.file or "\0" in self.file:
+            raise ValueError(f"weights.file is {self.file!r}; name a file that lies in the model folder itself")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError("weights.sha256 must be 64 hexadecimal digits in lower case")
+        return self
 
 
 class ModelCard(Spec):

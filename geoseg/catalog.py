@@ -6,12 +6,13 @@ catalog's folder. Nothing is opened here but YAML and JSON; rasters are opened b
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from geoseg.card import LegendSpec, Model, read_model
 from geoseg.errors import CatalogError
@@ -94,14 +95,21 @@ class Reference:
 # ----------------------------------------------------------------------------------- YAML's shapes
 
 
+def _path(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise ValueError(f"{text!r} is no path; name a file or folder")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+Paths = PathText | Annotated[tuple[PathText, ...], Field(min_length=1)]
+
+
 class BandSpec(Spec):
     """A band in a file of its own."""
 
-    file: str | tuple[str, ...]
+    file: Paths
     band: int = Field(1, ge=1)
-
-
-Paths = str | tuple[str, ...]
 
 
 class ImagerySpec(Spec):
@@ -131,6 +139,9 @@ class ImagerySpec(Spec):
         for key, values in (("scale", self.scale), ("offset", self.offset)):
             if isinstance(values, dict) and set(values) != set(self.bands):
                 raise ValueError(f"'{key}' must be one number or name each band once")
+            numbers = values.values() if isinstance(values, dict) else (values,)
+            if not all(math.isfinite(each) for each in numbers) or (key == "scale" and 0 in numbers):
+                raise ValueError(f"'{key}' must be {'finite and not 0' if key == 'scale' else 'finite'}")
         return self
 
 
@@ -138,7 +149,7 @@ class ReferenceSpec(Spec):
     """A reference map as YAML has it."""
 
     title: str = ""
-    file: str
+    file: PathText
     band: int = Field(1, ge=1)
     legend: str
     nodata: int | None = None
@@ -161,7 +172,7 @@ class CrosswalkSpec(Spec):
 class ModelSpec(Spec):
     """Where a model folder is."""
 
-    path: str
+    path: PathText
 
 
 class RegionSpec(Spec):
@@ -170,7 +181,7 @@ class RegionSpec(Spec):
     bounds: tuple[float, float, float, float] | None = None
     """left, bottom, right, top."""
     crs: str | None = None
-    file: str | None = None
+    file: PathText | None = None
     layer: str | None = None
     where: str | None = None
     """Filter on attributes, in OGR SQL: \"name = 'Delta'\"."""
@@ -195,6 +206,12 @@ class CatalogSpec(Spec):
     crosswalks: dict[str, CrosswalkSpec] = Field(default_factory=dict)
     models: dict[str, ModelSpec] = Field(default_factory=dict)
     regions: dict[str, RegionSpec] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _legends(self) -> CatalogSpec:
+        for name, spec in self.legends.items():
+            spec.legend(name)  # refuses empty legends, ids or names used twice, and bad colours
+        return self
 
 
 # -------------------------------------------------------------------------------------- the verbs
@@ -249,7 +266,7 @@ class Catalog:
         )
 
     def legend(self, name: str) -> Legend:
-        """Look up a legend; a model's name stands for that model's legend."""
+        """Look up a legend; one that only a model's card holds is found by the name the card gives it."""
         for model in self.names("models"):
             if name not in self.names("legends") and self.model(model).card.legend_name == name:
                 return self.model(model).card.legend
@@ -312,7 +329,7 @@ class Catalog:
         )
 
     def _resolve(self, path: str) -> str:
-        return path if path.startswith(("/vsi", "http://", "https://", "s3://")) else str(self.folder / path)
+        return path if path.startswith("/vsi") or "://" in path else str(self.folder / path)
 
 
 def read(path: Path | str) -> Catalog:

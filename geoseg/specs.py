@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from geoseg.errors import GeosegError
 
 _TEXT_LIMIT = 10_000_000
+_WORDING = (
+    (r"a valid dictionary or instance of \w+", "keys with values"),
+    (r"a valid dictionary", "keys with values"),
+    (r"a valid tuple", "a list"),
+    (r"a valid string", "text"),
+    (r"a valid integer", "a whole number"),
+    (r"a valid number", "a number"),
+    (r"Tuple should have at least 1 item .*", "List at least one"),
+)
+"""What pydantic says to programmers, and what it means to a reader of YAML."""
 S = TypeVar("S", bound="Spec")
 
 
@@ -39,7 +50,7 @@ def load_yaml(path: Path, error: type[GeosegError]) -> Any:
     try:
         return yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, RecursionError) as problem:
-        what = " ".join(str(problem).split()) or "nested too deeply"
+        what = "nested too deeply" if isinstance(problem, RecursionError) else " ".join(str(problem).split())
         raise error(f"{path} is not plain YAML: {what}") from problem
 
 
@@ -51,7 +62,7 @@ def parse(shape: type[S], data: Any, where: str, error: type[GeosegError]) -> S:
     try:
         return shape.model_validate(data)
     except ValidationError as problem:
-        raise error(_one_sentence(shape, problem, where)) from None
+        raise error(_one_sentence(shape, problem, data, where)) from None
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -65,24 +76,49 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"a key on line {key.start_mark.line + 1} is not plain text or a number")
             if key.value in seen:
                 raise yaml.YAMLError(f"key {key.value!r} is given twice on line {key.start_mark.line + 1}")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def _one_sentence(shape: type[Spec], problem: ValidationError, where: str) -> str:
-    errors = sorted(problem.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    first = errors[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(shape, first["loc"][:-1])
-        return f"{where}: unknown key {place!r}; {nearest(str(first['loc'][-1]), known)}"
-    if first["type"] == "missing":
-        return f"{where}: key {place!r} is missing; add it"
+def _one_sentence(shape: type[Spec], problem: ValidationError, data: Any, where: str) -> str:
+    """The most telling of pydantic's complaints: an unknown key before all else, then the deepest in the data."""
+    first = min(problem.errors(), key=lambda each: _rank(each["type"], len(_place(each["loc"], data))))
+    loc, kind = first["loc"], first["type"]
+    place = ".".join(str(part) for part in _place(loc, data))
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key {place!r}; {nearest(str(loc[-1]), _keys_at(shape, loc[:-1]))}"
+    if kind == "missing":
+        missing = f"key {loc[-1]!r}" if isinstance(loc[-1], str) else f"value number {loc[-1] + 1}"
+        return f"{where}: {missing} is missing{f' under {place!r}' if place else ''}; add it"
     text = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "value_error" else f", found {json.dumps(first['input'], default=str)[:80]}"
+    for theirs, ours in _WORDING:
+        text = re.sub(theirs, ours, text)
+    if "[key]" in loc:
+        text = text.replace("Input", "Key")
+    given = "" if kind == "value_error" else f", found {json.dumps(first['input'], default=str)[:80]}"
     return f"{where}: {place or 'the file'}: {text[0].lower() + text[1:]}{given}"
+
+
+def _rank(kind: str, depth: int) -> tuple[bool, int, bool]:
+    return kind != "extra_forbidden", -depth - (kind == "missing"), kind.endswith("_type")
+
+
+def _place(loc: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
+    """Where in the data an error lies: pydantic's location without its names for the members of a union."""
+    place = []
+    for part in loc:
+        if isinstance(data, list | tuple):
+            inside = isinstance(part, int) and part < len(data)
+        else:
+            inside = isinstance(data, Mapping) and part in data
+        if inside:
+            place.append(part)
+            data = data[part]
+    return tuple(place)
 
 
 def _keys_at(shape: Any, loc: tuple[Any, ...]) -> tuple[str, ...]:
