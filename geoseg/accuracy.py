@@ -75,10 +75,10 @@ class Accuracy:
 
 def score(
     map_path: Path | str,
-    legend: Legend,
     reference: Reference,
     crosswalk: Crosswalk | None = None,
     *,
+    legend: Legend,
     region: Region | None = None,
     resampling: Resampling = "auto",
     ignore_unknown: bool = False,
@@ -92,13 +92,13 @@ def score(
     ----------
     map_path : path
         Raster of class ids; its first band is read.
-    legend : Legend
-        The map's legend.
     reference : Reference
         From the catalog.
     crosswalk : Crosswalk, optional
         From the reference's legend to the map's, or from the map's to the reference's; the target's classes are
         compared. Default: the legends must be the same.
+    legend : Legend
+        The map's legend.
     region : Region, optional
         Score only pixels whose centre lies inside.
     resampling : {'auto', 'nearest', 'mode'}
@@ -136,12 +136,10 @@ def score(
         provenance = _provenance(mapped, reference, region)
         side = math.sqrt(mapped.grid.pixel_area)
         unit = read_crs(mapped.grid.crs, path).units[0]
-    for what, theirs, ids in (
-        (f"map {path}", legend, unknown[0]),
-        (f"reference {reference.name!r}", reference.legend, unknown[1]),
-    ):
-        if ids and not ignore_unknown:
-            raise unknown_ids(what, ids, theirs)
+    if unknown[0] and not ignore_unknown:
+        raise unknown_ids(f"map {path}", unknown[0], legend)
+    if unknown[1] and not ignore_unknown:
+        raise unknown_ids(f"reference {reference.name!r}", unknown[1], reference.legend)
     target, rows, cols = _joined(chosen, direction, legend, reference.legend)
     folded = fold(counts, rows, cols, len(target))
     _check_compared(counts, folded, path, reference, chosen, region)
