@@ -1,0 +1,178 @@
+"""Weights: a model's network, read once per process and put on a device.
+
+Weights are safetensors (or ONNX) inside the model folder; size, hash, names, shapes and numbers are checked
+before use. Pickles are refused unread, nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from geoseg import networks
+from geoseg.card import Model
+from geoseg.errors import ModelError
+
+LARGEST = 4_000_000_000
+"""Bytes; a larger weights file is refused unread."""
+_LARGEST_HEADER = 16_000_000
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".npy", ".npz")
+_KEPT = 4
+"""Networks that a process keeps."""
+
+Network = Callable[[Tensor], Tensor]
+"""float32 (batch, band, row, col) to scores (batch, class, row, col)."""
+
+_lock = threading.Lock()
+_loaded: dict[tuple[str, ...], Network] = {}
+
+
+def load(model: Model, device: str) -> Network:
+    """A model's network in evaluation mode on a device; each process loads it once, whichever thread asks first.
+
+    Raises
+    ------
+    ModelError
+        If the weights file is missing, is a pickle, is not what the card's sha256 says, does not fit the
+        architecture, or holds a weight that is not finite.
+    """
+    card = model.card
+    kind = (json.dumps(card.architecture, sort_keys=True), str(len(card.bands)), str(len(card.classes)))
+    key = (card.weights.sha256.lower(), device, *kind)
+    with _lock:
+        if key not in _loaded:
+            while len(_loaded) >= _KEPT:
+                _loaded.pop(next(iter(_loaded)))
+            _loaded[key] = _load(model, device)
+        return _loaded[key]
+
+
+def place(device: str) -> str:
+    """The device meant here and now.
+
+    Raises
+    ------
+    ModelError
+        If it is not there.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    check_device(device)
+    found = torch.cuda.device_count() if device != "cpu" else 1
+    if int(device.partition(":")[2] or 0) >= found:
+        raise ModelError(
+            f"inference.device is {device!r}, but torch finds {found} CUDA devices here; "
+            "choose 'cpu' or 'auto', or install a torch that knows this GPU"
+        )
+    return device
+
+
+def check_device(device: str) -> None:
+    """Refuse a text that names no kind of device; whether it is there, `place` says."""
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or device == "cpu:":
+        raise ModelError(f"inference.device is {device!r}; choose 'auto', 'cpu', 'cuda' or 'cuda:<number>'")
+
+
+@contextmanager
+def reproducible(device: str) -> Iterator[None]:
+    """On a GPU: the same kernels each time and no shortened floats; a CPU needs nothing."""
+    if device == "cpu":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _load(model: Model, device: str) -> Network:
+    card = model.card
+    data = _read(model)
+    network = networks.build(card.architecture, len(card.bands), len(card.classes))
+    stride = networks.stride_of(network)
+    if card.stride % stride:
+        raise ModelError(
+            f"the card of model {card.name!r} says stride {card.stride}, but its network needs multiples of {stride}; "
+            "correct the card"
+        )
+    network.load_state_dict(_checked(model, data, network.state_dict()))
+    network.eval().requires_grad_(False)
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def _read(model: Model) -> bytes:
+    """The bytes of a weights file, checked before anything parses them."""
+    path, weights = model.weights, model.card.weights
+    if Path(weights.file).name != weights.file:
+        raise ModelError(
+            f"{model.folder}: the card's weights file is {weights.file!r}; name a file inside the model folder"
+        )
+    if path.suffix.lower() in _PICKLES:
+        raise _pickled(path)
+    if path.suffix.lower() not in (".safetensors", ".onnx"):
+        raise ModelError(f"{path}: weights are *.safetensors or *.onnx; convert them")
+    try:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise ModelError(f"{path} has {size / 1e9:.1f} GB; weights files have at most {LARGEST / 1e9:.0f} GB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}; check weights.file in the model's card.yaml"
+        ) from error
+    if data[:2] == b"PK" or (data[:1] == b"\x80" and data[1:2] <= b"\x05"):
+        raise _pickled(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != weights.sha256.lower():
+        raise ModelError(
+            f"{path} has sha256 {found}, but the card says {weights.sha256}; "
+            "it is another file or damaged, so fetch it again or correct the card"
+        )
+    return data
+
+
+def _pickled(path: Path) -> ModelError:
+    return ModelError(f"{path} is a pickle, which can run code when it is read; convert the weights to *.safetensors")
+
+
+def _checked(model: Model, data: bytes, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, which must be exactly those of the network, and finite."""
+    path, advice = model.weights, f"are they those of {model.card.architecture}?"
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header > min(len(data) - 8, _LARGEST_HEADER):
+        raise ModelError(
+            f"{path} is no safetensors file: its header claims {header} bytes of {len(data)}; fetch it again"
+        )
+    try:
+        tensors = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is no safetensors file: {error}; fetch it again") from error
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors:
+            raise ModelError(f"{path} lacks tensor {name!r}, which the network has; {advice}")
+        if name not in wanted:
+            raise ModelError(f"{path} has tensor {name!r}, which the network lacks; {advice}")
+        found, needed = tensors[name], wanted[name]
+        if found.shape != needed.shape or found.dtype != needed.dtype:
+            raise ModelError(
+                f"{path}: tensor {name!r} is {found.dtype} {tuple(found.shape)}, "
+                f"but the network has {needed.dtype} {tuple(needed.shape)}; {advice}"
+            )
+        if not found.isfinite().all():
+            raise ModelError(
+                f"{path}: tensor {name!r} holds numbers that are not finite; train or fetch the model again"
+            )
+    return tensors
