@@ -84,9 +84,9 @@ def open(imagery: Imagery) -> Scene:
 def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
     """Physical values over a window; NaN wherever there are no data, also beyond the imagery's edge.
 
-    A file whose pixels are not the grid's is warped exactly (no approximated coordinates) by
-    `Imagery.resampling`; where the grid's pixels are more than twice as long as the file's, bilinear and cubic
-    give way to the average of all valid pixels underneath.
+    A file whose pixels are not the grid's is warped by `Imagery.resampling`, its coordinates true to 1/64 of a
+    pixel; where the grid's pixels are more than twice as long as the file's, bilinear and cubic give way to the
+    average of all valid pixels underneath.
 
     Returns
     -------

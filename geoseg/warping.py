@@ -1,7 +1,7 @@
 """Warping: one file's pixels on a grid that need not be its own.
 
 A file whose pixels are the grid's is read as it is. Any other is warped in squares of the lattice, each by
-itself and with all that the square alone determines, so that a pixel's value never depends on the window in
+itself and with nothing but what the square determines, so that a pixel's value never depends on the window in
 which it was asked for. Pixels are (band, row, col) float32, NaN where the file has no data.
 """
 
@@ -28,7 +28,8 @@ from geoseg.windows import Window, cut
 
 SQUARE = 256
 """Edge in pixels of the lattice squares in which files are warped."""
-_AT_ONCE = 2**22  # source pixels behind one square, beyond which it is quartered
+_AT_ONCE = 2**21  # source pixels behind one square, beyond which it is quartered
+_BENT = 1 / 64  # of the longer pixel: how far GDAL's straight line through a row of a square may miss
 _LIMIT = 2**26  # source pixels behind one pixel
 _COARSER = 2.0  # a grid's pixel more than this many times as long as the file's takes their average
 
@@ -134,13 +135,13 @@ def parts(
 
 
 def _square(stack: Stack, grid: Grid, square: Window, resampling: str) -> np.ndarray:
-    """One square of the lattice, warped by itself; quartered while too many source pixels lie behind it."""
+    """One square of the lattice, warped by itself; quartered while too large for memory or too bent."""
     source = stack.sources[0]
     out = np.full((len(stack.bands), *square.shape), np.nan, np.float32)
     need = reach(source, grid, square)
     if need is None:
         return out
-    if need.pixels > _AT_ONCE and square.height > 1:
+    if square.height > 1 and (need.pixels > _AT_ONCE or (square.height > 8 and _bent(source, grid, square))):
         for quarter in cut(square, square.height // 2):
             rows, cols = quarter.within(square)
             out[:, rows, cols] = _square(stack, grid, quarter, resampling)
@@ -164,8 +165,6 @@ def _square(stack: Stack, grid: Grid, square: Window, resampling: str) -> np.nda
             dst_crs=grid.crs,
             dst_nodata=np.nan,
             resampling=Resampling[method],
-            tolerance=0,
-            warp_mem_limit=2048,  # MB; more than is ever needed, so that GDAL never cuts the square
             XSCALE=min(1.0, 1 / across),  # else GDAL guesses them from how much of the file the square meets
             YSCALE=min(1.0, 1 / down),
             **_datum_shift(source.crs, source.transform, source.shape),
@@ -206,6 +205,21 @@ def _steps(source: Source, grid: Grid, window: Window) -> tuple[float, float]:
     down = math.hypot((row[2, 1] - row[0, 1]) / height, (row[1, 2] - row[1, 0]) / width)
     across = math.hypot((col[2, 1] - col[0, 1]) / height, (col[1, 2] - col[1, 0]) / width)
     return (down, across) if math.isfinite(down) and math.isfinite(across) and down * across > 0 else (1.0, 1.0)
+
+
+def _bent(source: Source, grid: Grid, window: Window) -> bool:
+    """Whether rows of a window, seen from a file, are too curved for a straight line through their ends.
+
+    `reproject` follows such lines and has no switch for it; exact coordinates would cost eight times as much.
+    """
+    col, row = _applied(~Affine(*source.transform), *_seen(source.crs, grid, window))
+    down, across = _steps(source, grid, window)
+    share = np.linspace(0, 1, 17)
+    sags = [
+        np.abs(each - each[:, :1] - (each[:, -1:] - each[:, :1]) * share) / max(1, step)
+        for each, step in ((row, down), (col, across))
+    ]
+    return bool(np.nanmax(sags) > _BENT) if np.isfinite(sags).any() else False
 
 
 def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
