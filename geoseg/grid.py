@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
@@ -217,5 +218,6 @@ class Region:
         return moved
 
 
+@lru_cache(maxsize=64)  # PROJ needs a second to say that a CRS has no EPSG code
 def _crs_text(crs: CRS) -> str:
     return f"EPSG:{crs.epsg}" if crs.epsg else crs.to_wkt()
