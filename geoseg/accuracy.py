@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 from rasterio.features import geometry_mask
 
 from geoseg.agreement import (
@@ -304,6 +305,7 @@ def _count(
 ) -> tuple[np.ndarray, tuple[set[int], set[int]]]:
     """Counts in the two legends, and the ids that each lacks (of map and reference)."""
     shape = region.on(mapped.grid).geom if region is not None else None
+    shapely.prepare(shape)
     map_places, reference_places = places(legend), places(theirs)
     counts = np.zeros((len(theirs) + 2, len(legend) + 2), np.int64)
     unknown: tuple[set[int], set[int]] = set(), set()
