@@ -18,7 +18,7 @@ from geoseg.windows import Window
 
 LEGEND_TAG = "GEOSEG_LEGEND"
 """Metadata item that holds the legend as JSON, so that a map explains itself."""
-MOST_SOURCES = 1000
+MOST_SOURCES = 20_000
 """GDAL looks through all sources of a VRT for each read; above this, one VRT per row of blocks stands between."""
 Sources = Sequence[tuple[Window, Path]]
 
