@@ -8,7 +8,8 @@ from geoseg import accuracy, catalog, mosaic
 from geoseg.accuracy import Accuracy
 from geoseg.catalog import Catalog, Reference
 from geoseg.errors import CatalogError
-from geoseg.legend import Legend
+from geoseg.legend import Crosswalk, Legend
+from geoseg.planning import region_of
 
 
 def score(
@@ -47,7 +48,7 @@ def score(
     mine = legend_of(map_file, legend, known, "--legend")
     other = _reference(reference, reference_legend, known)
     walk = known.crosswalk(crosswalk) if crosswalk else _between(known, other.legend, mine)
-    where = None if region is None else known.region(region)
+    where = None if region is None else region_of(known.region(region), region, known.folder)
     return accuracy.score(map_file, other, walk, legend=mine, region=where)
 
 
@@ -85,7 +86,7 @@ def _reference(name: str, legend: str | None, known: Catalog) -> Reference:
     )
 
 
-def _between(known: Catalog, reference: Legend, mine: Legend) -> object:
+def _between(known: Catalog, reference: Legend, mine: Legend) -> Crosswalk:
     try:
         return known.crosswalk_between(reference, mine)
     except CatalogError:

@@ -32,6 +32,7 @@ app = typer.Typer(
     name="geoseg",
     help="Satellite land-cover maps from GeoTIFFs: the same pixels however they are computed.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # help as plain text: drawing it with rich takes twice as long as all the rest
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -196,12 +197,20 @@ def evaluate(
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
 ) -> None:
     """Score a map against a reference map, class by class."""
-    from geoseg import scoring
+    from geoseg import accuracy, assessment
 
-    accuracy = scoring.score(map_file, reference, crosswalk, legend, reference_legend, region, catalog)
-    score_table(accuracy)
+    scores = assessment.score(
+        map_file,
+        reference,
+        crosswalk=crosswalk,
+        legend=legend,
+        reference_legend=reference_legend,
+        region=region,
+        catalog_file=catalog,
+    )
+    score_table(scores)
     if folder is not None:
-        for path in scoring.write(accuracy, folder):
+        for path in accuracy.write(scores, folder):
             out.print(f"wrote {path}", markup=False)
 
 
@@ -216,10 +225,12 @@ def vectorize(
     catalog: CatalogFile = None,
 ) -> None:
     """Trace a map's classes as polygons."""
-    from geoseg import scoring
+    from geoseg import assessment, polygons
 
-    for path, polygons in scoring.vectorize(map_file, target, classes, per_class, legend, catalog):
-        out.print(f"wrote {path}: {polygons} polygons", markup=False)
+    named = None if legend is None else assessment.open_catalog(catalog).legend(legend)
+    wanted = None if classes is None else [int(w) if w.isdigit() else w for w in map(str.strip, classes.split(","))]
+    for path, count in polygons.vectorize(map_file, target, classes=wanted, legend=named, per_class=per_class).items():
+        out.print(f"wrote {path}: {count} polygons", markup=False)
 
 
 @app.command()
@@ -317,9 +328,9 @@ def report(summary: Summary) -> None:
 
 def score_table(accuracy: Any) -> None:
     """Print scores, one row for each class."""
-    from geoseg import scoring
+    from geoseg import accuracy as accuracy_room
 
-    head, rows, feet = scoring.table(accuracy)
+    head, rows, feet = accuracy_room.table(accuracy)
     table = Table(show_edge=False, pad_edge=False)
     for at, column in enumerate(head):
         table.add_column(column, justify="left" if at == 0 else "right")
@@ -345,10 +356,9 @@ def _findings(found: list[Any]) -> None:
 
 
 def _resolve(file: Path) -> Plan:
-    from geoseg import job
-    from geoseg import plan as plan_room
+    from geoseg import job, planning
 
-    return plan_room.resolve(job.read(file))
+    return planning.resolve(job.read(file))
 
 
 def _notes(notes: tuple[str, ...]) -> None:

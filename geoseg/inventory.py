@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoseg import accuracy, catalog, imagery, polygons, predictor
+from geoseg import catalog, imagery, polygons, predictor, references
 from geoseg.catalog import Catalog
 from geoseg.errors import GeosegError
 
@@ -73,7 +73,7 @@ def _imagery(known: Catalog, name: str, check: bool) -> str:
 def _reference(known: Catalog, name: str, check: bool) -> str:
     reference = known.reference(name)
     if check:
-        accuracy.check(reference)
+        references.check(reference)
     return f"{Path(reference.file).name}; legend {reference.legend.name}"
 
 

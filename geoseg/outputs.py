@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from geoseg import __version__, accuracy, catalog, ledger, mosaic, polygons, report
 from geoseg.ledger import Record, digest_of
-from geoseg.plan import Plan, outline, reference_of
+from geoseg.plan import Plan, outline
+from geoseg.planning import reference_of
 from geoseg.store import Store
 
 DONE = "outputs.json"
@@ -89,7 +92,7 @@ def _steps(plan: Plan, store: Store, records: Sequence[Record]) -> Iterator[Step
     def put_together(name: str, kind: str) -> Sequence[Path]:
         values = kind == "confidence"
         legend = None if values else plan.legend
-        settings = {
+        settings: Any = {
             "tags": _provenance(plan, records),
             "band_name": "confidence of the class" if values else "land cover",
             "scale": mosaic.CONFIDENCE_SCALE if values else 1.0,
@@ -113,7 +116,7 @@ def _steps(plan: Plan, store: Store, records: Sequence[Record]) -> Iterator[Step
         facts = plan.spec.reference.model_dump()
         yield Step("accuracy", facts, lambda: _accuracy(plan, map_path, root))
     for ending in wanted.vectors:
-        yield Step(f"vectors {ending}", {}, lambda ending=ending: _vectors(plan, map_path, root, ending))
+        yield Step(f"vectors {ending}", {}, partial(_vectors, plan, map_path, root, ending))
     failed = [record for record in records if record.state == "failed"]
     if failed:
         yield Step("failed blocks", {}, lambda: _failed(plan, store, failed))
@@ -200,17 +203,17 @@ def _with_sidecars(paths: Sequence[Path]) -> Sequence[Path]:
     return [each for path in paths for each in (path, path.with_name(path.name + ".aux.xml")) if each.exists()]
 
 
-def _noted(store: Store) -> dict[str, dict[str, object]]:
+def _noted(store: Store) -> dict[str, dict[str, Any]]:
     try:
         return dict(json.loads(store.get(DONE)))
     except (FileNotFoundError, ValueError):
         return {}
 
 
-def _sizes(store: Store, names: Sequence[str] | object) -> dict[str, list[int]]:
+def _sizes(store: Store, names: Iterable[str]) -> dict[str, list[int]]:
     """Size and modification time of each file that exists."""
     sizes = {}
-    for name in names:  # type: ignore[attr-defined]
+    for name in names:
         path = store.path(name)
         if path.is_file():
             facts = path.stat()

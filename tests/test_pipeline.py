@@ -44,6 +44,7 @@ def scene(folder, shape=(137, 211), transform=NORTH_UP, bands=None, nodata=None,
 def resolve(folder, halo=0, legend=BYTES, **keys):
     text = {"imagery": "scene", "model": "none", **keys}
     text["inference"] = {"window": 16, "block": 32, **text.get("inference", {})}
+    text["outputs"] = {"quicklook": False, **text.get("outputs", {})}
     (folder / "job.yaml").write_text(json.dumps(text))
     return planning.resolve(job.read(folder / "job.yaml"), predict_halo=halo, legend=legend)
 

@@ -1,0 +1,169 @@
+"""Planning: a job spec resolved against the catalog, the imagery and the model. All bad input is refused here.
+
+Rasters and weights are opened and checked; nothing is labelled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import shapely
+from odc.geo.geom import Geometry
+
+from geoseg import catalog, imagery, job, polygons, predictor
+from geoseg.card import Model
+from geoseg.catalog import Catalog, RegionSpec
+from geoseg.errors import GridError, JobError
+from geoseg.grid import Grid, Region
+from geoseg.job import JobSpec, Layout
+from geoseg.legend import Crosswalk, Legend
+from geoseg.plan import Plan, ground_resolution
+from geoseg.predictor import Predictor
+from geoseg.windows import Window
+
+
+def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | None = None) -> Plan:
+    """Resolve a job: open the imagery and the model, find the grid and the extent, size the blocks.
+
+    Parameters
+    ----------
+    spec : JobSpec
+        With an absolute catalog path, as `job.read` gives it.
+    predict_halo, legend : int, Legend
+        For a caller who brings a callable of their own in place of the job's model: pixels of context that it
+        needs, and its legend.
+
+    Raises
+    ------
+    GeosegError
+        One child for each kind of refusal: see `geoseg.errors`.
+    """
+    assert spec.catalog is not None
+    known = catalog.read(spec.catalog)
+    layer = known.imagery(spec.imagery)
+    model = None if legend is not None else known.model(spec.model)
+    if model is not None:
+        layer = layer.select(model.card.bands, f"model {model.card.name!r}")
+        legend = model.card.legend
+    assert legend is not None
+    legend.check_fits_uint8()
+    check_reference(spec, known, legend)
+    scene = imagery.open(layer)
+    grid = scene.grid if spec.grid == "source" else Grid.regular(spec.grid.crs, spec.grid.resolution)
+    extent, region = _extent(spec, known, scene, grid)
+    ready = None if model is None else _predictor(spec, model, scene)
+    core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
+    layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands)))
+    notes = [] if model is None else _notes(model, grid, extent)
+    wkb = None if region is None else shapely.to_wkb(region.geom, hex=True)
+    return Plan(spec, scene, grid, layout, legend, wkb, ready, tuple(notes))
+
+
+def check_reference(spec: JobSpec, known: Catalog, legend: Legend) -> None:
+    """Refuse a job whose reference cannot be compared with its map."""
+    if spec.reference is not None:
+        reference_of(spec, known, legend)
+
+
+def reference_of(spec: JobSpec, known: Catalog, legend: Legend) -> tuple[catalog.Reference, Crosswalk]:
+    """The job's reference and the crosswalk from its legend to the map's.
+
+    Raises
+    ------
+    CatalogError, JobError
+        If either is unknown, or the crosswalk joins other legends.
+    """
+    assert spec.reference is not None
+    reference = known.reference(spec.reference.name)
+    if spec.reference.crosswalk is None:
+        return reference, known.crosswalk_between(reference.legend, legend)
+    crosswalk = known.crosswalk(spec.reference.crosswalk)
+    if crosswalk.source.ids != reference.legend.ids or crosswalk.target.ids != legend.ids:
+        raise JobError(
+            f"crosswalk {crosswalk.name!r} leads from {crosswalk.source.name!r} to {crosswalk.target.name!r}; "
+            f"reference {reference.name!r} is in {reference.legend.name!r} and the map in {legend.name!r}, "
+            "so name another"
+        )
+    return reference, crosswalk
+
+
+def _extent(spec: JobSpec, known: Catalog, scene: imagery.Scene, grid: Grid) -> tuple[Window, Geometry | None]:
+    whole = imagery.extent(scene, grid)
+    if spec.region == "imagery":
+        return whole, None
+    asked = known.region(spec.region) if isinstance(spec.region, str) else spec.region
+    name = spec.region if isinstance(spec.region, str) else "region"
+    region = region_of(asked, name, Path(known.path).parent).on(grid)
+    extent = grid.cover(region).meet(whole)
+    if extent is None or not region.geom.intersects(grid.footprint(whole).geom):
+        raise GridError(
+            f"region {name!r} covers {_bounds(region)} in {grid.crs}, but imagery {scene.imagery.name!r} covers "
+            f"{_bounds(grid.footprint(whole))}; they do not meet, so check the region's coordinates and CRS"
+        )
+    return extent, region
+
+
+def region_of(spec: RegionSpec, name: str, folder: Path) -> Region:
+    """A region as its spec has it; a relative file starts at `folder`."""
+    if spec.bounds is not None:
+        assert spec.crs is not None
+        return Region.of_bounds(spec.bounds, spec.crs, name)
+    assert spec.file is not None
+    shape, crs = polygons.read_region(folder / spec.file, spec.layer, spec.where)
+    return Region.of_shape(shape, spec.crs or crs, name)
+
+
+def _predictor(spec: JobSpec, model: Model, scene: imagery.Scene) -> Predictor:
+    asked = spec.inference
+    numbers = imagery.statistics(scene) if model.card.normalisation.kind == "scene" else None
+    return predictor.prepare(
+        model,
+        numbers,
+        core=asked.window,
+        halo=asked.halo,
+        batch=asked.batch,
+        precision=asked.precision,
+        stitch=asked.stitch,
+        device=asked.device,
+    )
+
+
+def _callable_layout(spec: JobSpec, halo: int) -> tuple[int, int]:
+    asked = spec.inference
+    return 256 if asked.window == "auto" else asked.window, halo if asked.halo == "auto" else asked.halo
+
+
+def _block(spec: JobSpec, extent: Window, core: int, margin: int, bands: int) -> int:
+    allowed = int(spec.memory_per_worker)
+    auto = job.block_edge(extent, core, margin, bands, allowed)
+    if spec.inference.block == "auto":
+        return auto
+    edge = max(core, spec.inference.block // core * core)
+    if job.block_bytes(edge, margin, bands) > allowed:
+        raise JobError(
+            f"inference.block is {edge} pixels, which needs {job.block_bytes(edge, margin, bands) / 1e9:.1f} GB; "
+            f"memory_per_worker is {allowed / 1e9:.1f} GB, so use a block of at most {auto} or raise it"
+        )
+    return edge
+
+
+def _notes(model: Model, grid: Grid, extent: Window) -> list[str]:
+    notes = []
+    card = model.card
+    if card.gsd_m is not None:
+        found = ground_resolution(grid, extent)
+        if abs(found / card.gsd_m - 1) > card.gsd_tolerance:
+            notes.append(
+                f"model {card.name!r} was trained at {card.gsd_m:g} m pixels and the grid has {found:.3g} m; "
+                "expect lower accuracy, or set 'grid' to a matching resolution"
+            )
+    if card.field == "image-wide":
+        notes.append(
+            f"model {card.name!r} looks at its whole window, so windows may differ along their edges; "
+            "inference.stitch: blend smooths that"
+        )
+    return notes
+
+
+def _bounds(geometry: Geometry) -> str:
+    return "(" + ", ".join(f"{edge:.6g}" for edge in geometry.boundingbox.bbox) + ")"
