@@ -33,7 +33,7 @@ Network = Callable[[Tensor], Tensor]
 """float32 (batch, band, row, col) to scores (batch, class, row, col)."""
 
 _lock = threading.Lock()
-_loaded: dict[tuple[str, ...], Network] = {}
+_loaded: dict[tuple[str | int, ...], Network] = {}
 
 
 def load(model: Model, device: str) -> Network:
@@ -46,8 +46,8 @@ def load(model: Model, device: str) -> Network:
         architecture, or holds a weight that is not finite.
     """
     card = model.card
-    kind = (json.dumps(card.architecture, sort_keys=True), str(len(card.bands)), str(len(card.classes)))
-    key = (card.weights.sha256.lower(), device, *kind)
+    shape = (json.dumps(card.architecture, sort_keys=True), len(card.bands), len(card.classes), card.stride)
+    key = (card.weights.sha256.lower(), device, *shape)
     with _lock:
         if key not in _loaded:
             while len(_loaded) >= _KEPT:
@@ -116,10 +116,6 @@ def _load(model: Model, device: str) -> Network:
 def _read(model: Model) -> bytes:
     """The bytes of a weights file, checked before anything parses them."""
     path, weights = model.weights, model.card.weights
-    if Path(weights.file).name != weights.file:
-        raise ModelError(
-            f"{model.folder}: the card's weights file is {weights.file!r}; name a file inside the model folder"
-        )
     if path.suffix.lower() in _PICKLES:
         raise _pickled(path)
     if path.suffix.lower() not in (".safetensors", ".onnx"):

@@ -1,0 +1,55 @@
+"""Model folders that tests write for themselves: small random networks with everything that a card says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+
+from geoseg import networks
+from geoseg.card import Model, read_model
+
+IDS = (3, 7, 200)
+"""Not consecutive, so that a class number taken for an id shows."""
+
+
+def write_model(folder: Path, *, bands: int = 2, ids: tuple[int, ...] = IDS, seed: int = 0, **card: Any) -> Model:
+    """A model folder with a compact network of random weights; further keys go into its card."""
+    architecture = card.pop("architecture", {"name": "compact", "width": 3, "depth": 1})
+    torch.manual_seed(seed)
+    network = networks.build(architecture, bands, len(ids)).train()
+    for _ in range(3):  # gives BatchNorm something to subtract
+        network(torch.randn(2, bands, 32, 32) * 2 + 0.5)
+    reach = _reach(json.dumps(architecture), bands)
+    folder.mkdir(parents=True, exist_ok=True)
+    safetensors.torch.save_file(network.state_dict(), folder / "weights.safetensors")
+    text = {
+        "name": "tiny",
+        "architecture": architecture,
+        "weights": {"file": "weights.safetensors", "sha256": sha256(folder / "weights.safetensors")},
+        "bands": ["red", "nir", "blue", "green"][:bands],
+        "stride": reach.stride,
+        "halo": reach.halo,
+        "window": 16,
+        "legend_name": "three",
+        "classes": [{"id": each, "name": f"class {each}", "colour": f"#{each:02x}8040"} for each in ids],
+        **card,
+    }
+    (folder / "card.yaml").write_text(yaml.safe_dump(text))
+    return read_model(folder)
+
+
+@lru_cache
+def _reach(architecture: str, bands: int) -> networks.Field:
+    return networks.probe(networks.build(json.loads(architecture), bands, 2), bands)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
