@@ -32,6 +32,8 @@ from geoseg.vectors import check_ending, read_region, write
 __all__ = ["read_region", "trace", "vectorize", "write"]
 
 _STRIP_PIXELS = 4_000_000
+_CACHE_MB = 256
+"""GDAL's cache of tiles; its default is 5 % of the machine's memory."""
 _LEGEND_TAG = "GEOSEG_LEGEND"
 
 
@@ -131,7 +133,7 @@ def _open_map(path: Path) -> Iterator[Any]:
             source = rasterio.open(path)
     except rasterio.errors.RasterioError as error:
         raise RasterError(f"{path} cannot be read as a raster: {error}") from error
-    with source:
+    with source, rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
         if source.count != 1:
             raise RasterError(f"{path} has {source.count} bands; a map has one band of class ids")
         if np.dtype(source.dtypes[0]).kind not in "iu":

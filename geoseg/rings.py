@@ -86,28 +86,30 @@ class _Finds:
         starts = np.ones(framed.shape, bool)
         np.not_equal(framed[:, 1:], framed[:, :-1], out=starts[:, 1:])
         same = framed[1:] == framed[:-1]
-        run = np.cumsum(starts.ravel(), dtype=np.int32).reshape(framed.shape) - 1
         firsts = np.flatnonzero(starts)
+        lengths = np.diff(firsts, append=framed.size)
+        run = np.repeat(np.arange(len(firsts), dtype=np.int32), lengths).reshape(framed.shape)
         touching = np.flatnonzero(same & (starts[1:] | starts[:-1]))
         above, below = run.ravel()[touching], run.ravel()[touching + framed.shape[1]]
         found, region = _components(len(firsts), above, below)
         region += self.regions
-        self._count(framed, firsts, region, found)
+        self._count(framed, firsts, lengths, region - self.regions, found)
         if self.last_regions is not None:
             self.seams.append(np.stack([self.last_regions, region[: len(self.last_regions)]]))
         self.last, self.last_regions = framed[-1:], region[run[-1, 0] :]
         self._corners(framed, starts, same, region, run)
         self.row, self.regions = self.row + len(strip), self.regions + found
 
-    def _count(self, framed: np.ndarray, firsts: np.ndarray, region: np.ndarray, found: int) -> None:
+    def _count(
+        self, framed: np.ndarray, firsts: np.ndarray, lengths: np.ndarray, region: np.ndarray, found: int
+    ) -> None:
         values = np.empty(found, np.int32)
-        values[region - self.regions] = framed.ravel()[firsts]
+        values[region] = framed.ravel()[firsts]
         width = framed.shape[1]
-        lengths = np.diff(firsts, append=framed.size)
         lengths[firsts < width] = 0  # the row seen before
         sizes = self.size(self.row - 1 + firsts // width, firsts % width - 1, lengths)
         self.values.append(values)
-        self.sizes.append(np.bincount(region - self.regions, sizes, found))
+        self.sizes.append(np.bincount(region, sizes, found))
 
     def _corners(
         self, framed: np.ndarray, starts: np.ndarray, same: np.ndarray, region: np.ndarray, run: np.ndarray
