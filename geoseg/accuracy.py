@@ -1,8 +1,7 @@
 """Accuracy: how well a map agrees with a reference map, class by class, on the map's own grid.
 
-The measures are those of `agreement`, the reference is read by `references`; both are at hand here under their own
-names. Agreement with another map is not an unbiased estimate of accuracy or of area; that needs a probability
-sample of the ground.
+The measures are those of `agreement`, the reference is read by `references`. Agreement with another map is not an
+unbiased estimate of accuracy or of area; that needs a probability sample of the ground.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from geoseg.references import on_grid as on_grid
 from geoseg.store import Store
 from geoseg.windows import Window, cut
 
-_STEP = 2048
+_STEP = 1024
 """Edge in pixels of what is read at once."""
 
 
@@ -144,7 +143,7 @@ def score(
     target, rows, cols = _joined(chosen, direction, legend, reference.legend)
     folded = fold(counts, rows, cols, len(target))
     _check_compared(counts, folded, path, reference, chosen, region)
-    sizes = (side, side / fineness if fineness else math.nan)
+    sizes = side, side / fineness if fineness else math.nan
     return Accuracy(
         legend=target,
         confusion=folded,
@@ -214,10 +213,6 @@ def _rows(accuracy: Accuracy) -> list[tuple[Any, ...]]:
     ]
 
 
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _plain(accuracy: Accuracy) -> dict[str, Any]:
     """What accuracy.json holds."""
     counted, legend = accuracy.confusion, accuracy.legend
@@ -261,6 +256,10 @@ def _plain(accuracy: Accuracy) -> dict[str, Any]:
     }
 
 
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
 def _same(one: Legend, other: Legend) -> bool:
     return one.ids == other.ids and one.names == other.names
 
@@ -292,11 +291,9 @@ def _joined(
     n = len(target)
     at = {each: i for i, each in enumerate(target.ids)}
     carried = dict(crosswalk.pairs)
-    same = np.arange(n + 2)
     moved = [at[carried[each]] if each in carried else n + 1 for each in crosswalk.source.ids]
-    # Unlabelled and unknown ids of the map both count as nodata in it, next to its own.
-    across = np.array([*moved, n, n])
-    same[n + 1] = n
+    # Unknown ids count as not labelled.
+    across, same = np.array([*moved, n, n]), np.array([*range(n), n, n])
     return (target, same, across) if direction == "map to reference" else (target, across, same)
 
 
@@ -340,7 +337,7 @@ def _check_compared(
     """Refuse to give scores where nothing was compared."""
     if folded.matrix.any():
         return
-    where = f" inside {region.name}" if region is not None else ""
+    where = f" inside {region.name}" if region else ""
     if not counts[:-2].any():
         raise RasterError(
             f"reference {reference.name!r} has no labelled pixel on {path}{where}; check that they overlap and that "
@@ -360,8 +357,8 @@ def _check_compared(
 def _lossy(crosswalk: Crosswalk, counts: np.ndarray, direction: str) -> tuple[tuple[str, int, str], ...]:
     """The lossy entries of classes that were met where both rasters have labels."""
     met = counts[:-2, :-2].sum(0 if direction == "map to reference" else 1)
-    of = {each.id: (each.name, int(pixels)) for each, pixels in zip(crosswalk.source.classes, met)}
-    return tuple((*of[source], text) for source, text in crosswalk.lossy if of[source][1])
+    found = {each.id: (each.name, int(pixels)) for each, pixels in zip(crosswalk.source.classes, met)}
+    return tuple((*found[source], text) for source, text in crosswalk.lossy if found[source][1])
 
 
 def _notes(folded: Confusion, counts: np.ndarray, sizes: tuple[float, float], unit: str) -> tuple[str, ...]:
