@@ -15,7 +15,7 @@ from geoseg.card import Model
 from geoseg.catalog import Catalog, RegionSpec
 from geoseg.errors import GridError, JobError
 from geoseg.grid import Grid, Region
-from geoseg.job import JobSpec, Layout
+from geoseg.job import Inference, JobSpec, Layout
 from geoseg.legend import Crosswalk, Legend
 from geoseg.plan import Plan, ground_resolution
 from geoseg.predictor import Predictor
@@ -50,8 +50,8 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     check_reference(spec, known, legend)
     scene = imagery.open(layer)
     grid = scene.grid if spec.grid == "source" else Grid.regular(spec.grid.crs, spec.grid.resolution)
-    extent, region = _extent(spec, known, scene, grid)
-    ready = None if model is None else _predictor(spec, model, scene)
+    extent, region = extent_of(spec.region, known, scene, grid)
+    ready = None if model is None else predictor_of(spec.inference, model, scene)
     core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
     layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands)))
     notes = [] if model is None else _notes(model, grid, extent)
@@ -87,12 +87,21 @@ def reference_of(spec: JobSpec, known: Catalog, legend: Legend) -> tuple[catalog
     return reference, crosswalk
 
 
-def _extent(spec: JobSpec, known: Catalog, scene: imagery.Scene, grid: Grid) -> tuple[Window, Geometry | None]:
+def extent_of(
+    wanted: str | RegionSpec, known: Catalog, scene: imagery.Scene, grid: Grid
+) -> tuple[Window, Geometry | None]:
+    """The window of the grid that a region (or, for 'imagery', all of it) covers, and its outline in the grid's CRS.
+
+    Raises
+    ------
+    CatalogError, GridError
+        If the region is unknown, cannot be used, or does not meet the imagery.
+    """
     whole = imagery.extent(scene, grid)
-    if spec.region == "imagery":
+    if wanted == "imagery":
         return whole, None
-    asked = known.region(spec.region) if isinstance(spec.region, str) else spec.region
-    name = spec.region if isinstance(spec.region, str) else "region"
+    asked = known.region(wanted) if isinstance(wanted, str) else wanted
+    name = wanted if isinstance(wanted, str) else "region"
     region = region_of(asked, name, Path(known.path).parent).on(grid)
     extent = grid.cover(region).meet(whole)
     if extent is None or not region.geom.intersects(grid.footprint(whole).geom):
@@ -113,8 +122,8 @@ def region_of(spec: RegionSpec, name: str, folder: Path) -> Region:
     return Region.of_shape(shape, spec.crs or crs, name)
 
 
-def _predictor(spec: JobSpec, model: Model, scene: imagery.Scene) -> Predictor:
-    asked = spec.inference
+def predictor_of(asked: Inference, model: Model, scene: imagery.Scene) -> Predictor:
+    """The model's predictor for a scene, its statistics taken where the model asks for them."""
     numbers = imagery.statistics(scene) if model.card.normalisation.kind == "scene" else None
     return predictor.prepare(
         model,
