@@ -98,18 +98,9 @@ def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
         If a file cannot be read or changed since `open`; `forget` before trying again.
     """
     out = np.full((len(scene.bands), *window.shape), np.nan, np.float32)
-    for members in _together(scene):
-        holes = np.ones(window.shape, bool)
-        files = list(zip(*(scene.bands[member] for member in members)))
-        for stacked in files if scene.imagery.order == "first" else reversed(files):
-            stack = Stack(stacked, tuple(scene.imagery.bands[member] for member in members))
-            for part, found in warping.parts(stack, grid, window, holes, scene.imagery.resampling):
-                place = part.within(window)
-                for member, values in zip(members, found):
-                    np.copyto(out[member][place], values, where=holes[place])
-                holes[place] &= np.isnan(found[0])
-            if not holes.any():
-                break
+    with sources.environment():
+        for members in _together(scene):
+            _fill(scene, members, grid, window, out)
     return out
 
 
@@ -221,6 +212,21 @@ def _together(scene: Scene) -> list[list[int]]:
     for number, files in enumerate(scene.bands):
         found.setdefault(tuple(source.path for source in files), []).append(number)
     return list(found.values())
+
+
+def _fill(scene: Scene, members: list[int], grid: Grid, window: Window, out: np.ndarray) -> None:
+    """Lay the files of some bands over each other, from the upper to the lower, until no hole is left."""
+    holes = np.ones(window.shape, bool)
+    files = list(zip(*(scene.bands[member] for member in members)))
+    for stacked in files if scene.imagery.order == "first" else reversed(files):
+        stack = Stack(stacked, tuple(scene.imagery.bands[member] for member in members))
+        for part, found in warping.parts(stack, grid, window, holes, scene.imagery.resampling):
+            place = part.within(window)
+            for member, values in zip(members, found):
+                np.copyto(out[member][place], values, where=holes[place])
+            holes[place] &= np.isnan(found[0])
+        if not holes.any():
+            return
 
 
 def _hull(bands: tuple[tuple[Source, ...], ...], grid: Grid) -> Window:

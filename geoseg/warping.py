@@ -28,7 +28,8 @@ from geoseg.windows import Window, cut
 
 SQUARE = 256
 """Edge in pixels of the lattice squares in which files are warped."""
-_AT_ONCE = 2**21  # source pixels behind one square, beyond which it is quartered
+_AT_ONCE = 2**21  # source pixels behind one square, beyond which it is halved
+_READ_AT_ONCE = 2**20  # pixels of an aligned file; fresh memory for a whole block costs more than its decoding
 _BENT = 1 / 64  # of the longer pixel: how far GDAL's straight line through a row of a square may miss
 _LIMIT = 2**26  # source pixels behind one pixel
 _COARSER = 2.0  # a grid's pixel more than this many times as long as the file's takes their average
@@ -123,9 +124,12 @@ def parts(
         return
     own = _own(stack.sources[0], grid)
     if own is not None:
-        piece = Window(own.row + need.row, own.col + need.col, *need.shape)
-        if holes[piece.within(window)].any():
-            yield piece, sources.pixels(stack.sources, stack.bands, need)
+        step = max(1, _READ_AT_ONCE // need.width)
+        for row in range(need.row, need.row_end, step):
+            strip = Window(row, need.col, min(step, need.row_end - row), need.width)
+            piece = Window(own.row + row, own.col + need.col, *strip.shape)
+            if holes[piece.within(window)].any():
+                yield piece, sources.pixels(stack.sources, stack.bands, strip)
         return
     for square in cut(window, SQUARE):
         part = square.meet(window)
@@ -135,16 +139,17 @@ def parts(
 
 
 def _square(stack: Stack, grid: Grid, square: Window, resampling: str) -> np.ndarray:
-    """One square of the lattice, warped by itself; quartered while too large for memory or too bent."""
+    """One square of the lattice, warped by itself; halved while too large for memory or too bent."""
     source = stack.sources[0]
     out = np.full((len(stack.bands), *square.shape), np.nan, np.float32)
     need = reach(source, grid, square)
     if need is None:
         return out
-    if square.height > 1 and (need.pixels > _AT_ONCE or (square.height > 8 and _bent(source, grid, square))):
-        for quarter in cut(square, square.height // 2):
-            rows, cols = quarter.within(square)
-            out[:, rows, cols] = _square(stack, grid, quarter, resampling)
+    bent = square.width > 8 and _bent(source, grid, square)
+    if bent or (need.pixels > _AT_ONCE and square.pixels > 1):
+        for half in _halves(square, across=bent or square.width >= square.height):
+            rows, cols = half.within(square)
+            out[:, rows, cols] = _square(stack, grid, half, resampling)
         return out
     if need.pixels > _LIMIT:
         raise RasterError(
@@ -175,6 +180,12 @@ def _square(stack: Stack, grid: Grid, square: Window, resampling: str) -> np.nda
             f"{square.col}..{square.col_end} of the grid: {error}"
         ) from error
     return out
+
+
+def _halves(window: Window, *, across: bool) -> tuple[Window, Window]:
+    height, width = (window.height, window.width // 2) if across else (window.height // 2, window.width)
+    first = Window(window.row, window.col, height, width)
+    return first, Window(window.row_end - height, window.col_end - width, height, width)
 
 
 # -------------------------------------------------------------------------------------- geometry

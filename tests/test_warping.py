@@ -151,7 +151,7 @@ def test_no_gap_opens_between_squares(tmp_path: Path, grid: Grid) -> None:
     assert (imagery.read(scene, grid, middle) == 7).all()
 
 
-def test_quartered_squares_hold_what_whole_ones_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halved_squares_hold_what_whole_ones_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = scene_of(tmp_path, smooth(400, 350))
     for grid in (Grid.regular("EPSG:32611", 30.0), Grid.regular("EPSG:32611", 300.0)):
         window = imagery.extent(scene, grid)
@@ -213,3 +213,22 @@ def test_an_outline_across_the_antimeridian_is_refused_in_degrees(tmp_path: Path
     scene = imagery.open(layer(path, 2))
     with pytest.raises(RasterError, match=r"fiji\.tif cannot be expressed in EPSG:4326.*antimeridian"):
         imagery.extent(scene, Grid.regular("EPSG:4326", 0.01))
+
+
+def test_coordinates_are_true_to_a_64th_of_a_pixel_where_rows_are_strongly_bent(tmp_path: Path) -> None:
+    """A ramp warped bilinearly tells where each pixel was taken from."""
+    transform = Affine(0.05, 0, -80, 0, -0.05, 78)
+    ramp = coordinates(300, 700).astype(np.float32)
+    scene = imagery.open(layer(write(tmp_path / "a.tif", ramp, transform, "EPSG:4326"), 2))
+    grid = Grid.regular("EPSG:3413", 1500.0)
+    extent = imagery.extent(scene, grid)
+    window = Window(extent.row + extent.height // 2, extent.col + extent.width // 3, 300, 300)
+    found = imagery.read(scene, grid, window)
+    row, col = np.mgrid[0:300, 0:300] + 0.5
+    x, y = grid.transform_of(window) @ (col.ravel(), row.ravel())
+    x, y = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(x, y)
+    col, row = (each.reshape(300, 300) for each in ~transform @ (np.asarray(x), np.asarray(y)))
+    inner = (row > 1) & (row < 299) & (col > 1) & (col < 699)
+    assert inner.mean() > 0.5
+    assert np.abs(found[0] - row - 0.5)[inner].max() < 1 / 64
+    assert np.abs(found[1] - col - 0.5)[inner].max() < 1 / 64
