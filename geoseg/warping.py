@@ -81,6 +81,8 @@ def reach(source: Source, grid: Grid, window: Window) -> Window | None:
         return whole.meet(Window(window.row - own.row, window.col - own.col, *window.shape))
     col, row = _applied(~Affine(*source.transform), *_seen(source.crs, grid, window))
     known = np.isfinite(col) & np.isfinite(row)
+    if not known.all() and max(window.shape) > SQUARE:
+        return whole  # partly beyond the projection; only its squares, each by itself, can tell
     if not known.any():
         return None
     top, bottom, left, right = row[known].min(), row[known].max(), col[known].min(), col[known].max()

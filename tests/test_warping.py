@@ -232,3 +232,13 @@ def test_coordinates_are_true_to_a_64th_of_a_pixel_where_rows_are_strongly_bent(
     assert inner.mean() > 0.5
     assert np.abs(found[0] - row - 0.5)[inner].max() < 1 / 64
     assert np.abs(found[1] - col - 0.5)[inner].max() < 1 / 64
+
+
+def test_a_window_that_leaves_the_projection_hides_no_file(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, np.full((1, 60, 60), 7, np.uint16), resampling="nearest")
+    grid = Grid("ESRI:54030", (500.0, 0.0, 0.0, 0.0, -500.0, 0.0))  # the world, with corners beyond it
+    extent = imagery.extent(scene, grid)
+    found = imagery.read(scene, grid, extent)
+    assert (found == 7).any()
+    west = Window(extent.row - 9000, extent.col - 14000, 9000 + 40, 14000 + 40)
+    assert imagery.touches(scene, grid, west)
