@@ -1,0 +1,11 @@
+"""Cluster: Dask clusters and the map over them. The only room, with `arrays`, that knows Dask.
+
+`local` starts workers on this machine, `running` reaches a cluster that is there, `mapper` spreads work over either.
+"""
+
+from __future__ import annotations
+
+from geoseg.cluster.kinds import cores, local, running, threads_per_worker
+from geoseg.cluster.mapping import ATTEMPTS, mapper
+
+__all__ = ["ATTEMPTS", "cores", "local", "mapper", "running", "threads_per_worker"]

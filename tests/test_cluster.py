@@ -1,0 +1,228 @@
+"""The map over a cluster keeps its promises, with real schedulers and workers as processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client
+
+from geoseg import cluster
+from geoseg.errors import ClusterError
+
+QUIET = {"DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "1000", "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+
+
+class Processes:
+    """A scheduler and workers, each a process of its own, with logs in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.all: list[subprocess.Popen[bytes]] = []
+        self.file = folder / "scheduler.json"
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """A Python process which can import this file's functions."""
+        paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+        env = {**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(paths)}
+        with (self.folder / f"{len(self.all)}.log").open("wb") as log:
+            process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=env, cwd=self.folder)
+        self.all.append(process)
+        return process
+
+    def scheduler(self, *how: str) -> subprocess.Popen[bytes]:
+        where = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self.file), "--no-dashboard")
+        return self.start("-m", "distributed.cli.dask_scheduler", *where, *how)
+
+    def worker(self, *how: str) -> subprocess.Popen[bytes]:
+        common = ("--host", "127.0.0.1", "--no-dashboard", "--memory-limit", "1GB", "--nthreads", "1")
+        return self.start("-m", "distributed.cli.dask_worker", "--scheduler-file", str(self.file), *common, *how)
+
+    def workers(self, count: int) -> list[subprocess.Popen[bytes]]:
+        """Workers without a nanny: they start sooner, and when one dies it stays dead."""
+        return [self.worker("--no-nanny") for _ in range(count)]
+
+    def log(self, process: subprocess.Popen[bytes]) -> str:
+        return (self.folder / f"{self.all.index(process)}.log").read_text()
+
+    def end(self) -> None:
+        family = []
+        for process in self.all:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family += [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        for process in self.all:
+            process.wait()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    all_of_them = Processes(tmp_path)
+    yield all_of_them
+    all_of_them.end()
+
+
+@contextlib.contextmanager
+def client_of(processes: Processes, workers: int) -> Iterator[Client]:
+    """A client, once so many workers are there."""
+    wait_until(processes.file.exists)
+    with Client(scheduler_file=str(processes.file), set_as_default=False) as client:
+        wait_until(lambda: len(client.nthreads()) >= workers)
+        yield client
+
+
+def wait_until(fact: Callable[[], Any], timeout_s: float = 60) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (found := fact()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+def gone(item: int, why: str) -> tuple[int, str]:
+    return item, why
+
+
+def nap(item: int) -> int:
+    time.sleep(0.05)
+    return item
+
+
+def poison(item: int) -> int:
+    if item == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.02)
+    return item
+
+
+def where(item: int) -> tuple[int, int]:
+    time.sleep(0.05)
+    return item, os.getpid()
+
+
+def same(item: int) -> int:
+    return item
+
+
+def troubled(item: int) -> int:
+    if item == 3:
+        raise ValueError("item 3 is wrong")
+    return item
+
+
+def test_poison_block_is_set_aside_after_three_workers_and_the_rest_finishes(processes: Processes) -> None:
+    processes.scheduler()
+    processes.workers(4)
+    notes: list[str] = []
+    with client_of(processes, 4) as client:
+        results = list(cluster.mapper(client, gone, note=notes.append)(poison, range(30)))
+    bad = [each for each in results if isinstance(each, tuple)]
+    assert [item for item, _ in bad] == [7]
+    assert "3 workers in turn" in bad[0][1]
+    assert sorted(each for each in results if isinstance(each, int)) == [i for i in range(30) if i != 7]
+    assert sum("died" in note for note in notes) == 3
+
+
+def test_late_worker_gets_work_and_each_item_gives_one_result(processes: Processes) -> None:
+    processes.scheduler()
+    processes.workers(1)
+    with client_of(processes, 1) as client:
+        results = cluster.mapper(client, gone)(where, range(600))
+        first = next(results)
+        processes.workers(1)
+        both = [first, *results]
+    assert sorted(item for item, _ in both) == list(range(600))
+    shares = Counter(pid for _, pid in both)
+    assert len(shares) == 2
+    assert min(shares.values()) > 20
+
+
+def test_map_waits_for_a_first_worker_and_gives_up_after_its_patience(processes: Processes) -> None:
+    processes.scheduler()
+    notes: list[str] = []
+    with client_of(processes, 0) as client:
+        with pytest.raises(ClusterError, match="no worker joined the cluster in 1 s"):
+            list(cluster.mapper(client, gone, patience_s=1, note=notes.append)(nap, range(5)))
+        assert "no worker in the cluster" in notes[0]
+        processes.workers(1)
+        assert sorted(cluster.mapper(client, gone)(nap, range(5))) == list(range(5))
+
+
+def test_lost_scheduler_ends_the_map_with_a_cluster_error(processes: Processes) -> None:
+    scheduler = processes.scheduler()
+    processes.workers(1)
+    with client_of(processes, 1) as client:
+        results = cluster.mapper(client, gone)(nap, range(10_000))
+        next(results)
+        scheduler.kill()
+        begin = time.monotonic()
+        with pytest.raises(ClusterError, match="scheduler was lost"):
+            list(results)
+        assert time.monotonic() - begin < 5
+
+
+def test_what_the_function_raises_is_raised(processes: Processes) -> None:
+    processes.scheduler()
+    processes.workers(1)
+    with client_of(processes, 1) as client:
+        with pytest.raises(ValueError, match="item 3 is wrong"):
+            list(cluster.mapper(client, gone)(troubled, range(5)))
+        results = cluster.mapper(client, gone)(nap, range(1000))
+        next(results)
+        results.close()
+        wait_until(lambda: not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)), 5)
+
+
+def test_no_block_is_lost_while_workers_are_killed(processes: Processes) -> None:
+    processes.scheduler()
+    for _ in range(2):
+        processes.worker()
+    stop = threading.Event()
+    kills = 0
+
+    def killing(client: Client) -> None:
+        nonlocal kills
+        while not stop.wait(1.5):
+            alive = [c for p in processes.all[1:] for c in psutil.Process(p.pid).children(recursive=True)]
+            alive = [c for c in alive if "spawn_main" in " ".join(c.cmdline())]
+            if len(alive) > 1:
+                alive[kills % len(alive)].kill()
+                kills += 1
+
+    with client_of(processes, 2) as client:
+        killer = threading.Thread(target=killing, args=(client,))
+        killer.start()
+        try:
+            results = list(cluster.mapper(client, gone)(nap, range(200)))
+        finally:
+            stop.set()
+            killer.join()
+    assert sorted(results, key=str) == sorted(range(200), key=str)
+    assert kills >= 2
+
+
+def test_client_and_scheduler_stay_small_over_many_items(processes: Processes) -> None:
+    scheduler = processes.scheduler()
+    processes.workers(2)
+    with client_of(processes, 2) as client:
+        assert sum(1 for _ in cluster.mapper(client, gone)(same, range(300))) == 300
+        both = psutil.Process(), psutil.Process(scheduler.pid)
+        before = [(each.memory_info().rss, each.num_fds()) for each in both]
+        assert Counter(cluster.mapper(client, gone)(same, range(5000))) == Counter(range(5000))
+        after = [(each.memory_info().rss, each.num_fds()) for each in both]
+    assert sum(rss for rss, _ in after) - sum(rss for rss, _ in before) < 30e6
+    for (_, fds_before), (_, fds_after) in zip(before, after):
+        assert fds_after <= fds_before + 2
