@@ -238,9 +238,27 @@ def vectorize(
 def train(
     spec: Annotated[Path, typer.Argument(help="Training spec, a YAML file.")],
     folder: Annotated[Path | None, typer.Option("--out", help="Model folder to write.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that the folder holds.")] = False,
 ) -> None:
     """Train a network on your own labels and write a model folder."""
-    raise NotImplementedError
+    from rich.progress import Progress as Bar
+
+    from geoseg import recipe, training
+
+    asked = recipe.read(spec)
+    with Bar(console=err, transient=not err.is_terminal) as bar:
+        task = bar.add_task("training", total=None)
+
+        def show(done: int, total: int, row: dict[str, float] | None) -> None:
+            bar.update(task, total=total, completed=done)
+            if row is not None:
+                told = ", ".join(f"{name} {row[name]:.3f}" for name in ("loss", "mean_iou") if name in row)
+                bar.update(task, description=f"epoch {row['epoch']:g}: {told}")
+
+        model = training.train(asked, folder, overwrite=overwrite, progress=show)
+    out.print(f"wrote {model.folder}", markup=False)
+    for name, value in model.card.scores.items():
+        out.print(f"  {name}: {value}", markup=False)
 
 
 @app.command()
@@ -248,9 +266,21 @@ def train(
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the demo.")] = Path("demo"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over.")] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Only fetch the scene, for a demo without network.")] = False,
 ) -> None:
     """Map, score and vectorise a real Landsat scene of Raleigh, North Carolina."""
-    raise NotImplementedError
+    from geoseg import demo as demo_room
+
+    if fetch:
+        out.print(f"the demo's scene is in {demo_room.fetch()}", markup=False)
+        return
+    with drawn() as progress:
+        story = demo_room.run(folder, mapped=lambda plan: mapped(plan, None, None), fresh=fresh, progress=progress)
+    report(story.summary)
+    for path in story.files:
+        out.print(f"  {path.absolute()}", markup=False)
+    out.print("\nagreement with the reference in the eastern half, which training never saw:", markup=False)
+    score_table(story.accuracy)
 
 
 # ------------------------------------------------------------------------------------------ drawing
@@ -267,6 +297,7 @@ def mapped(plan: Plan, workers: int | None, scheduler: str | None) -> Iterator[t
     if workers == 0:
         yield map, cluster.cores()
         return
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
     count = workers or cluster.cores()
     around = cluster.running(scheduler) if scheduler else cluster.local(count, int(plan.spec.memory_per_worker))
     with around as client:

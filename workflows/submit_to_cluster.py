@@ -10,13 +10,13 @@ Start a cluster of your own with `dask scheduler` and, on each machine or GPU, `
 
 import sys
 
-from geoseg import cluster, job, pipeline, plan
+from geoseg import cluster, job, pipeline, planning
 
 
 def main() -> None:
     """Read the command line, connect, run; a run that was stopped goes on."""
     spec, address, folder = sys.argv[1:]
-    resolved = plan.resolve(job.read(spec))
+    resolved = planning.resolve(job.read(spec))
     with cluster.running(address) as client:
         print("dashboard:", client.dashboard_link)
         mapper = cluster.mapper(client, pipeline.lost(resolved.digest))
