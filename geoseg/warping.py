@@ -240,13 +240,20 @@ def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _moved(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates from one CRS to another; NaN where they cannot be moved."""
     if source == target:
         return x, y
     try:  # by GDAL, as the warper does; another PROJ may know other datum shifts
         moved = warp.transform(source, target, x, y)
-    except sources.FOREIGN as error:
-        raise RasterError(f"coordinates cannot be moved from {source} to {target}: {error}") from error
-    return np.asarray(moved[0]), np.asarray(moved[1])
+    except sources.FOREIGN:  # one lost point fails them all
+        if len(x) == 1:
+            return np.full(1, np.nan), np.full(1, np.nan)
+        half = len(x) // 2
+        first, second = _moved(source, target, x[:half], y[:half]), _moved(source, target, x[half:], y[half:])
+        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    found = np.array(moved)
+    found[:, ~np.isfinite(found).all(axis=0)] = np.nan
+    return found[0], found[1]
 
 
 def _not_unit(transform: Affine) -> Affine:
