@@ -193,6 +193,6 @@ def _counts(labels: np.ndarray, valid: np.ndarray, plan: Plan) -> Mapping[int, i
     if strange:
         raise PredictionError(
             f"the predictor returned {strange[0]}, which legend {plan.legend.name!r} lacks; "
-            f"its ids are {', '.join(map(str, plan.legend.ids))}"
+            f"its ids are {', '.join(map(str, plan.legend.ids[:12]))}{', ...' if len(plan.legend) > 12 else ''}"
         )
     return {int(each): int(found[each]) for each in np.flatnonzero(found)}

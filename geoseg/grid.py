@@ -17,11 +17,14 @@ from affine import Affine
 from odc.geo.crs import CRS, CRSError
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box
+from pyproj import Transformer
 
 from geoseg.errors import GridError
 from geoseg.windows import Window
 
 Bounds = tuple[float, float, float, float]
+_ALIGNED = 1e-3
+"""Part of a pixel by which corners may miss each other and still be one."""
 
 
 def read_crs(text: str, where: str) -> CRS:
@@ -80,7 +83,9 @@ class Grid:
         if affine.is_degenerate:
             raise GridError(f"the raster's transform {tuple(affine)[:6]} cannot be inverted; georeference it first")
         col, row = ~affine @ (0.0, 0.0)
-        return cls(_crs_text(geobox.crs), tuple(affine)[:6], -math.floor(row + 0.5), -math.floor(col + 0.5))
+        # Corners half a pixel off the origin are common (Landsat's are); all of them must round the same way.
+        row0, col0 = -math.floor(row + 0.5 + _ALIGNED), -math.floor(col + 0.5 + _ALIGNED)
+        return cls(_crs_text(geobox.crs), tuple(affine)[:6], row0, col0)
 
     @property
     def affine(self) -> Affine:
@@ -120,7 +125,7 @@ class Grid:
         col, row = round(corners[0][0]), round(corners[0][1])
         wanted = [(col, row), (col + cols, row), (col, row + rows), (col + cols, row + rows)]
         off = max(abs(a - b) for corner, want in zip(corners, wanted) for a, b in zip(corner, want))
-        return Window(row, col, rows, cols) if off < 1e-3 else None
+        return Window(row, col, rows, cols) if off < _ALIGNED else None
 
     def cover(self, geometry: Geometry) -> Window:
         """The smallest window that covers a geometry given in this grid's CRS.
@@ -130,15 +135,14 @@ class Grid:
         GridError
             If the geometry has no finite extent.
         """
-        left, bottom, right, top = geometry.boundingbox.bbox
-        inverse = ~self.affine
-        corners = [inverse @ corner for corner in ((left, bottom), (left, top), (right, bottom), (right, top))]
-        if not np.isfinite(corners).all():
+        x, y = shapely.get_coordinates(geometry.geom).T
+        if not (len(x) and np.isfinite(x).all() and np.isfinite(y).all()):
             raise GridError("the region has no finite extent on the grid; check its CRS and coordinates")
-        cols, rows = zip(*corners)
+        a, b, c, d, e, f = tuple(~self.affine)[:6]
+        cols, rows = a * x + b * y + c, d * x + e * y + f
         # An edge that misses a lattice line by rounding alone must not add a line of pixels.
-        col, row = math.floor(min(cols) + 1e-6), math.floor(min(rows) + 1e-6)
-        col_end, row_end = math.ceil(max(cols) - 1e-6), math.ceil(max(rows) - 1e-6)
+        col, row = math.floor(cols.min() + 1e-6), math.floor(rows.min() + 1e-6)
+        col_end, row_end = math.ceil(cols.max() - 1e-6), math.ceil(rows.max() - 1e-6)
         return Window(row, col, max(1, row_end - row), max(1, col_end - col))
 
     def footprint(self, window: Window) -> Geometry:
@@ -208,14 +212,20 @@ class Region:
         if self.geometry.crs == CRS(grid.crs):
             return self.geometry
         left, bottom, right, top = self.geometry.boundingbox.bbox
-        step = max(right - left, top - bottom) / 100
-        try:
-            moved = self.geometry.to_crs(CRS(grid.crs), resolution=step)
-        except Exception as error:  # PROJ and shapely raise several kinds here, none of them ours
-            raise GridError(f"{self.name}: the region cannot be projected to {grid.crs}: {error}") from error
+        moved = project(self.geometry, grid.crs, max(right - left, top - bottom) / 100)
         if moved.is_empty or not np.isfinite(moved.boundingbox.bbox).all():
             raise GridError(f"{self.name}: the region lies outside the area where {grid.crs} is defined")
         return moved
+
+
+def project(geometry: Geometry, crs: str, step: float) -> Geometry:
+    """A geometry in another CRS, a corner added every `step` (its own units) so that edges stay where they were.
+
+    Coordinates that the CRS cannot hold come back infinite. (`Geometry.to_crs` warns with shapely 2.2.)
+    """
+    dense = shapely.segmentize(geometry.geom, step) if step > 0 else geometry.geom
+    move = Transformer.from_crs(geometry.crs.proj, CRS(crs).proj, always_xy=True).transform
+    return Geometry(shapely.transform(dense, move, interleaved=False), CRS(crs))
 
 
 @lru_cache(maxsize=64)  # PROJ needs a second to say that a CRS has no EPSG code

@@ -20,7 +20,7 @@ from odc.geo.geom import Geometry
 from pydantic import TypeAdapter
 
 from geoseg import imagery
-from geoseg.grid import Grid
+from geoseg.grid import Grid, project
 from geoseg.job import JobSpec, Layout
 from geoseg.ledger import digest_of
 from geoseg.legend import Legend
@@ -120,8 +120,7 @@ def ground_resolution(grid: Grid, extent: Window) -> float:
 
 def outline(grid: Grid, window: Window) -> Geometry:
     """A window's outline in longitude and latitude, for GeoJSON."""
-    footprint = grid.footprint(window)
-    return footprint.to_crs(CRS("EPSG:4326"), resolution=max(grid.resolution) * 64)
+    return project(grid.footprint(window), "EPSG:4326", max(grid.resolution) * 64)
 
 
 @lru_cache(maxsize=1)
