@@ -181,7 +181,7 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
 
 def table(accuracy: Accuracy) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
     """What a terminal shows: column heads, a row of text for each class, and lines below them."""
-    head = ("class", "IoU", "precision", "recall", "F1", "reference px", "map px", "nodata px")
+    head = ("class", "IoU", "precision", "recall", "F1", "ref px", "map px", "nodata px")
     rows = [
         (each.name, *("-" if v is None else f"{v:.3f}" for v in values[:4]), *(f"{v:,}" for v in values[4:]))
         for each, values in zip(accuracy.legend.classes, _rows(accuracy))
