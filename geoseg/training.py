@@ -13,7 +13,7 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from geoseg.catalog import Catalog
 from geoseg.chips import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION, Draw, LabelledScene
 from geoseg.errors import JobError, ModelError
 from geoseg.legend import Legend
+from geoseg.networks import parameters_of
 from geoseg.recipe import Recipe
 from geoseg.store import Store
 from geoseg.windows import Window, cut
@@ -59,7 +60,7 @@ def train(
     Parameters
     ----------
     recipe : Recipe
-        What to learn from what; see `read`.
+        What to learn from what; see `recipe.read`.
     folder : path, optional
         Model folder; default: the recipe's `out`.
     overwrite : bool
@@ -98,10 +99,12 @@ def train(
             for each in recipe.all_scenes
         ]
         rows = _fit(network.to(where), scenes, recipe, legend, field, progress or (lambda done, total, row: None))
-    facts = _description(recipe, known, scenes, rows, legend, time.monotonic() - started)
-    return _write(
-        store, recipe, network.cpu(), field, legend, facts, _scores(network, field, scenes, legend), rows, known
-    )
+    how = _description(recipe, known, scenes, rows, len(legend))
+    how |= {"seconds": round(time.monotonic() - started), "parameters": parameters_of(network)}
+    scores = _scores(network, field, scenes, legend)
+    data = safetensors.torch.save({name: each.cpu().contiguous() for name, each in network.state_dict().items()})
+    _write(store, _card(recipe, known, legend, field, data, how, scores), data, rows)
+    return read_model(store.root)
 
 
 # ----------------------------------------------------------------------------------------- fitting
@@ -267,14 +270,13 @@ def _description(
     known: Catalog,
     scenes: Sequence[LabelledScene],
     rows: Sequence[Row],
-    legend: Legend,
-    seconds: float,
+    classes: int,
 ) -> dict[str, Any]:
     """How the model was made, for its card."""
     best = max(rows, key=lambda row: row["mean_iou"])
     said: list[dict[str, Any]] = []
     for scene, each in zip(scenes, recipe.all_scenes):
-        counts = {name: int(scene.counts(kind, len(legend)).sum()) for kind, name in enumerate(DIVISIONS)}
+        counts = {name: int(scene.counts(kind, classes).sum()) for kind, name in enumerate(DIVISIONS)}
         texts = (known.imagery(each.imagery).attribution, known.reference(each.reference).attribution)
         facts = {"imagery": each.imagery, "reference": each.reference, "part": {**each.part}, "labelled_pixels": counts}
         said.append(facts | {"attribution": "; ".join(dict.fromkeys(text for text in texts if text))})
@@ -284,27 +286,23 @@ def _description(
         "best epoch is chosen on validation squares, nothing on test squares; what is beyond a part is never seen",
         "epochs": recipe.epochs,
         "best_epoch": int(best["epoch"]),
-        "seconds": round(seconds),
         "geoseg": geoseg.__version__,
         "torch": torch.__version__.split("+")[0],
         "recipe": recipe.model_dump(mode="json", exclude={"catalog", "out", "architecture"}, exclude_none=True),
     }
 
 
-def _write(
-    store: Store,
+def _card(
     recipe: Recipe,
-    network: nn.Module,
-    field: networks.Field,
-    legend: Legend,
-    training: Mapping[str, Any],
-    scores: Mapping[str, Any],
-    rows: Sequence[Row],
     known: Catalog,
-) -> Model:
-    weights = safetensors.torch.save({name: each.contiguous() for name, each in network.state_dict().items()})
+    legend: Legend,
+    field: networks.Field,
+    weights: bytes,
+    training: dict[str, Any],
+    scores: dict[str, Any],
+) -> ModelCard:
     first = imagery.open(known.imagery(recipe.all_scenes[0].imagery).select(recipe.bands, "training"))
-    card = ModelCard(
+    return ModelCard(
         name=recipe.name,
         title=recipe.title,
         architecture=recipe.architecture,
@@ -318,12 +316,16 @@ def _write(
         window=-(-_CORE // field.stride) * field.stride,
         legend_name=legend.name,
         classes=tuple(ClassSpec(id=each.id, name=each.name, colour=each.colour) for each in legend.classes),
-        training=dict(training),
+        training=training,
         licence=recipe.licence,
-        scores=dict(scores),
+        scores=scores,
     )
-    store.drop("card.yaml")  # a folder without a card is no model, so none is ever half replaced
-    store.put("weights.safetensors", weights)
+
+
+def _write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row]) -> None:
+    """The whole folder. Without a card it is no model, so the card goes first and comes last."""
+    store.drop("card.yaml")
+    store.put(card.weights.file, weights)
     text = io.StringIO(newline="")
     lines = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     lines.writeheader()
@@ -331,7 +333,6 @@ def _write(
     store.put("learning_curves.csv", text.getvalue().encode())
     report.learning_curves(rows, store.path("learning_curves.png"))
     store.put("card.yaml", dump(card))
-    return read_model(store.root)
 
 
 def dump(card: ModelCard) -> bytes:

@@ -5,7 +5,7 @@ columns, which must be multiples of its stride. Weights are never downloaded and
 """
 
 from geoseg.networks.build import build, stride_of
-from geoseg.networks.compact import Compact
+from geoseg.networks.compact import Compact, parameters_of
 from geoseg.networks.reach import Field, probe
 
-__all__ = ["Compact", "Field", "build", "probe", "stride_of"]
+__all__ = ["Compact", "Field", "build", "parameters_of", "probe", "stride_of"]
