@@ -223,6 +223,7 @@ def project(geometry: Geometry, crs: str, step: float) -> Geometry:
 
     Coordinates that the CRS cannot hold come back infinite. (`Geometry.to_crs` warns with shapely 2.2.)
     """
+    assert geometry.crs is not None
     dense = shapely.segmentize(geometry.geom, step) if step > 0 else geometry.geom
     move = Transformer.from_crs(geometry.crs.proj, CRS(crs).proj, always_xy=True).transform
     return Geometry(shapely.transform(dense, move, interleaved=False), CRS(crs))
