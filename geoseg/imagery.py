@@ -140,7 +140,7 @@ def extent(scene: Scene, grid: Grid) -> Window:
     Raises
     ------
     RasterError
-        If a file's outline cannot be expressed on the grid.
+        If a file as a whole cannot be expressed on the grid.
     """
     return _hull(scene.bands, grid)
 

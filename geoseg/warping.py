@@ -31,6 +31,7 @@ SQUARE = 256
 _AT_ONCE = 2**21  # source pixels behind one square, beyond which it is halved
 _READ_AT_ONCE = 2**20  # pixels of an aligned file; fresh memory for a whole block costs more than its decoding
 _BENT = 1 / 64  # of the longer pixel: how far GDAL's straight line through a row of a square may miss
+_FAR = 2**40  # pixels from the CRS origin
 _LIMIT = 2**26  # source pixels behind one pixel
 _COARSER = 2.0  # a grid's pixel more than this many times as long as the file's takes their average
 
@@ -51,23 +52,22 @@ def cover(source: Source, grid: Grid) -> Window:
     Raises
     ------
     RasterError
-        If the file's outline cannot be expressed on the grid.
+        If the file as a whole cannot be expressed on the grid.
     """
     own = _own(source, grid)
     if own is not None:
         return own
+    down, right = np.mgrid[0:65, 0:65] / 64  # not the outline alone: a hole inside is a sign of a place beyond
     rows, cols = source.shape
-    along, none = np.linspace(0, 1, 129), np.zeros(129)
-    right = np.concatenate([along, along, none, none + 1]) * cols
-    down = np.concatenate([none, none + 1, along, along]) * rows
-    x, y = _moved(source.crs, grid.crs, *_applied(Affine(*source.transform), right, down))
-    lost = not np.isfinite([x, y]).all()
+    x, y = _applied(Affine(*source.transform), right.ravel() * cols, down.ravel() * rows)
+    x, y = _moved(source.crs, grid.crs, x, y)
+    col, row = _applied(~grid.affine, x, y)
+    lost = not (np.abs([row, col]) < _FAR).all()
     if lost or (CRS(grid.crs).geographic and not CRS(source.crs).geographic and np.ptp(x) > 180):
         raise RasterError(
-            f"the outline of {source.path} cannot be expressed in {grid.crs}: it leaves the area where that is "
+            f"{source.path} as a whole cannot be expressed in {grid.crs}: it leaves the area where that is "
             "defined, or crosses the antimeridian; choose another grid, or cut the file"
         )
-    col, row = _applied(~grid.affine, x, y)
     first_row, first_col = math.floor(row.min() + 1e-6), math.floor(col.min() + 1e-6)
     height, width = math.ceil(row.max() - 1e-6) - first_row, math.ceil(col.max() - 1e-6) - first_col
     return Window(first_row, first_col, max(1, height), max(1, width))

@@ -211,7 +211,7 @@ def test_a_small_file_in_a_large_window_is_touched(tmp_path: Path) -> None:
 def test_an_outline_across_the_antimeridian_is_refused_in_degrees(tmp_path: Path) -> None:
     path = write(tmp_path / "fiji.tif", coordinates(200, 300), Affine(1000, 0, 700000, 0, -1000, 8000000), "EPSG:32760")
     scene = imagery.open(layer(path, 2))
-    with pytest.raises(RasterError, match=r"fiji\.tif cannot be expressed in EPSG:4326.*antimeridian"):
+    with pytest.raises(RasterError, match=r"fiji\.tif as a whole cannot be expressed in EPSG:4326.*antimeridian"):
         imagery.extent(scene, Grid.regular("EPSG:4326", 0.01))
 
 
@@ -242,3 +242,32 @@ def test_a_window_that_leaves_the_projection_hides_no_file(tmp_path: Path) -> No
     assert (found == 7).any()
     west = Window(extent.row - 9000, extent.col - 14000, 9000 + 40, 14000 + 40)
     assert imagery.touches(scene, grid, west)
+
+
+@pytest.mark.parametrize(
+    ("crs", "resolution", "window"),
+    [
+        ("ESRI:54030", 100_000.0, Window(-95, -180, 190, 360)),
+        ("EPSG:32660", 1000.0, Window(-2000, 400, 90, 80)),
+        ("EPSG:3413", 50_000.0, Window(-150, -150, 300, 300)),
+    ],
+)
+def test_the_whole_world_is_read_wherever_it_is_defined_and_has_no_extent_where_it_is_not(
+    tmp_path: Path, crs: str, resolution: float, window: Window
+) -> None:
+    path = write(tmp_path / "world.tif", coordinates(180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326")
+    scene = imagery.open(layer(path, 2, resampling="nearest"))
+    grid = Grid.regular(crs, resolution)
+    found = imagery.read(scene, grid, window)
+    row, col = np.mgrid[0 : window.height, 0 : window.width] + 0.5
+    x, y = grid.transform_of(window) @ (col.ravel(), row.ravel())
+    x, y = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    x, y = (np.where(np.isfinite(each), each, np.nan).reshape(window.shape) for each in (x, y))
+    row, col = 90 - y, x + 180
+    clear = (np.abs(row - np.round(row)) > 0.1) & (np.abs(col - np.round(col)) > 0.1)
+    clear &= np.isfinite(found[0]) & (np.abs(row - 90) < 80)
+    assert clear.mean() > 0.3
+    np.testing.assert_array_equal(found[:, clear], np.floor(np.stack([row, col]))[:, clear] + 1)
+    if crs != "ESRI:54030":
+        with pytest.raises(RasterError, match=f"as a whole cannot be expressed in {crs}"):
+            imagery.extent(scene, grid)
