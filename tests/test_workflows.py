@@ -14,6 +14,8 @@ import rasterio
 import yaml
 from affine import Affine
 
+from geoseg import cluster
+
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted(path for path in (ROOT / "workflows").iterdir() if path.suffix in {".yaml", ".py"})
 ROWS, COLS = 96, 128
@@ -88,15 +90,10 @@ def test_map_score_and_vectorize_run_as_they_say(place):
 
 @pytest.mark.slow
 def test_submit_runs_on_a_cluster_that_is_there(place):
-    from dask.distributed import LocalCluster
-
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, protocol="tcp") as cluster:
-        command = [each.replace("tcp://127.0.0.1:8786", cluster.scheduler_address) for each in submit_line(place)]
-        assert "map.tif" in run(place, command)
-
-
-def submit_line(place: Path) -> list[str]:
-    return run_line(place / "workflows/submit_to_cluster.py")
+    submit = run_line(place / "workflows/submit_to_cluster.py")
+    with cluster.local(1, 2_000_000_000) as client:
+        here = [each.replace("tcp://127.0.0.1:8786", client.scheduler.address) for each in submit]
+        assert "map.tif" in run(place, here)
 
 
 @pytest.mark.slow
