@@ -83,6 +83,15 @@ def near_ties(scores):
 places = st.builds(Window, st.integers(-40, 40), st.integers(-40, 40), st.integers(1, 40), st.integers(1, 40))
 
 
+def test_the_network_of_these_tests_tells_classes_apart(crop, blend):
+    at = Window(0, 0, 64, 64)
+    for predict in (crop, blend):
+        labels, confidence = label(predict, pixels_of(at.shape), at, 4)
+        assert all((labels == each).mean() > 0.1 for each in IDS)
+        assert confidence.min() < 150
+        assert confidence.max() > 200
+
+
 @few
 @given(at=places, seed=st.integers(0, 99), missing=st.sampled_from([0.0, 0.02]))
 def test_tiled_labels_equal_inference_over_the_whole_scene(crop, at, seed, missing):
