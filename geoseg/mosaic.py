@@ -29,11 +29,12 @@ from geoseg.errors import GeosegError, RasterError
 from geoseg.grid import Grid
 from geoseg.legend import NODATA, LandClass, Legend
 from geoseg.store import Store, sync_folder
-from geoseg.vrt import LEGEND_TAG, Band, Sources, compose, nested
+from geoseg.vrt import LEGEND_TAG, Band, Sources, class_names, compose, nested
 from geoseg.windows import Window, cut
 
 CONFIDENCE_SCALE = 1 / 254
 """Scale of a confidence map: 0..254 in the file, 0..1 in a GIS."""
+_AGAIN = "run the same command again, which makes that block anew"
 _TILE = 512
 _CACHE_MB = 256
 """GDAL's cache is else 5 % of the machine; it heeds this only if nothing was read in the process before."""
@@ -85,7 +86,7 @@ def assemble(
     CatalogError
         If a legend id exceeds 254.
     """
-    band = _band(legend, band_name, scale, counts)
+    band = Band(legend, band_name, scale, counts)
     inside = [(window, path) for window, path in blocks if window.meet(extent)]
     with _folder_beside(out) as folder, rasterio.Env(GDAL_PAM_ENABLED=True, GDAL_CACHEMAX=_CACHE_MB):
         for window, path in inside:
@@ -97,8 +98,10 @@ def assemble(
         try:
             rasterio.shutil.copy(folder / "map.vrt", made, driver="COG", **_options(extent, band))
         except _GDAL_ERRORS as error:
+            for _, path in inside:
+                _count(path, f"the block file {path}")
             raise RasterError(
-                f"{out} cannot be written: {error}; no map was changed, so mend that and run again"
+                f"{out} cannot be written ({error}); check its folder and the space left, and run the command again"
             ) from error
         _check_map(made, out, grid, extent)
         if counts is not None:
@@ -146,10 +149,11 @@ def assemble_sheets(
     CatalogError
         If a legend id exceeds 254.
     """
-    band = _band(legend, band_name, scale, counts)
+    band = Band(legend, band_name, scale, counts)
     folder = out.parent / "maps"
-    folder.mkdir(exist_ok=True)
-    out.unlink(missing_ok=True)
+    with _writing(out):
+        folder.mkdir(exist_ok=True)
+        out.unlink(missing_ok=True)
     made: list[tuple[Window, Path]] = []
     total = np.zeros(256, np.int64)
     for name, sheet in _named(extent, sheet_pixels, out.stem):
@@ -250,22 +254,13 @@ def legend_of(path: Path) -> Legend | None:
         if text is not None:
             held = json.loads(text)
             return Legend(held["name"], tuple(LandClass(**each) for each in held["classes"]))
-        names = _names_beside(path)
-        grey = (128, 128, 128)
-        classes = [
-            LandClass(id, names[id], "#{:02x}{:02x}{:02x}".format(*colours.get(id, grey))) for id in sorted(names)
-        ]
-        return Legend(path.stem, tuple(classes)) if classes else None
+        names = class_names(_sidecar(path).read_bytes()) if _sidecar(path).is_file() else {}
+        colour = {id: "#{:02x}{:02x}{:02x}".format(*colours.get(id, (128, 128, 128))) for id in sorted(names)}
+        return Legend(path.stem, tuple(LandClass(id, names[id], colour[id]) for id in colour)) if names else None
     except (ValueError, KeyError, TypeError, ET.ParseError) as error:
         raise RasterError(
             f"{path} carries a legend that cannot be read ({error}); name one of the catalog's"
         ) from error
-
-
-def _band(legend: Legend | None, name: str, scale: float, counts: Mapping[int, int] | None) -> Band:
-    if legend is not None:
-        legend.check_fits_uint8()
-    return Band(legend, name, scale, counts)
 
 
 def _named(extent: Window, sheet_pixels: int, stem: str) -> Iterator[tuple[str, Window]]:
@@ -298,32 +293,34 @@ def _options(extent: Window, band: Band) -> dict[str, str]:
 def _folder_beside(out: Path) -> Iterator[Path]:
     """A folder for what is not finished, on the file system of `out`; what a crash left there goes first."""
     folder = out.parent.resolve() / f".new-{out.name}"
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        yield folder
-    except GeosegError:
-        raise
-    except OSError as error:
-        raise RasterError(
-            f"{out} cannot be written ({error.strerror or error}); check its folder and the space left"
-        ) from error
+        with _writing(out):
+            folder.mkdir()
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_block(window: Window, path: Path) -> None:
-    again = "run the same command again, which makes that block anew"
-    if not path.is_file():
-        raise RasterError(f"the block file {path} is missing; {again}")
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
     try:
-        with rasterio.open(path, driver="GTiff") as source:
-            found = (source.shape, source.dtypes)
-    except _GDAL_ERRORS as error:
-        raise RasterError(f"the block file {path} cannot be read ({error}); {again}") from error
+        yield
+    except GeosegError:
+        raise
+    except OSError as error:
+        why = error.strerror or error
+        raise RasterError(f"{out} cannot be written ({why}); check its folder and the space left") from error
+
+
+def _check_block(window: Window, path: Path) -> None:
+    if not path.is_file():
+        raise RasterError(f"the block file {path} is missing; {_AGAIN}")
+    with _reading(path, f"the block file {path}", driver="GTiff") as source:
+        found = (source.shape, source.dtypes)
     wanted = (window.shape, ("uint8",))
     if found != wanted:
-        raise RasterError(f"the block file {path} has shape and bands {found}, not {wanted}; {again}")
+        raise RasterError(f"the block file {path} has shape and bands {found}, not {wanted}; {_AGAIN}")
 
 
 def _check_map(made: Path, out: Path, grid: Grid, extent: Window) -> None:
@@ -344,10 +341,10 @@ def _check_map(made: Path, out: Path, grid: Grid, extent: Window) -> None:
         raise RasterError(f"{out}: GeoTIFF cannot keep the CRS {grid.crs}; choose a grid with an EPSG code")
 
 
-def _count(path: Path) -> np.ndarray:
+def _count(path: Path, what: str = "") -> np.ndarray:
     """Pixels of each value, (256,) int64."""
     total = np.zeros(256, np.int64)
-    with _reading(path) as source:
+    with _reading(path, what) as source:
         rows, cols = source.shape
         for row in range(0, rows, _TILE):
             for col in range(0, cols, 16 * _TILE):
@@ -371,12 +368,15 @@ def _check_counts(found: np.ndarray, counts: Mapping[int, int], out: Path) -> No
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[rasterio.DatasetReader]:
+def _reading(path: Path, what: str = "", driver: str | None = None) -> Iterator[rasterio.DatasetReader]:
+    """An open raster; what goes wrong with it meanwhile is a RasterError about `what`, a block, or about a map."""
     try:
-        with rasterio.open(path) as source:
+        with rasterio.open(path, driver=driver) as source:
             yield source
     except (RasterioError, CPLE_BaseError) as error:
-        raise RasterError(f"{path} cannot be read as a map: {error}; check the path and the file") from error
+        if what:
+            raise RasterError(f"{what} cannot be read ({error}); {_AGAIN}") from error
+        raise RasterError(f"{path} cannot be read as a map ({error}); check the path and the file") from error
 
 
 def _publish(made: Path, out: Path) -> None:
@@ -398,17 +398,3 @@ def _publish(made: Path, out: Path) -> None:
 
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".aux.xml")
-
-
-def _names_beside(path: Path) -> dict[int, str]:
-    """Class names by id from GDAL's .aux.xml: its attribute table, else its category names; none without it."""
-    if not _sidecar(path).is_file():
-        return {}
-    root = ET.parse(_sidecar(path)).getroot()
-    usages = [field.findtext("Usage") for field in root.iterfind(".//GDALRasterAttributeTable/FieldDefn")]
-    if "5" in usages and "2" in usages:
-        value, name = usages.index("5"), usages.index("2")
-        rows = [[cell.text or "" for cell in row] for row in root.iterfind(".//GDALRasterAttributeTable/Row")]
-        return {int(row[value]): row[name] for row in rows if row[name].strip()}
-    categories = [each.text or "" for each in root.iterfind(".//CategoryNames/Category")]
-    return {id: name for id, name in enumerate(categories) if name.strip()}

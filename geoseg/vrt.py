@@ -36,6 +36,10 @@ class Band:
     counts: Mapping[int, int] | None
     """Pixels of each value in the whole map, nodata left out; None where they are not known."""
 
+    def __post_init__(self) -> None:
+        if self.legend is not None:
+            self.legend.check_fits_uint8()
+
 
 def compose(
     sources: Sources,
@@ -126,6 +130,18 @@ def nested(
             files[f"row{row}.vrt"] = compose(members, grid, strip, Band(None, band.name, 1.0, None), {})
             strips.append((strip, folder / f"row{row}.vrt"))
     return files | {"map.vrt": compose(strips, grid, extent, band, tags)}
+
+
+def class_names(text: bytes) -> dict[int, str]:
+    """Class names by id in an .aux.xml or .vrt of GDAL's: its attribute table, else its category names; maybe none."""
+    root = ET.fromstring(text)
+    usages = [field.findtext("Usage") for field in root.iterfind(".//GDALRasterAttributeTable/FieldDefn")]
+    if "5" in usages and "2" in usages:
+        value, name = usages.index("5"), usages.index("2")
+        rows = [[cell.text or "" for cell in row] for row in root.iterfind(".//GDALRasterAttributeTable/Row")]
+        return {int(row[value]): row[name] for row in rows if row[name].strip()}
+    categories = [each.text or "" for each in root.iterfind(".//CategoryNames/Category")]
+    return {id: name for id, name in enumerate(categories) if name.strip()}
 
 
 def _add_source(element: ET.Element, window: Window, extent: Window, name: str, *, relative: bool) -> None:
