@@ -90,7 +90,7 @@ def _region(known: Catalog, name: str, check: bool) -> str:
         return f"bounds {', '.join(f'{edge:g}' for edge in spec.bounds)} in {spec.crs}"
     assert spec.file is not None
     if check:
-        polygons.read_region(spec.file, spec.layer, spec.where)
+        polygons.read_region(spec.file, spec.layer, spec.where, crs=spec.crs)
     return spec.file
 
 

@@ -118,8 +118,8 @@ def region_of(spec: RegionSpec, name: str, folder: Path) -> Region:
         assert spec.crs is not None
         return Region.of_bounds(spec.bounds, spec.crs, name)
     assert spec.file is not None
-    shape, crs = polygons.read_region(folder / spec.file, spec.layer, spec.where)
-    return Region.of_shape(shape, spec.crs or crs, name)
+    shape, crs = polygons.read_region(folder / spec.file, spec.layer, spec.where, crs=spec.crs)
+    return Region.of_shape(shape, crs, name)
 
 
 def predictor_of(asked: Inference, model: Model, scene: imagery.Scene) -> Predictor:

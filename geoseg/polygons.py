@@ -28,13 +28,13 @@ from geoseg.legend import LandClass, Legend
 from geoseg.rings import OUTSIDE, outline
 from geoseg.specs import nearest
 from geoseg.vectors import check_ending, read_region, write
+from geoseg.vrt import LEGEND_TAG
 
 __all__ = ["read_region", "trace", "vectorize", "write"]
 
 _STRIP_PIXELS = 4_000_000
 _CACHE_MB = 256
 """GDAL's cache of tiles; its default is 5 % of the machine's memory."""
-_LEGEND_TAG = "GEOSEG_LEGEND"
 
 
 def vectorize(
@@ -146,7 +146,7 @@ def _open_map(path: Path) -> Iterator[Any]:
 
 
 def _legend_of(source: Any, path: Path) -> Legend | None:
-    text = source.tags().get(_LEGEND_TAG)
+    text = source.tags().get(LEGEND_TAG)
     if text is None:
         return None
     try:
