@@ -19,8 +19,8 @@ from geoseg.errors import CatalogError, GridError, JobError
 from geoseg.legend import NODATA
 
 BANDS = ("red", "nir")
-# odc-geo 0.5.3 multiplies Affines with *, which affine 3.1 will deprecate; goes when odc-geo uses @.
-pytestmark = pytest.mark.filterwarnings(r"ignore:Use `@` matmul:PendingDeprecationWarning:odc\.geo\..*")
+# odc-geo 0.5.3 and rioxarray 0.19 multiply Affines with *, which affine deprecates; goes when they use @.
+pytestmark = pytest.mark.filterwarnings(r"ignore:Use `@` matmul:PendingDeprecationWarning:(odc\.geo|rioxarray)\..*")
 
 
 @pytest.fixture(autouse=True)
