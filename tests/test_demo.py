@@ -2,6 +2,7 @@
 
 import subprocess
 import zipfile
+from contextlib import contextmanager
 
 import pytest
 
@@ -75,3 +76,27 @@ def test_prepare_lays_out_a_catalog_and_a_job_and_keeps_what_is_there(tmp_path, 
     known = catalog.read(job.read(spec).catalog)
     assert known.imagery("raleigh").bands[3].name == "nir"
     assert known.region("east").crs == known.imagery("raleigh").crs == known.reference("raleigh").crs
+
+
+@pytest.mark.slow
+def test_the_demo_maps_scores_and_resumes(tmp_path):
+    try:
+        demo.fetch()
+    except RasterError as error:
+        pytest.skip(str(error))
+
+    @contextmanager
+    def serial(_):
+        yield map, 2
+
+    first = demo.run(tmp_path, mapped=serial)
+    assert first.summary.progress.finished == first.summary.progress.total
+    assert not first.summary.failed
+    assert {"map.tif", "confidence.tif", "vectors/map.shp", "map.png"} <= set(first.summary.outputs)
+    assert [path.name for path in first.files] == ["accuracy.json", "accuracy.csv", "demo.png"]
+    matrix = first.accuracy.confusion.matrix.tolist()
+    again = demo.run(tmp_path, mapped=serial)
+    assert again.summary.progress.reused == again.summary.progress.total
+    assert set(again.summary.kept) == set(first.summary.outputs)
+    assert again.accuracy.confusion.matrix.tolist() == matrix
+    assert demo.run(tmp_path, mapped=serial, fresh=True).summary.progress.reused == 0

@@ -106,3 +106,10 @@ def test_train_writes_a_model_that_a_job_can_use(place):
     job.write_text("catalog: ../data_catalog.yaml\nimagery: raleigh\nmodel: models/raleigh\n")
     run(place, ["geoseg", "run", str(job), "--workers", "0"])
     assert (place / "own/map.tif").is_file()
+
+
+@pytest.mark.slow
+def test_labels_in_a_notebook_add_up(place):
+    printed = run(place, run_line(place / "workflows/label_in_a_notebook.py"))
+    shares = [float(each) for each in re.findall(r"([\d.]+)%", printed)]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
