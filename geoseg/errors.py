@@ -37,5 +37,9 @@ class LedgerError(GeosegError, OSError):
     """The job folder is not usable: another job's, locked, damaged or full."""
 
 
+class CancelledError(GeosegError):
+    """Someone asked the job to stop; what was finished is kept."""
+
+
 class ClusterError(GeosegError, RuntimeError):
     """The Dask cluster cannot be reached, was lost, or stopped making progress."""

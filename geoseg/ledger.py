@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,8 @@ class Record:
     """Pixels of each class; nodata is not counted."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Time spent: read, infer, write."""
+    bytes: int = 0
+    """Size of its files."""
     worker: str = ""
     """Process that made it, and its device."""
     attempts: int = 1
@@ -123,9 +125,10 @@ def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
     hashes = {kind: hashlib.sha256(data).hexdigest() for kind, data in files.items()}
     for kind, data in files.items():
         store.put(block_name(record.window, kind), data)
-    facts = asdict(record) | {"hashes": hashes, "counts": {str(k): v for k, v in record.counts.items()}}
+    record = replace(record, hashes=hashes, bytes=sum(map(len, files.values())))
+    facts = asdict(record) | {"counts": {str(k): v for k, v in record.counts.items()}}
     store.put(record_name(record.window), json.dumps(facts).encode())
-    return Record(**(_shallow(record) | {"hashes": hashes}))
+    return record
 
 
 def records(store: Store, digest: str, *, verify: bool = True) -> tuple[dict[Window, Record], list[str]]:
@@ -177,10 +180,6 @@ def _read_record(data: bytes) -> Record:
     facts["window"] = Window(**facts["window"])
     facts["counts"] = {int(k): int(v) for k, v in facts["counts"].items()}
     return Record(**facts)
-
-
-def _shallow(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in Record.__dataclass_fields__}
 
 
 # ---------------------------------------------------------------------------------------- the folder

@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geoseg import blocks, ledger, outputs
-from geoseg.errors import JobError, LedgerError, PredictionError
+from geoseg.errors import CancelledError, JobError, LedgerError, PredictionError
+from geoseg.journal import CANCEL, Journal, Status
 from geoseg.ledger import Record
 from geoseg.plan import Plan, Predict
 from geoseg.store import Store
 from geoseg.windows import Window
 
+_LOOK_S = 2.0
+_NOTHING: dict[str, float] = {}
 Mapper = Callable[[Callable[[Window], Record], Iterable[Window]], Iterable[Record]]
 
 
@@ -105,17 +109,34 @@ def run(
         If the folder is another job's or in use, or cannot be written.
     """
     store = Store(str(Path(folder).absolute()))
+    work = blocks.task(store.root, plan.digest, predict, threads)
+    with ledger.lock(store):
+        claim(plan, store, overwrite=overwrite)
+        with _journal(store) as journal:
+            known, damaged = ledger.records(store, plan.digest)
+            for sentence in damaged:
+                journal.event("damaged", what=sentence)
+            story = _Story(plan, journal, progress, strict)
+            done = story.make(mapper, work, known)
+            written, kept = outputs.write(plan, store, done, story.step)
+            failed = tuple(each for each in done if each.state == "failed")
+            journal.close("failed blocks" if failed else "finished")
+    return Summary(store.root, story.now, failed, (*plan.notes, *damaged), written, kept)
+
+
+def claim(plan: Plan, store: Store, *, overwrite: bool = False) -> bool:
+    """Check that a job can be kept in a folder and make the folder its own; see `ledger.claim`.
+
+    Raises
+    ------
+    JobError
+        If the imagery lies in the folder.
+    LedgerError
+        If the folder is another job's, or the disk is too full.
+    """
     _check_apart(plan, Path(store.root))
     check_space(plan, Path(store.root))
-    with ledger.lock(store):
-        ledger.claim(store, _job(plan), overwrite=overwrite)
-        known, damaged = ledger.records(store, plan.digest)
-        done, now = _make(
-            plan, store, known, mapper, blocks.task(store.root, plan.digest, predict, threads), strict, progress
-        )
-        written, kept = outputs.write(plan, store, done, lambda step: progress(replace(now, step=step)))
-    failed = tuple(each for each in done if each.state == "failed")
-    return Summary(store.root, now, failed, (*plan.notes, *damaged), written, kept)
+    return ledger.claim(store, _job(plan), overwrite=overwrite)
 
 
 def lost(digest: str) -> Callable[[Window, str], Record]:
@@ -127,35 +148,98 @@ def lost(digest: str) -> Callable[[Window, str], Record]:
     return record
 
 
-def _make(
-    plan: Plan,
-    store: Store,
-    known: dict[Window, Record],
-    mapper: Mapper,
-    work: Callable[[Window], Record],
-    strict: bool,
-    progress: Callable[[Progress], None],
-) -> tuple[Sequence[Record], Progress]:
-    wanted = list(plan.blocks())
-    done = {window: known[window] for window in wanted if window in known and known[window].state != "failed"}
-    missing = [window for window in wanted if window not in done]
-    now = Progress(len(wanted), len(done), 0, 0, 0, 0.0)
-    progress(now)
-    begin = time.monotonic()
-    for record in mapper(work, missing):
-        done[record.window] = record
+class _Story:
+    """A run as it goes: counts what comes back, and tells the journal and the caller."""
+
+    def __init__(self, plan: Plan, journal: Journal, progress: Callable[[Progress], None], strict: bool) -> None:
+        self.now = Progress(0, 0, 0, 0, 0, 0.0)
+        self._plan = plan
+        self._journal = journal
+        self._progress = progress
+        self._strict = strict
+        self._begin = time.monotonic()
+        self._looked = 0.0
+
+    def make(self, mapper: Mapper, work: Callable[[Window], Record], known: dict[Window, Record]) -> list[Record]:
+        """Make the blocks that are not known to be finished; one record for each block comes back."""
+        wanted = list(self._plan.blocks())
+        done = {window: known[window] for window in wanted if window in known and known[window].state != "failed"}
+        missing = [window for window in wanted if window not in done]
+        self._tell(Progress(len(wanted), len(done), 0, 0, 0, 0.0))
+        self._begin = time.monotonic()
+        for record in mapper(work, missing):
+            done[record.window] = self._take(record)
+            self._heed_cancel()
+        return [done[window] for window in wanted]
+
+    def step(self, name: str) -> None:
+        """Tell that an output is being written."""
+        self._journal.event("output", name=name)
+        self._tell(replace(self.now, step=name))
+
+    def _take(self, record: Record) -> Record:
         bad = record.state == "failed"
-        if bad and strict:
-            raise PredictionError(f"block {_place(record.window)} failed: {record.error} (--strict stops here)")
-        now = replace(
-            now,
-            finished=now.finished + (not bad),
-            failed=now.failed + bad,
-            pixels=now.pixels + record.window.pixels,
-            seconds=time.monotonic() - begin,
+        window = record.window
+        self._journal.event(
+            "block",
+            block=[window.row, window.col],
+            state=record.state,
+            attempts=record.attempts,
+            worker=record.worker,
+            seconds=dict(record.seconds),
+            bytes=record.bytes,
+            **({"error": record.error} if bad else {}),
         )
-        progress(now)
-    return [done[window] for window in wanted], now
+        if bad and self._strict:
+            raise PredictionError(f"block {_place(window)} failed: {record.error} (--strict stops here)")
+        self._tell(
+            replace(
+                self.now,
+                finished=self.now.finished + (not bad),
+                failed=self.now.failed + bad,
+                pixels=self.now.pixels + window.pixels,
+                seconds=time.monotonic() - self._begin,
+            )
+        )
+        return replace(record, digest=self._plan.digest, seconds=_NOTHING, worker=record.worker if bad else "")
+
+    def _heed_cancel(self) -> None:
+        if time.monotonic() - self._looked > _LOOK_S:
+            self._looked = time.monotonic()
+            if self._journal.cancelled():
+                raise CancelledError("the job was cancelled; what was finished is kept")
+
+    def _tell(self, now: Progress) -> None:
+        self.now = now
+        ahead, made = now.total - now.reused - now.finished - now.failed, now.finished + now.failed
+        finishing = now.step != "blocks"
+        self._journal.stand(
+            Status(
+                "finishing" if finishing else "running",
+                total=now.total,
+                done=now.reused + now.finished,
+                failed=now.failed,
+                rate=round(now.rate, 3),
+                eta_s=round(now.seconds / made * ahead, 1) if made else None,
+                step=now.step if finishing else "",
+            ),
+            now=finishing or not made,
+        )
+        self._progress(now)
+
+
+@contextmanager
+def _journal(store: Store) -> Iterator[Journal]:
+    store.drop(CANCEL)
+    journal = Journal(store)
+    try:
+        yield journal
+    except BaseException as error:
+        state = "cancelled" if isinstance(error, CancelledError) else "stopped"
+        sentence = "stopped by the user" if isinstance(error, KeyboardInterrupt) else blocks.reason(error)
+        with suppress(LedgerError):  # a full disk may be why it stopped
+            journal.close(state, sentence)
+        raise
 
 
 def _job(plan: Plan) -> dict[str, object]:

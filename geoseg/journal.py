@@ -1,0 +1,121 @@
+"""Journal: what a job says of itself while it runs, in its folder; readable without the cluster.
+
+`status.json` holds where the job stands and is replaced whole about once a second; `log.jsonl` grows by one JSON
+line for each block and event, in segments `log/<n>.jsonl`, each written whole, so that it also works where files
+cannot be appended to.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from geoseg.store import Store
+
+STATUS = "status.json"
+CANCEL = "cancel"
+LOG = "log"
+_EVERY_S = 1.0
+_SEGMENT = 200
+"""Lines of one segment of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a job stands."""
+
+    state: str
+    """running, finishing, finished, failed blocks, cancelled or stopped."""
+    total: int = 0
+    """Blocks that can hold a label."""
+    done: int = 0
+    """Blocks finished, those of earlier runs included."""
+    failed: int = 0
+    """Blocks that could not be made in this run."""
+    rate: float = 0.0
+    """Megapixels a second in this run."""
+    eta_s: float | None = None
+    """Seconds left, by the rate of blocks so far; None while it cannot be told."""
+    step: str = ""
+    """Output being written, where the state is 'finishing'."""
+    updated: float = 0.0
+    """Seconds since 1970."""
+    error: str = ""
+    """Why it stopped, one sentence."""
+
+
+@dataclass(slots=True)
+class Journal:
+    """The pen: one for each run."""
+
+    store: Store
+    _lines: list[str] = field(default_factory=list)
+    _segment: int = -1
+    _wrote: float = 0.0
+    _status: Status = field(default_factory=lambda: Status("running"))
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def stand(self, status: Status, *, now: bool = False) -> None:
+        """Say where the job stands; written at most once a second unless `now`."""
+        with self._turn:
+            self._status = status
+            if now or time.time() - self._wrote >= _EVERY_S:
+                self._flush()
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Add a line to the log."""
+        with self._turn:
+            self._lines.append(json.dumps({"time": round(time.time(), 3), "event": kind, **facts}))
+            if len(self._lines) >= _SEGMENT:
+                self._flush()
+
+    def close(self, state: str, error: str = "") -> None:
+        """Say how the run ended."""
+        with self._turn:
+            facts = asdict(self._status) | {"state": state, "error": error, "eta_s": None, "step": ""}
+            self._status = Status(**facts)
+            self._lines.append(json.dumps({"time": round(time.time(), 3), "event": state, "error": error}))
+            self._flush()
+
+    def cancelled(self) -> bool:
+        """Whether someone asked the job to stop."""
+        return self.store.exists(CANCEL)
+
+    def _flush(self) -> None:
+        self._wrote = time.time()
+        facts = asdict(self._status) | {"updated": self._wrote}
+        self.store.put(STATUS, json.dumps(facts).encode())
+        if not self._lines:
+            return
+        if self._segment < 0:
+            self._segment = len(list(self.store.names(LOG)))
+        self.store.put(f"{LOG}/{self._segment:06d}.jsonl", ("\n".join(self._lines) + "\n").encode())
+        if len(self._lines) >= _SEGMENT:
+            self._segment, self._lines = self._segment + 1, []
+
+
+def read_status(store: Store) -> Status | None:
+    """What the job last said of itself; None if it never did."""
+    try:
+        return Status(**json.loads(store.get(STATUS)))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def read_log(store: Store) -> Iterator[Mapping[str, Any]]:
+    """The lines of the log, oldest first; a damaged line is passed over."""
+    for name in sorted(store.names(LOG)):
+        for line in store.get(name).decode("utf-8", "replace").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+
+def ask_to_cancel(store: Store) -> None:
+    """Ask whoever runs the job to stop after the blocks in hand."""
+    store.put(CANCEL, b"")
