@@ -13,7 +13,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +27,6 @@ from geoseg.legend import NODATA
 from geoseg.weights import Network, check_device, load, place, reproducible
 from geoseg.windows import Window, cut
 
-_SURE = 254
 _log = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -114,7 +112,8 @@ class Predictor:
         device = place(self.device)
         with torch.inference_mode(), reproducible(device):
             work = _Work(self, load(self.model, device), torch.device(device), pixels)
-            return work.crop() if self.stitch == "crop" else work.blend()
+            work.crop() if self.stitch == "crop" else work.blend()
+            return work.labels.cpu().numpy(), work.confidence.cpu().numpy()
 
     @property
     def _reach(self) -> int:
@@ -189,10 +188,13 @@ def prepare(
         device,
         0 if threads == "auto" else threads,
     )
-    _check_windows(ready)
-    if device != "auto":
-        check_device(device)
-    load(model, "cpu")
+    _check(ready)
+    side = getattr(load(model, "cpu"), "side", None)
+    if side not in (None, ready.core + 2 * ready.halo):
+        raise JobError(
+            f"the ONNX file of model {card.name!r} takes windows of {side} pixels only; with a halo of {ready.halo} "
+            f"inference.window is {side - 2 * ready.halo}, not {ready.core}"
+        )
     return ready
 
 
@@ -213,11 +215,11 @@ class _Work:
         self.pixels = torch.where(known, (raw - mean) / std, 0.0)
         self.whole = known.all(dim=0)  # (row, col)
         self.inner = Window(0, 0, pixels.shape[1] - 2 * self.margin, pixels.shape[2] - 2 * self.margin)
-        ids = predictor.model.card.legend.ids
-        self.ids = torch.tensor(ids, dtype=torch.uint8, device=device)
+        self.dtype: torch.dtype = getattr(torch, predictor.precision)
+        self.ids = torch.tensor(predictor.model.card.legend.ids, dtype=torch.uint8, device=device)
         self.labels, self.confidence = (torch.full_like(self.whole, NODATA, dtype=torch.uint8) for _ in range(2))
 
-    def crop(self) -> tuple[np.ndarray, np.ndarray]:
+    def crop(self) -> None:
         """Each window labels its own core."""
         bad = self.whole.new_zeros(())
         for cores, labels, confidence, wrong in self._in_order(self._crop, self._cores(0)):
@@ -226,12 +228,10 @@ class _Work:
                 self.confidence[self._at(core)] = confidence[at]
             bad |= wrong
         self._refuse(bad)
-        return self.labels.cpu().numpy(), self.confidence.cpu().numpy()
 
-    def blend(self) -> tuple[np.ndarray, np.ndarray]:
+    def blend(self) -> None:
         """Each window adds its weighted shares to all cores that it sees, always in the lattice's row-major order."""
-        reach = self.of._reach
-        weight = _weight(self.core, self.halo).to(self.device)  # (side, side)
+        reach, weight = self.of._reach, _weight(self.core, self.halo).to(self.device)  # weight (side, side)
         sums: dict[int, Tensor] = {}  # of each row of cores that windows still add to: (class + 1, core, col)
         for cores, shares in self._in_order(self._shares, self._cores(reach)):
             for core, share in zip(cores, shares):
@@ -240,7 +240,6 @@ class _Work:
                 self._add(sums, core, torch.cat([share, torch.ones_like(share[:1])]) * weight)
         for row, total in sums.items():
             self._settle(row, total)
-        return self.labels.cpu().numpy(), self.confidence.cpu().numpy()
 
     def _cores(self, ring: int) -> list[Window]:
         """Cores of the block, and `ring` more around it, that hold at least one whole pixel."""
@@ -292,7 +291,7 @@ class _Work:
             some = [self.pixels[(slice(None), *self._at(core, self.halo))] for core in cores[start : start + size]]
             stack = torch.stack(some + some[:1] * (size - len(some))).contiguous(memory_format=torch.channels_last)
             try:
-                with self._precision():
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                     scores.append(self.network(stack)[: len(some)].float())
             except torch.OutOfMemoryError as error:
                 if size == 1:
@@ -307,14 +306,9 @@ class _Work:
             return torch.cat(scores)
         return self._scores(cores)
 
-    def _precision(self) -> Any:
-        if self.of.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self.of.precision))
-
     def _decide(self, scores: Tensor, share: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and confidence from scores (window, class, row, col) and the winner's share of each pixel."""
-        sure = (share * _SURE).round().clamp(0, _SURE).nan_to_num(0.0).to(torch.uint8)
+        sure = (share * 254).round().clamp(0, 254).nan_to_num(0.0).to(torch.uint8)
         return torch.where(whole, self.ids[scores.argmax(dim=1)], NODATA), torch.where(whole, sure, NODATA)
 
     def _add(self, sums: dict[int, Tensor], core: Window, weighted: Tensor) -> None:
@@ -355,7 +349,6 @@ def _weight(core: int, halo: int) -> Tensor:
 
 
 def _cpus() -> int:
-    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -369,24 +362,21 @@ def _numbers(model: Model, statistics: Statistics | None) -> tuple[tuple[float, 
     if kind == "none":
         return (0.0,) * bands, (1.0,) * bands
     if kind == "fixed":
-        assert card.normalisation.mean is not None
-        assert card.normalisation.std is not None
-        return card.normalisation.mean, card.normalisation.std
+        return card.normalisation.mean or (), card.normalisation.std or ()
     if statistics is None:
         raise ModelError(f"model {card.name!r} normalises by the scene's statistics and was given none; pass them")
     mean, std = tuple(map(float, statistics.mean)), tuple(map(float, statistics.std))
-    if len(mean) != bands or len(std) != bands:
+    if len(mean) != bands or len(std) != bands or not np.isfinite([*mean, *std]).all() or min(std) < 0:
         raise ModelError(
-            f"model {card.name!r} takes {bands} bands, the statistics describe {len(mean)}; select its bands"
-        )
-    if not np.isfinite([*mean, *std]).all() or min(std) < 0:
-        raise ModelError(
-            f"the statistics for model {card.name!r} are mean {mean} and std {std}; check that the imagery has data"
+            f"the statistics for model {card.name!r} are mean {mean} and std {std}; "
+            f"give those of its {bands} bands over imagery that has data"
         )
     return mean, tuple(each or 1.0 for each in std)
 
 
-def _check_windows(ready: Predictor) -> None:
+def _check(ready: Predictor) -> None:
+    if ready.device != "auto":
+        check_device(ready.device)
     card, stride = ready.model.card, ready.model.card.stride
     for key, value, least in (("window", ready.core, 1), ("halo", ready.halo, 0)):
         if value < least or value % stride:

@@ -1,7 +1,7 @@
 """Weights: a model's network, read once per process and put on a device.
 
-Weights are safetensors (or ONNX) inside the model folder; size, hash, names, shapes and numbers are checked
-before use. Pickles are refused unread, nothing is downloaded.
+Weights are safetensors, or an ONNX file where the card says `architecture: {name: onnx}`, inside the model folder.
+Size, hash, names, shapes and numbers are checked before use. Pickles are refused unread, nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -101,6 +103,8 @@ def reproducible(device: str) -> Iterator[None]:
 def _load(model: Model, device: str) -> Network:
     card = model.card
     data = _read(model)
+    if card.architecture.get("name") == "onnx":
+        return _load_onnx(model, data)
     network = networks.build(card.architecture, len(card.bands), len(card.classes))
     stride = networks.stride_of(network)
     if card.stride % stride:
@@ -111,6 +115,52 @@ def _load(model: Model, device: str) -> Network:
     network.load_state_dict(_checked(model, data, network.state_dict()))
     network.eval().requires_grad_(False)
     return network.to(device).to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, slots=True)
+class Onnx:
+    """An ONNX graph as a network; runs on the CPU, one window at a time."""
+
+    session: Any
+    """onnxruntime.InferenceSession."""
+    side: int | None
+    """The only edge of a window that it takes, in pixels; None: any."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Scores (B, class, H, W) of (B, band, H, W) pixels."""
+        name = self.session.get_inputs()[0].name
+        windows = pixels.contiguous().cpu().numpy()
+        scores = [torch.from_numpy(self.session.run(None, {name: each[None]})[0]) for each in windows]
+        return torch.cat(scores).to(pixels.device)
+
+
+def _load_onnx(model: Model, data: bytes) -> Network:
+    try:
+        import onnxruntime  # an extra, and only these models need it
+    except ImportError as error:
+        raise ModelError(f"{model.weights} needs onnxruntime; install it with: pip install 'geoseg[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's kinds have no parent of their own
+        raise ModelError(f"{model.weights} is no ONNX file that runs here: {' '.join(str(error).split())}") from error
+    bands, classes = len(model.card.bands), len(model.card.classes)
+    ends = [*session.get_inputs(), *session.get_outputs()]
+    shapes = [list(each.shape) for each in ends]
+    fits = len(ends) == 2 and all(each.type == "tensor(float)" and len(each.shape) == 4 for each in ends)
+    if not fits or any(isinstance(shape[1], int) and shape[1] != n for shape, n in zip(shapes, (bands, classes))):
+        raise ModelError(
+            f"{model.weights} has inputs and outputs of shapes {shapes}; its card asks for one float32 input "
+            f"(1, {bands}, row, col) and one output (1, {classes}, row, col)"
+        )
+    edges = {each for each in shapes[0][2:] if isinstance(each, int)}
+    if len(edges) > 1:
+        raise ModelError(
+            f"{model.weights} takes windows of {shapes[0][2:]} pixels; windows are square, so export it anew"
+        )
+    return Onnx(session, edges.pop() if edges else None)
 
 
 def _read(model: Model) -> bytes:

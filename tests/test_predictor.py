@@ -302,9 +302,9 @@ def test_a_scene_wide_normalisation_needs_the_scenes_statistics(tmp_path):
     assert (ready.mean, ready.std) == ((1.0, 2.0), (3.0, 1.0))
     with pytest.raises(ModelError, match="was given none"):
         prepare(model)
-    with pytest.raises(ModelError, match="takes 2 bands, the statistics describe 1"):
+    with pytest.raises(ModelError, match="give those of its 2 bands"):
         prepare(model, Statistics((1.0,), (3.0,), 10))
-    with pytest.raises(ModelError, match="check that the imagery has data"):
+    with pytest.raises(ModelError, match="imagery that has data"):
         prepare(model, Statistics((np.nan, 1.0), (np.nan, 1.0), 0))
 
 

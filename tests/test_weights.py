@@ -3,19 +3,23 @@
 import os
 import pickle
 import shutil
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import yaml
+from hand_made_onnx import convolution
 from model_folders import sha256, write_model
 
 from geoseg import weights
 from geoseg.card import read_model
-from geoseg.errors import ModelError
+from geoseg.errors import JobError, ModelError
+from geoseg.predictor import prepare
 
 
 class Trap:
@@ -170,3 +174,46 @@ def test_a_card_that_contradicts_its_network_is_refused(model):
         weights.load(swapped(model, stride=1), "cpu")
     with pytest.raises(ModelError, match="no architecture is called 'compcat'"):
         weights.load(swapped(model, architecture={"name": "compcat"}), "cpu")
+
+
+# ------------------------------------------------------------------------------------------- ONNX
+
+
+def onnx(model, data, **keys):
+    """The model with an ONNX file in place of its weights."""
+    held = {"file": "weights.onnx", "sha256": "0" * 64}
+    return swapped(model, data, architecture={"name": "onnx"}, weights=held, stride=1, halo=2, **keys)
+
+
+@pytest.mark.parametrize("side", [None, 20])
+@pytest.mark.parametrize("stitch", ["crop", "blend"])
+def test_an_onnx_file_labels_as_its_graph_says(model, side, stitch):
+    pytest.importorskip("onnxruntime")
+    weight = np.random.default_rng(0).normal(size=(3, 2, 1, 1)).astype("float32")
+    predict = prepare(onnx(model, convolution(weight, side)), device="cpu", stitch=stitch, threads=2)
+    margin = predict.margin
+    pixels = np.random.default_rng(1).normal(size=(2, 32 + 2 * margin, 48 + 2 * margin)).astype("float32")
+    labels, confidence = (each[margin:-margin, margin:-margin] for each in predict(pixels))
+    scores = np.einsum("cb,brk->crk", weight[:, :, 0, 0], pixels[:, margin:-margin, margin:-margin])
+    assert np.array_equal(labels, np.array([3, 7, 200])[scores.argmax(axis=0)])
+    share = np.exp(scores.max(axis=0)) / np.exp(scores).sum(axis=0)
+    assert np.abs(confidence - share * 254).max() < 0.51
+
+
+def test_an_onnx_file_that_does_not_fit_its_card_is_refused(model):
+    pytest.importorskip("onnxruntime")
+    weight = np.zeros((3, 2, 1, 1), "float32")
+    with pytest.raises(
+        JobError, match=r"takes windows of 24 pixels only; with a halo of 2 inference.window is 20, not 16"
+    ):
+        prepare(onnx(model, convolution(weight, 24)))
+    with pytest.raises(ModelError, match=r"its card asks for one float32 input \(1, 2, row, col\)"):
+        prepare(onnx(model, convolution(np.zeros((4, 2, 1, 1), "float32"))))
+    with pytest.raises(ModelError, match="is no ONNX file that runs here"):
+        prepare(onnx(model, b"not a graph"))
+
+
+def test_an_onnx_model_without_onnxruntime_says_what_to_install(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ModelError, match=r"pip install 'geoseg\[onnx\]'"):
+        weights.load(onnx(model, b"anything"), "cpu")
