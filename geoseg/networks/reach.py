@@ -21,6 +21,7 @@ LONGEST = 4096
 """A field that fills a strip of this many pixels counts as image-wide."""
 WIDE_HALO = 64
 """Halo given to an image-wide network, for which no halo is enough."""
+_ACROSS = 64  # width of the strips: some networks pad less than their kernels and fail on thinner ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ def _same_in_any_length(axis: int, network: nn.Module, bands: int, stride: int, 
 
 
 def _strip(axis: int, bands: int, stride: int, length: int) -> Tensor:
-    return _random((1, bands, length, stride) if axis == 2 else (1, bands, stride, length), 0)
+    across = _up(_ACROSS, stride)
+    return _random((1, bands, length, across) if axis == 2 else (1, bands, across, length), 0)
 
 
 def _random(shape: tuple[int, ...], seed: int) -> Tensor:
