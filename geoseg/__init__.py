@@ -12,9 +12,10 @@ _HOMES = {
     "GeosegError": "errors",
     "open_imagery": "arrays",
     "segment": "arrays",
+    "submit": "submission",
 }
 
-__all__ = ["GeosegError", "__version__", "open_imagery", "segment"]
+__all__ = ["GeosegError", "__version__", "open_imagery", "segment", "submit"]
 
 
 def __getattr__(name: str) -> Any:

@@ -297,6 +297,11 @@ def lock(store: Store) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def lock_age(store: Store) -> float | None:
+    """Seconds since the holder of the folder was last seen; None while nobody holds it."""
+    return _age(store.path(LOCK))
+
+
 def _take(path: Path, owner: str) -> None:
     for _ in range(3):
         try:

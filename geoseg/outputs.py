@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -111,7 +111,7 @@ def _steps(plan: Plan, store: Store, records: Sequence[Record]) -> Iterator[Step
         yield Step("confidence", {"sheet": edge}, lambda: put_together("confidence", "confidence"))
     yield Step("style", {}, lambda: _style(plan, root))
     if wanted.quicklook and labels:
-        yield Step("picture", {}, lambda: _picture(plan, map_path, root / "map.png"))
+        yield Step("picture", {}, lambda: _picture(plan, map_path, root / "map.png", counts))
     if plan.spec.reference is not None:
         facts = plan.spec.reference.model_dump()
         yield Step("accuracy", facts, lambda: _accuracy(plan, map_path, root))
@@ -149,12 +149,20 @@ def _style(plan: Plan, root: Path) -> Sequence[Path]:
     return [root / "map.qml"]
 
 
-def _picture(plan: Plan, map_path: Path, out: Path) -> Sequence[Path]:
+def _picture(plan: Plan, map_path: Path, out: Path, counts: Mapping[int, int]) -> Sequence[Path]:
     title = f"Land cover of {plan.scene.imagery.name}"
     if plan.predictor is not None:
         title += f" by {plan.predictor.model.card.name}"
     view = mosaic.overview(map_path)
-    report.quicklook(view, plan.legend, out, title=title, attribution=plan.scene.imagery.attribution)
+    report.quicklook(
+        view,
+        plan.legend,
+        out,
+        title=title,
+        attribution=plan.scene.imagery.attribution,
+        counts=counts,
+        ground_m=mosaic.ground_size(map_path),
+    )
     return [out]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geoseg import blocks, ledger, outputs
-from geoseg.errors import CancelledError, JobError, LedgerError, PredictionError
+from geoseg.errors import CancelledError, ClusterError, JobError, LedgerError, PredictionError
 from geoseg.journal import CANCEL, Journal, Status
 from geoseg.ledger import Record
 from geoseg.plan import Plan, Predict
@@ -77,6 +77,7 @@ def run(
     overwrite: bool = False,
     strict: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    when_lost: str = "stopped",
 ) -> Summary:
     """Run a job, or go on with it: what stands finished in the folder is checked and kept.
 
@@ -98,6 +99,8 @@ def run(
         Stop at the first block that fails.
     progress : callable
         Told of each block and each output.
+    when_lost : str
+        What the journal says where the cluster was lost: 'stopped', or 'submitted' where the run will start again.
 
     Returns
     -------
@@ -108,11 +111,11 @@ def run(
     GeosegError
         If the folder is another job's or in use, or cannot be written.
     """
-    store = Store(str(Path(folder).absolute()))
+    store = Store.at(folder)
     work = blocks.task(store.root, plan.digest, predict, threads)
     with ledger.lock(store):
         claim(plan, store, overwrite=overwrite)
-        with _journal(store) as journal:
+        with _journal(store, when_lost) as journal:
             known, damaged = ledger.records(store, plan.digest)
             for sentence in damaged:
                 journal.event("damaged", what=sentence)
@@ -229,13 +232,14 @@ class _Story:
 
 
 @contextmanager
-def _journal(store: Store) -> Iterator[Journal]:
+def _journal(store: Store, when_lost: str) -> Iterator[Journal]:
     store.drop(CANCEL)
     journal = Journal(store)
     try:
         yield journal
     except BaseException as error:
         state = "cancelled" if isinstance(error, CancelledError) else "stopped"
+        state = when_lost if isinstance(error, ClusterError) else state
         sentence = "stopped by the user" if isinstance(error, KeyboardInterrupt) else blocks.reason(error)
         with suppress(LedgerError):  # a full disk may be why it stopped
             journal.close(state, sentence)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,11 @@ class Store:
 
     root: str
     """Absolute path."""
+
+    @classmethod
+    def at(cls, folder: Path | str) -> Store:
+        """The store at a path, which may be relative to the working folder."""
+        return cls(str(Path(folder).absolute()))
 
     def path(self, name: str) -> Path:
         """Where `name` lies.
@@ -52,15 +57,15 @@ class Store:
         path = self.path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+            temporary = path.with_name(f".new-{uuid.uuid4().hex}")
             try:
-                with os.fdopen(handle, "wb") as file:
+                with temporary.open("xb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                Path(temporary).replace(path)
+                temporary.replace(path)
             except BaseException:
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
             sync_folder(path.parent)
         except OSError as error:

@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from geoseg.cluster.kinds import cores, local, running, threads_per_worker
 from geoseg.cluster.mapping import ATTEMPTS, mapper
+from geoseg.cluster.resident import inside, leave_running
 
-__all__ = ["ATTEMPTS", "cores", "local", "mapper", "running", "threads_per_worker"]
+__all__ = ["ATTEMPTS", "cores", "inside", "leave_running", "local", "mapper", "running", "threads_per_worker"]

@@ -7,26 +7,20 @@ was lost, run the same command again; 130 stopped by Ctrl-C. Rooms are imported 
 
 from __future__ import annotations
 
-import functools
 import logging
-import shlex
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from geoseg.errors import ClusterError, GeosegError
+from geoseg.cli.screen import drawn, err, findings, note, out, refuse, refusing, report, score_table
+from geoseg.errors import CatalogError, JobError, LedgerError
 
 if TYPE_CHECKING:
-    from geoseg.pipeline import Progress, Summary
     from geoseg.plan import Plan
-
-BAD_INPUT, BLOCKS_FAILED, CLUSTER_LOST, INTERRUPTED = 2, 3, 75, 130
 
 app = typer.Typer(
     name="geoseg",
@@ -36,11 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 Folder = Annotated[Path | None, typer.Option("--out", help="Output folder; default: the job's name.")]
 JobFile = Annotated[Path, typer.Argument(help="Job spec, a YAML file.")]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="data_catalog.yaml; default: the one here.")]
@@ -50,27 +39,6 @@ def main() -> None:
     """Run the command line."""
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     app()
-
-
-def refusing(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn refusals into one sentence on stderr and an exit status."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except ClusterError as error:
-            _say(error)
-            raise typer.Exit(CLUSTER_LOST) from None
-        except GeosegError as error:
-            _say(error)
-            raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
-            again = shlex.join(["geoseg", *sys.argv[1:]])
-            err.print(f"\nstopped; what was finished is kept. Go on with: {again}", markup=False)
-            raise typer.Exit(INTERRUPTED) from None
-
-    return wrapped
 
 
 @app.callback(invoke_without_command=True)
@@ -103,8 +71,7 @@ def catalog(
             troubles += bool(row.trouble)
         out.print(table, "")
     if troubles:
-        err.print(f"CatalogError: {troubles} of the entries of {file} cannot be used; see the list", markup=False)
-        raise typer.Exit(BAD_INPUT)
+        refuse(CatalogError(f"{troubles} of the entries of {file} cannot be used; see the list"))
 
 
 @app.command()
@@ -117,12 +84,12 @@ def plan(
     """Say what a job will do, and refuse the impossible, before anything runs."""
     from geoseg import estimate
 
-    resolved = _resolve(job)
+    resolved = resolved_job(job)
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     for name, value in estimate.lines(resolved, workers=workers, probe=probe):
         table.add_row(name, value)
     out.print(table)
-    _notes(resolved.notes)
+    note(*resolved.notes)
 
 
 @app.command()
@@ -142,7 +109,7 @@ def run(
     """Map a region: run a job, or go on with one that was stopped."""
     from geoseg import pipeline
 
-    resolved = _resolve(job)
+    resolved = resolved_job(job)
     with mapped(resolved, workers, scheduler) as (mapper, threads), drawn() as progress:
         summary = pipeline.run(
             resolved,
@@ -169,19 +136,18 @@ def verify(
     from geoseg import ledger, verification
     from geoseg.store import Store
 
-    store = Store(str((folder or Path(job.with_suffix("").name)).absolute()))
+    store = Store.at(folder or job.with_suffix("").name)
     held = blocks_room.load_plan(store.root, ledger.read_job(store)["digest"])
-    asked = _resolve(job)
+    asked = resolved_job(job)
     if asked.digest != held.digest:
-        err.print(f"LedgerError: {store.root} was made by another job; run {job} first or give --out", markup=False)
-        raise typer.Exit(BAD_INPUT)
+        refuse(LedgerError(f"{store.root} was made by another job; run {job} first or give --out"))
     windows = verification.sample(store, held, blocks)
     found = [*verification.verify(store.root, held, windows)]
     if workers:
         with mapped(held, workers, None) as (mapper, _):
             again = verification.verify(store.root, held, windows, mapper)
             found += [verification.renamed(each, f"{workers} worker processes, {each.way}") for each in again]
-    _findings(found)
+    findings(found)
 
 
 @app.command()
@@ -283,17 +249,13 @@ def demo(
     score_table(story.accuracy)
 
 
-# ------------------------------------------------------------------------------------------ drawing
-
-
 @contextmanager
 def mapped(plan: Plan, workers: int | None, scheduler: str | None) -> Iterator[tuple[Any, int | None]]:
     """A mapper and the threads of each process: none, a local cluster, or a running one."""
     from geoseg import cluster, pipeline
 
     if workers is not None and scheduler is not None:
-        err.print("JobError: --workers and --scheduler exclude each other; give one of them", markup=False)
-        raise typer.Exit(BAD_INPUT)
+        refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
     if workers == 0:
         yield map, cluster.cores()
         return
@@ -306,96 +268,13 @@ def mapped(plan: Plan, workers: int | None, scheduler: str | None) -> Iterator[t
         yield cluster.mapper(client, pipeline.lost(plan.digest)), threads
 
 
-@contextmanager
-def drawn() -> Iterator[Callable[[Progress], None]]:
-    """A progress bar on stderr."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("[red]{task.fields[failed]}"),
-    )
-    with Bar(*columns, console=err, transient=not err.is_terminal) as bar:
-        task = bar.add_task("blocks", total=None, rate="", failed="")
-
-        def show(now: Progress) -> None:
-            bar.update(
-                task,
-                description=now.step,
-                total=now.total,
-                completed=now.reused + now.finished + now.failed,
-                rate=f"{now.rate:.2f} Mpx/s" if now.pixels else "",
-                failed=f"{now.failed} failed" if now.failed else "",
-            )
-
-        yield show
-
-
-def report(summary: Summary) -> None:
-    """Say what a run did; exit 3 if blocks failed."""
-    now = summary.progress
-    _notes(summary.notes)
-    resumed = f", {now.reused} of them finished before" if now.reused else ""
-    speed = f" in {now.seconds:.1f} s ({now.rate:.2f} Mpx/s)" if now.pixels else ""
-    out.print(f"{now.total} blocks{resumed}{speed}", markup=False)
-    if now.reused and not now.finished and not now.failed:
-        out.print("resumed: every block was finished already, nothing was labelled again", markup=False)
-    for name in summary.outputs:
-        again = " (kept)" if name in summary.kept else ""
-        out.print(f"  {Path(summary.folder) / name}{again}", markup=False)
-    if summary.failed:
-        err.print(f"{len(summary.failed)} blocks failed and are nodata; see failed.geojson", markup=False)
-        for record in summary.failed[:5]:
-            err.print(f"  row {record.window.row}, column {record.window.col}: {record.error}", markup=False)
-        again = shlex.join(["geoseg", *sys.argv[1:]])
-        err.print(f"try just those again with: {again}", markup=False)
-        raise typer.Exit(BLOCKS_FAILED)
-
-
-def score_table(accuracy: Any) -> None:
-    """Print scores, one row for each class."""
-    from geoseg import accuracy as accuracy_room
-
-    head, rows, feet = accuracy_room.table(accuracy)
-    table = Table(show_edge=False, pad_edge=False)
-    for at, column in enumerate(head):
-        table.add_column(column, justify="left" if at == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
-    for foot in feet:
-        out.print(foot, markup=False)
-
-
-def _findings(found: list[Any]) -> None:
-    bad = [each for each in found if each.differing]
-    for way in dict.fromkeys(each.way for each in found):
-        mine = [each for each in found if each.way == way]
-        wrong = sum(each.differing for each in mine)
-        pixels = sum(each.window.pixels for each in mine)
-        state = "identical" if not wrong else f"{wrong} pixels differ"
-        out.print(f"{way}: {len(mine)} blocks, {pixels} pixels, {state}", markup=False)
-    for each in bad[:10]:
-        err.print(f"  {each.way}: {each.differing} pixels differ, the first at row, column {each.first}", markup=False)
-    if bad:
-        raise typer.Exit(1)
-
-
-def _resolve(file: Path) -> Plan:
+def resolved_job(file: Path) -> Plan:
+    """The plan of a job file; bad input is refused here."""
     from geoseg import job, planning
 
     return planning.resolve(job.read(file))
 
 
-def _notes(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        err.print(f"note: {note}", markup=False)
+from geoseg.cli import jobs  # noqa: E402  the commands of jobs on a cluster hang themselves onto `app`
 
-
-def _say(error: GeosegError) -> None:
-    err.print(f"{type(error).__name__}: {error}", markup=False)
+__all__ = ["app", "jobs", "main"]

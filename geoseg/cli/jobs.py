@@ -1,0 +1,188 @@
+"""Commands for jobs that run on a cluster by themselves: submit, status, logs, cancel, resume."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from geoseg.cli import Folder, JobFile, app, mapped
+from geoseg.cli.screen import BLOCKS_FAILED, INTERRUPTED, drawn, err, note, out, refuse, refusing, report
+from geoseg.errors import GeosegError, JobError
+
+if TYPE_CHECKING:
+    from geoseg.journal import Status
+    from geoseg.submission import JobHandle
+
+Which = Annotated[str, typer.Argument(metavar="ID|FOLDER", help="Name of a submitted job, or a job folder.")]
+Scheduler = Annotated[str, typer.Option(help="Address of a running Dask scheduler.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Stay and show progress until the job has ended.")]
+
+
+@app.command()
+@refusing
+def submit(
+    job: JobFile,
+    scheduler: Scheduler,
+    name: Annotated[str | None, typer.Option(help="Name to ask for it by.")] = None,
+    folder: Folder = None,
+    priority: Annotated[int, typer.Option(help="Higher goes first where jobs share the cluster.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "--force-new", help="Start over, replacing another job in the folder.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block that fails.")] = False,
+    watch: Watch = False,
+) -> None:
+    """Hand a job to a running cluster and come back; it goes on without you."""
+    from geoseg import cluster, planning, submission
+    from geoseg import job as job_room
+
+    plan = planning.resolve(job_room.read(job))
+    note(*plan.notes)
+    with cluster.running(scheduler) as client:
+        handle = submission.submit(
+            plan,
+            client,
+            folder=folder or job.with_suffix("").name,
+            name=name,
+            priority=priority,
+            overwrite=overwrite,
+            strict=strict,
+        )
+    out.print(handle.id, markup=False)
+    if watch:
+        _watch(handle)
+    else:
+        err.print(f"follow it with: geoseg status {handle.id}", markup=False)
+
+
+@app.command()
+@refusing
+def status(
+    which: Annotated[str | None, typer.Argument(metavar="[ID|FOLDER]", help="Default: all that you submitted.")] = None,
+    watch: Watch = False,
+) -> None:
+    """Say where a job stands, from its folder alone, whether or not the cluster still runs."""
+    from geoseg import submission
+
+    handles = submission.submitted() if which is None else [submission.find(which)]
+    if watch and which is not None:
+        _watch(handles[0])
+        return
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("job", "state", "blocks", "failed", "Mpx/s", "left", "folder"):
+        table.add_column(column, overflow="fold")
+    for handle in handles:
+        table.add_row(handle.id, *_facts(handle.status()), handle.folder)
+    out.print(table)
+    if which is not None and (error := handles[0].status().error):
+        err.print(error, markup=False)
+
+
+@app.command()
+@refusing
+def logs(
+    which: Which,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    last: Annotated[int, typer.Option("-n", min=1, help="Only the last lines.")] = 100,
+) -> None:
+    """Print a job's log, a JSON line for each block and event."""
+    import json
+
+    from geoseg import submission
+
+    handle = submission.find(which)
+    lines = [json.dumps(line) for line in handle.log()]
+    shown = len(lines)
+    for line in lines[-last:]:
+        out.print(line, markup=False)
+    while follow:
+        ended = handle.status().state in submission.ENDED
+        lines = [json.dumps(line) for line in handle.log()]
+        for line in lines[shown:]:
+            out.print(line, markup=False)
+        shown = len(lines)
+        if ended:
+            return
+        time.sleep(1)
+
+
+@app.command()
+@refusing
+def cancel(which: Which) -> None:
+    """Ask a job to stop; what is finished is kept and `geoseg resume` goes on from there."""
+    from geoseg import submission
+
+    handle = submission.find(which)
+    before = handle.status()
+    if before.state in submission.ENDED:
+        out.print(f"{handle.id} is not running: {before.state}", markup=False)
+        return
+    handle.cancel()
+    out.print(f"asked {handle.id} to stop; go on later with: geoseg resume {handle.id}", markup=False)
+
+
+@app.command()
+@refusing
+def resume(
+    which: Which,
+    workers: Annotated[int | None, typer.Option(min=0, help="Worker processes on this machine.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Submit it to this running Dask scheduler instead.")] = None,
+    watch: Watch = False,
+) -> None:
+    """Go on with a job from its folder: only what is missing or failed is made."""
+    from geoseg import cluster, pipeline, submission
+
+    handle = submission.find(which)
+    plan = submission.resume(handle.folder)
+    if scheduler is not None:
+        if workers is not None:
+            refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
+        with cluster.running(scheduler) as client:
+            handle = submission.submit(plan, client, folder=handle.folder, name=handle.id)
+        out.print(handle.id, markup=False)
+        if watch:
+            _watch(handle)
+        return
+    with mapped(plan, workers, None) as (mapper, threads), drawn() as progress:
+        summary = pipeline.run(plan, handle.folder, mapper=mapper, threads=threads, progress=progress)
+    report(summary)
+
+
+def _facts(now: Status) -> tuple[str, ...]:
+    left = "" if now.eta_s is None else f"{now.eta_s / 60:.1f} min"
+    state = f"{now.state}: {now.step}" if now.step else now.state
+    return state, f"{now.done}/{now.total}", str(now.failed), f"{now.rate:.2f}", left
+
+
+def _watch(handle: JobHandle) -> None:
+    """Show progress until the job has ended; Ctrl-C leaves it running."""
+    from geoseg import pipeline, submission
+
+    with drawn() as progress:
+
+        def show(now: Status) -> None:
+            seconds = now.eta_s or 0.0
+            step = "blocks" if now.state == "running" else now.step or now.state
+            progress(pipeline.Progress(now.total, 0, now.done, now.failed, 0, seconds, step))
+
+        try:
+            ended = submission.follow(handle, show)
+        except KeyboardInterrupt:
+            err.print(f"the job goes on; look again with: geoseg status {handle.id}", markup=False)
+            raise typer.Exit(0) from None
+    out.print(f"{handle.id}: {ended.state}, {ended.done}/{ended.total} blocks, in {Path(handle.folder)}", markup=False)
+    _exit_by(ended)
+
+
+def _exit_by(ended: Status) -> None:
+    if ended.state == "failed blocks":
+        err.print(f"{ended.failed} blocks failed and are nodata; see failed.geojson", markup=False)
+        raise typer.Exit(BLOCKS_FAILED)
+    if ended.state == "stopped":
+        refuse(GeosegError(ended.error or "the job stopped"))
+    if ended.state == "cancelled":
+        raise typer.Exit(INTERRUPTED)

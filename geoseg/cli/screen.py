@@ -1,0 +1,160 @@
+"""Screen: what the commands print, and how a refusal becomes one sentence and an exit status."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from geoseg.errors import CancelledError, ClusterError, GeosegError
+
+if TYPE_CHECKING:
+    from geoseg.pipeline import Progress, Summary
+
+BAD_INPUT, BLOCKS_FAILED, CLUSTER_LOST, INTERRUPTED = 2, 3, 75, 130
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def refusing(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn refusals into one sentence on stderr and an exit status."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            return command(*args, **kwargs)
+        except ClusterError as error:
+            say(error)
+            err.print(f"go on with: {same_command()}", markup=False)
+            raise typer.Exit(CLUSTER_LOST) from None
+        except CancelledError as error:
+            say(error)
+            err.print(f"go on with: {same_command()}", markup=False)
+            raise typer.Exit(INTERRUPTED) from None
+        except GeosegError as error:
+            refuse(error)
+        except KeyboardInterrupt:
+            err.print(f"\nstopped; what was finished is kept. Go on with: {same_command()}", markup=False)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return wrapped
+
+
+def refuse(error: GeosegError) -> NoReturn:
+    """One sentence on stderr, and exit status 2."""
+    say(error)
+    raise typer.Exit(BAD_INPUT)
+
+
+def say(error: GeosegError) -> None:
+    """Print an error as 'KindError: sentence'."""
+    err.print(f"{type(error).__name__}: {error}", markup=False)
+
+
+def note(*sentences: str) -> None:
+    """Print what the user should know on stderr."""
+    for sentence in sentences:
+        err.print(f"note: {sentence}", markup=False)
+
+
+def same_command() -> str:
+    """The command line as it was typed."""
+    return shlex.join(["geoseg", *sys.argv[1:]])
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def drawn() -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on stderr."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failed]}"),
+    )
+    with Bar(*columns, console=err, transient=not err.is_terminal) as bar:
+        task = bar.add_task("blocks", total=None, rate="", failed="")
+
+        def show(now: Progress) -> None:
+            bar.update(
+                task,
+                description=now.step,
+                total=now.total,
+                completed=now.reused + now.finished + now.failed,
+                rate=f"{now.rate:.2f} Mpx/s" if now.pixels else "",
+                failed=f"{now.failed} failed" if now.failed else "",
+            )
+
+        yield show
+
+
+def report(summary: Summary) -> None:
+    """Say what a run did; exit 3 if blocks failed."""
+    now = summary.progress
+    note(*summary.notes)
+    resumed = f", {now.reused} of them finished before" if now.reused else ""
+    speed = f" in {now.seconds:.1f} s ({now.rate:.2f} Mpx/s)" if now.pixels else ""
+    out.print(f"{now.total} blocks{resumed}{speed}", markup=False)
+    if now.reused and not now.finished and not now.failed:
+        out.print("resumed: every block was finished already, nothing was labelled again", markup=False)
+    for name in summary.outputs:
+        again = " (kept)" if name in summary.kept else ""
+        out.print(f"  {Path(summary.folder) / name}{again}", markup=False)
+    if summary.failed:
+        err.print(f"{len(summary.failed)} blocks failed and are nodata; see failed.geojson", markup=False)
+        for record in summary.failed[:5]:
+            err.print(f"  row {record.window.row}, column {record.window.col}: {record.error}", markup=False)
+        err.print(f"try just those again with: {same_command()}", markup=False)
+        raise typer.Exit(BLOCKS_FAILED)
+
+
+def score_table(accuracy: Any) -> None:
+    """Print scores, one row for each class."""
+    from geoseg import accuracy as accuracy_room
+
+    head, rows, feet = accuracy_room.table(accuracy)
+    table = Table(show_edge=False, pad_edge=False)
+    for at, column in enumerate(head):
+        table.add_column(column, justify="left" if at == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    for foot in feet:
+        out.print(foot, markup=False)
+
+
+def findings(found: list[Any]) -> None:
+    """Say for each way whether the pixels are identical; exit 1 if they are not."""
+    bad = [each for each in found if each.differing]
+    for way in dict.fromkeys(each.way for each in found):
+        mine = [each for each in found if each.way == way]
+        wrong = sum(each.differing for each in mine)
+        pixels = sum(each.window.pixels for each in mine)
+        state = "identical" if not wrong else f"{wrong} pixels differ"
+        out.print(f"{way}: {len(mine)} blocks, {pixels} pixels, {state}", markup=False)
+    for each in bad[:10]:
+        err.print(f"  {each.way}: {each.differing} pixels differ, the first at row, column {each.first}", markup=False)
+    if bad:
+        raise typer.Exit(1)
