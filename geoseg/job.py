@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, JsonValue, model_validator
 
 from geoseg.catalog import RegionSpec
 from geoseg.errors import JobError
@@ -19,6 +19,21 @@ from geoseg.windows import Window, count, cut
 
 Auto = Literal["auto"]
 VectorFormat = Literal["shp", "gpkg", "fgb", "parquet"]
+ClusterKind = Literal[
+    "local",
+    "cuda",
+    "address",
+    "slurm",
+    "pbs",
+    "lsf",
+    "sge",
+    "moab",
+    "oar",
+    "htcondor",
+    "kubernetes",
+    "gateway",
+    "coiled",
+]
 _LARGEST_BLOCK = 2048
 _FEWEST_BLOCKS = 16
 _FIXED_BYTES = 700_000_000
@@ -78,6 +93,37 @@ class Inference(Spec):
         return self
 
 
+class ClusterSpec(Spec):
+    """Where a job runs, where not on this machine; `geoseg run --workers` and `--scheduler` go before it."""
+
+    kind: ClusterKind = "local"
+    workers: int | None = Field(None, ge=1)
+    """Processes, jobs or pods; None: as many as there are cores, GPUs, or as the cluster has."""
+    minimum: int | None = Field(None, ge=0)
+    maximum: int | None = Field(None, ge=1)
+    """With both, the cluster grows and shrinks between them with the work."""
+    address: str | None = None
+    """Of the scheduler, for kind 'address'."""
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    """PEM files; see docs/security.md."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Passed on as they are to dask-jobqueue, dask-gateway or coiled; for kubernetes: image, memory, cpu, gpus, env."""
+
+    @model_validator(mode="after")
+    def _fit(self) -> ClusterSpec:
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError("kind 'address' and the key 'address' go together; give both or neither")
+        if (self.minimum is None) != (self.maximum is None):
+            raise ValueError("minimum and maximum go together; give both or neither")
+        if self.kind in ("local", "cuda", "address") and (self.options or self.maximum is not None):
+            raise ValueError(f"a cluster of kind {self.kind!r} takes no options, minimum or maximum; leave them out")
+        if self.kind == "kubernetes" and "image" not in self.options:
+            raise ValueError("a cluster of kind 'kubernetes' needs options.image, a container image with geoseg in it")
+        return self
+
+
 class JobSpec(Spec):
     """A whole job as YAML has it."""
 
@@ -93,6 +139,8 @@ class JobSpec(Spec):
     inference: Inference = Inference()
     memory_per_worker: ByteSize = ByteSize(2_000_000_000)
     """Budget of one worker process, for instance '2GB'."""
+    cluster: ClusterSpec | None = None
+    """Where to run; None: what the command line says, else processes on this machine."""
 
 
 def read(path: Path | str) -> JobSpec:

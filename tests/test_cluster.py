@@ -196,10 +196,9 @@ def test_no_block_is_lost_while_workers_are_killed(processes: Processes) -> None
     def killing(client: Client) -> None:
         nonlocal kills
         while not stop.wait(1.5):
-            alive = [c for p in processes.all[1:] for c in psutil.Process(p.pid).children(recursive=True)]
-            alive = [c for c in alive if "spawn_main" in " ".join(c.cmdline())]
-            if len(alive) > 1:
-                alive[kills % len(alive)].kill()
+            pids = list(client.run(os.getpid, on_error="ignore").values())
+            if len(pids) > 1:
+                os.kill(pids[kills % 2], signal.SIGKILL)
                 kills += 1
 
     with client_of(processes, 2) as client:
@@ -214,15 +213,16 @@ def test_no_block_is_lost_while_workers_are_killed(processes: Processes) -> None
     assert kills >= 2
 
 
-def test_client_and_scheduler_stay_small_over_many_items(processes: Processes) -> None:
+@pytest.mark.parametrize("items", [2000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_client_and_scheduler_stay_small_over_many_items(processes: Processes, items: int) -> None:
     scheduler = processes.scheduler()
-    processes.workers(2)
-    with client_of(processes, 2) as client:
+    processes.worker("--no-nanny", "--nthreads", "16")
+    with client_of(processes, 1) as client:
         assert sum(1 for _ in cluster.mapper(client, gone)(same, range(300))) == 300
         both = psutil.Process(), psutil.Process(scheduler.pid)
         before = [(each.memory_info().rss, each.num_fds()) for each in both]
-        assert Counter(cluster.mapper(client, gone)(same, range(5000))) == Counter(range(5000))
+        assert Counter(cluster.mapper(client, gone)(same, range(items))) == Counter(range(items))
         after = [(each.memory_info().rss, each.num_fds()) for each in both]
-    assert sum(rss for rss, _ in after) - sum(rss for rss, _ in before) < 30e6
+    assert sum(rss for rss, _ in after) - sum(rss for rss, _ in before) < (30e6 if items < 10_000 else 150e6)
     for (_, fds_before), (_, fds_after) in zip(before, after):
-        assert fds_after <= fds_before + 2
+        assert fds_after <= fds_before + 3

@@ -23,6 +23,7 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from geoseg.cluster.roster import Roster, lost_scheduler
+from geoseg.cluster.watchdog import Watchdog
 from geoseg.errors import ClusterError
 
 Item = TypeVar("Item")
@@ -32,7 +33,6 @@ ATTEMPTS = 3
 _MOST_ATTEMPTS = 10
 """The same where workers die anyway, with or without the item."""
 _PAUSED_S = 60.0
-_SAY_S = 60.0
 _END = object()
 _log = logging.getLogger(__name__)
 
@@ -49,9 +49,10 @@ def mapper(
     """A map over a cluster: like the builtin, but results come as they are finished.
 
     Every item gives exactly one result, whatever becomes of the workers. What the function raises is raised here.
-    An item is set aside when 3 workers died over it; not yet, though, if as many died meanwhile over nothing or over
-    items that were well after all, since then the machines are to blame; and after 10 in any case. Workers that are
-    told to leave (retired, SIGTERM, end of lifetime) do not count.
+    An item is set aside when 3 workers died over it: the first with others aboard, the second alone, the third alone
+    and only after as many other items were finished as workers died. Not yet, though, if as many died meanwhile over
+    nothing or over items that were well after all, since then the machines are to blame; and after 10 in any case.
+    Workers that are told to leave (retired, SIGTERM, end of lifetime) do not count.
 
     Parameters
     ----------
@@ -77,14 +78,14 @@ def mapper(
 
     def over(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         flight = _Flight(client, function, items, priority, note)
-        watchdog = _Watchdog(stall_s, patience_s, note)
+        watchdog = Watchdog(stall_s, patience_s, note)
         try:
             while flight.advance():
                 for errand in flight.condemned():
                     yield lost(errand.item, errand.why)
                 landed = flight.land()
                 yield from landed
-                if watchdog.barks(flight, bool(landed)):
+                if watchdog.barks(flight.roster, len(flight.out), flight.mean_s, landed=bool(landed)):
                     flight.send_again()
             for errand in flight.condemned():
                 yield lost(errand.item, errand.why)
@@ -109,6 +110,8 @@ class _Errand:
     """Workers that died over it."""
     since: int = 0
     """Deaths on record before its first."""
+    finished: int = 0
+    """Items finished before its first death."""
     leaves: int = 0
     """Workers that left in peace before they finished it."""
     why: str = ""
@@ -142,6 +145,7 @@ class _Flight:
         self._deaths: list[set[_Errand]] = []
         self._landed: queue.SimpleQueue[tuple[str, Any, BaseException | None]] = queue.SimpleQueue()
         self._load: Counter[str] = Counter()
+        self._finished = 0
         self._run = uuid.uuid4().hex[:8]
         self._sent = 0
         self._call: Future | None = None
@@ -209,11 +213,24 @@ class _Flight:
         kept_free = {each.worker for each in self.out.values() if each.alone}
         most = max(1, len(running) // 2)
         by_load = sorted(running.keys() - kept_free, key=self._load.__getitem__)
-        for worker in by_load[: max(0, min(most - len(kept_free), len(self._suspects)))]:
+        ready = self._ready_suspects()
+        for errand, worker in zip(ready, by_load[: max(0, most - len(kept_free))]):
             kept_free.add(worker)
             if not self._load[worker]:
-                self._send(self._suspects.pop(), worker, alone=True)
+                self._suspects.remove(errand)
+                self._send(errand, worker, alone=True)
         return kept_free
+
+    def _ready_suspects(self) -> list[_Errand]:
+        """Suspects whose next attempt may tell: the last one waits until others were finished, while there are any."""
+        ready = [
+            each
+            for each in self._suspects
+            if each.losses < ATTEMPTS - 1 or self._finished - each.finished >= len(self._deaths) - each.since
+        ]
+        if not ready and not self.out and not self._peek():
+            return list(self._suspects)
+        return sorted(ready, key=lambda each: each.losses)
 
     def _peek(self) -> bool:
         """Whether an item waits that is no suspect."""
@@ -265,6 +282,7 @@ class _Flight:
         seconds = time.monotonic() - errand.sent
         self._take_back(errand)
         if error is None:
+            self._finished += 1
             self.mean_s += 0.1 * (seconds - self.mean_s) if self.mean_s else seconds
             if errand.losses:
                 for death in self._deaths:
@@ -305,8 +323,9 @@ class _Flight:
     def _blame(self, had: set[_Errand], worker: str) -> None:
         cause = " for using too much memory" if self.roster.out_of_memory(worker) else ""
         for errand in had:
+            if not errand.losses:
+                errand.since, errand.finished = len(self._deaths), self._finished
             errand.losses += 1
-            errand.since = errand.since if errand.losses > 1 else len(self._deaths)
             errand.why = f"{errand.losses} workers in turn, the last of them {worker}{cause}"
         self._deaths.append(set(had))
         self._note(f"worker {worker} died{cause} with {len(had)} blocks in hand; they are tried again, each alone")
@@ -325,60 +344,6 @@ class _Flight:
             for errand in [each for each in self.out.values() if each.worker in stuck]:
                 self._take_back(errand)
                 self._again.append(errand)
-
-
-class _Watchdog:
-    """Sees that something is finished now and then."""
-
-    def __init__(self, stall_s: float, patience_s: float, note: Callable[[str], None]) -> None:
-        self._stall_s = stall_s
-        self._patience_s = patience_s
-        self._note = note
-        self._stalls = 0
-        self._last = time.monotonic()
-        self._alone_since: float | None = None
-        self._say_after = 0.0
-
-    def barks(self, flight: _Flight, landed: bool) -> bool:
-        """Whether what is out should be sent again.
-
-        Raises
-        ------
-        ClusterError
-            If that did not help, or no worker came.
-        """
-        now = time.monotonic()
-        if not flight.roster.present:
-            self._await_workers(now)
-        else:
-            self._alone_since = None
-        if landed or not flight.roster.present:
-            self._stalls, self._last = (0 if landed else self._stalls), now
-            return False
-        limit = max(self._stall_s, 20 * flight.mean_s)
-        if now - self._last < limit:
-            return False
-        self._stalls, self._last = self._stalls + 1, now
-        if self._stalls > 2:
-            raise ClusterError(
-                f"no block was finished in {3 * limit:.0f} s by {flight.roster.present} workers, "
-                f"{len(flight.roster.paused_since)} of them paused; look at their logs, then run the same command again"
-            )
-        self._note(f"no block was finished in {limit:.0f} s; sending {len(flight.out)} again")
-        return True
-
-    def _await_workers(self, now: float) -> None:
-        if self._alone_since is None:
-            self._alone_since, self._say_after = now, now
-        waited = now - self._alone_since
-        if waited > self._patience_s:
-            raise ClusterError(
-                f"no worker joined the cluster in {waited:.0f} s; start some (geoseg worker ADDRESS), "
-                "then run the same command again"
-            )
-        if now >= self._say_after:
-            self._say_after = now + _SAY_S
-            self._note(f"no worker in the cluster; waiting for one since {waited:.0f} s")
 
 
 def _here() -> None:
