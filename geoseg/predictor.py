@@ -177,7 +177,7 @@ def prepare(
     card = model.card
     mean, std = _numbers(model, statistics)
     ready = Predictor(
-        model,
+        Model(model.folder, card.model_copy(update={"training": {}, "scores": {}})),  # workers need no history
         mean,
         std,
         card.window if core == "auto" else core,

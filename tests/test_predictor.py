@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model_folders import IDS, write_model
 from pydantic import TypeAdapter
 
-from geoseg import predictor, weights
+from geoseg import catalog, predictor, weights
 from geoseg.errors import JobError, ModelError, PredictionError
 from geoseg.imagery import Statistics
 from geoseg.legend import NODATA
@@ -247,8 +247,12 @@ def test_the_callers_threads_and_gradients_stay_as_they_were(crop):
     assert not torch.is_inference_mode_enabled()
 
 
-def test_a_predictor_travels_light_and_keeps_its_facts(crop):
-    assert len(pickle.dumps(crop)) < 4000
+def test_a_predictor_travels_light_and_keeps_its_facts(crop, tmp_path):
+    told = write_model(tmp_path, training={"scenes": ["long story"] * 999}, scores={"mean_iou": 0.5}, bands=4)
+    assert len(pickle.dumps(prepare(told))) < 4000
+    assert (
+        len(pickle.dumps(prepare(catalog.shipped().model("landsat-6class"), Statistics((1,) * 4, (1,) * 4, 9)))) < 4000
+    )
     assert pickle.loads(pickle.dumps(crop)) == crop
     adapter = TypeAdapter(Predictor)
     assert adapter.validate_json(adapter.dump_json(crop)) == crop
