@@ -13,7 +13,8 @@ PYTHON ?= $(firstword $(foreach each,python3.13 python3.12 python3.11 python3,\
 
 install: $(STAMP)
 
-# uv inside the environment installs the locked set in seconds; every archive must match its hash.
+# uv inside the environment installs the locked set in seconds; every archive must match its hash. Bytecode is compiled
+# once here: where it cannot be written later, each worker process would compile torch and pandas again at its start.
 $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "geoseg needs Python 3.11 or newer with its venv module, and none was found as \
 	python3.13, python3.12, python3.11 or python3; install one, or name it: make install PYTHON=/path/to/python"; exit 2; }
@@ -21,7 +22,7 @@ $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) is not one; name another: make install PYTHON=/path/to/python"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --no-deps --editable .
 	-$(BIN)/geoseg demo --fetch
 	@touch $(STAMP)
