@@ -58,6 +58,11 @@ def load(model: Model, device: str) -> Network:
         return _loaded[key]
 
 
+def gpus() -> int:
+    """CUDA devices that torch can use here."""
+    return torch.cuda.device_count()
+
+
 def place(device: str) -> str:
     """The device meant here and now.
 

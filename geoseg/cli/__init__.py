@@ -8,16 +8,15 @@ was lost, run the same command again; 130 stopped by Ctrl-C. Rooms are imported 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from geoseg.cli.screen import drawn, err, findings, note, out, refuse, refusing, report, score_table
-from geoseg.errors import CatalogError, JobError, LedgerError
+from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped, worker
+from geoseg.errors import CatalogError, LedgerError
 
 if TYPE_CHECKING:
     from geoseg.plan import Plan
@@ -105,12 +104,16 @@ def run(
         bool, typer.Option("--overwrite", "--force-new", help="Start over, replacing another job in the folder.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block that fails.")] = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Map a region: run a job, or go on with one that was stopped."""
     from geoseg import pipeline
 
     resolved = resolved_job(job)
-    with mapped(resolved, workers, scheduler) as (mapper, threads), drawn() as progress:
+    certificates = tls_ca, tls_cert, tls_key
+    with mapped(resolved, workers, scheduler, certificates) as (mapper, threads), drawn() as progress:
         summary = pipeline.run(
             resolved,
             folder or job.with_suffix("").name,
@@ -249,31 +252,14 @@ def demo(
     score_table(story.accuracy)
 
 
-@contextmanager
-def mapped(plan: Plan, workers: int | None, scheduler: str | None) -> Iterator[tuple[Any, int | None]]:
-    """A mapper and the threads of each process: none, a local cluster, or a running one."""
-    from geoseg import cluster, pipeline
-
-    if workers is not None and scheduler is not None:
-        refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
-    if workers == 0:
-        yield map, cluster.cores()
-        return
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
-    count = workers or cluster.cores()
-    around = cluster.running(scheduler) if scheduler else cluster.local(count, int(plan.spec.memory_per_worker))
-    with around as client:
-        err.print(f"dashboard: {client.dashboard_link}", markup=False)
-        threads = None if scheduler else cluster.threads_per_worker(count)
-        yield cluster.mapper(client, pipeline.lost(plan.digest)), threads
-
-
 def resolved_job(file: Path) -> Plan:
     """The plan of a job file; bad input is refused here."""
     from geoseg import job, planning
 
     return planning.resolve(job.read(file))
 
+
+app.command()(worker)
 
 from geoseg.cli import jobs  # noqa: E402  the commands of jobs on a cluster hang themselves onto `app`
 

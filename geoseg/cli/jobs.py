@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from geoseg.cli import Folder, JobFile, app, mapped
+from geoseg.cli import Folder, JobFile, app
 from geoseg.cli.screen import BLOCKS_FAILED, INTERRUPTED, drawn, err, note, out, refuse, refusing, report
+from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped
 from geoseg.errors import GeosegError, JobError
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def submit(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block that fails.")] = False,
     watch: Watch = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Hand a job to a running cluster and come back; it goes on without you."""
     from geoseg import cluster, planning, submission
@@ -42,7 +46,7 @@ def submit(
 
     plan = planning.resolve(job_room.read(job))
     note(*plan.notes)
-    with cluster.running(scheduler) as client:
+    with cluster.running(scheduler, security=cluster.tls(tls_ca, tls_cert, tls_key), note=note) as client:
         handle = submission.submit(
             plan,
             client,
@@ -132,6 +136,9 @@ def resume(
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes on this machine.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Submit it to this running Dask scheduler instead.")] = None,
     watch: Watch = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Go on with a job from its folder: only what is missing or failed is made."""
     from geoseg import cluster, pipeline, submission
@@ -141,7 +148,7 @@ def resume(
     if scheduler is not None:
         if workers is not None:
             refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
-        with cluster.running(scheduler) as client:
+        with cluster.running(scheduler, security=cluster.tls(tls_ca, tls_cert, tls_key), note=note) as client:
             handle = submission.submit(plan, client, folder=handle.folder, name=handle.id)
         out.print(handle.id, markup=False)
         if watch:

@@ -6,7 +6,7 @@ job's `cluster:` section asks for; `mapper` spreads work over any of them. `work
 
 from __future__ import annotations
 
-from geoseg.cluster.kinds import cores, cuda, local, manifest, opened, running, threads_per_worker
+from geoseg.cluster.kinds import cores, cuda, devices, local, manifest, opened, running, threads_per_worker
 from geoseg.cluster.mapping import ATTEMPTS, mapper
 from geoseg.cluster.resident import inside, leave_running
 from geoseg.cluster.security import tls
@@ -15,6 +15,7 @@ __all__ = [
     "ATTEMPTS",
     "cores",
     "cuda",
+    "devices",
     "inside",
     "leave_running",
     "local",

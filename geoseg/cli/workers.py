@@ -1,0 +1,104 @@
+"""The command that starts workers for a cluster, and how the commands reach one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geoseg.cli.screen import err, note, refuse, refusing
+from geoseg.errors import JobError
+
+if TYPE_CHECKING:
+    from geoseg.plan import Plan
+
+TlsCa = Annotated[Path | None, typer.Option("--tls-ca", help="TLS: the authority's certificate, PEM.")]
+TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="TLS: one's own certificate, PEM.")]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="TLS: its key, PEM.")]
+Certificates = tuple[Path | None, Path | None, Path | None]
+"""Authority, certificate, key."""
+
+
+@refusing
+def worker(
+    address: Annotated[str, typer.Argument(help="Of the Dask scheduler, tcp://host:8786 say.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes; they share cores and memory.")] = 1,
+    gpu: Annotated[
+        list[str] | None, typer.Option(help="CUDA device for a process of its own; repeat it, or 'all'.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Windows a process labels at once on a CPU.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Limit of each process, '8GB' say; default: its share.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the worker.")] = None,
+    lifetime: Annotated[str | None, typer.Option(help="Leave after this long, '55 minutes' say.")] = None,
+    leave: Annotated[float, typer.Option(min=0, help="Seconds a block in hand gets at SIGTERM.")] = 20.0,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+) -> None:
+    """Start a worker for a running Dask scheduler; SIGTERM lets it finish its block and leave."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    from geoseg import cluster
+    from geoseg.cluster import worker as room
+
+    try:
+        limit = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
+    except ValidationError:
+        refuse(JobError(f"--memory is {memory!r}; give bytes with a unit, '8GB' say"))
+    gpus = tuple(gpu or ())
+    if gpus == ("all",):
+        from geoseg import weights
+
+        gpus = cluster.devices(weights.gpus())
+        if not gpus:
+            refuse(JobError("--gpu all, but torch finds no CUDA device here; leave it out to run on the CPU"))
+    room.start(
+        address,
+        workers=workers,
+        gpus=gpus,
+        threads=threads,
+        memory_bytes=limit,
+        security=cluster.tls(tls_ca, tls_cert, tls_key),
+        name=name,
+        lifetime=lifetime,
+        leave_s=leave,
+    )
+
+
+@contextmanager
+def mapped(
+    plan: Plan, workers: int | None, scheduler: str | None, certificates: Certificates = (None, None, None)
+) -> Iterator[tuple[Any, int | None]]:
+    """A mapper and the threads of each process: none, a local cluster, a running one, or what the job asks for."""
+    from geoseg import cluster, pipeline
+
+    if workers is not None and scheduler is not None:
+        refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
+    if workers == 0:
+        yield map, cluster.cores()
+        return
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
+    threads, memory_bytes = None, int(plan.spec.memory_per_worker)
+    if scheduler is not None:
+        around = cluster.running(scheduler, security=cluster.tls(*certificates), note=note)
+    elif workers is None and plan.spec.cluster is not None and plan.spec.cluster.kind != "local":
+        around = cluster.opened(plan.spec.cluster, memory_bytes, gpus=_gpus(plan), note=note)
+    else:
+        asked = plan.spec.cluster.workers if plan.spec.cluster is not None else None
+        count = workers or asked or cluster.cores()
+        around, threads = cluster.local(count, memory_bytes), cluster.threads_per_worker(count)
+    with around as client:
+        err.print(f"dashboard: {client.dashboard_link}", markup=False)
+        yield cluster.mapper(client, pipeline.lost(plan.digest), note=note), threads
+
+
+def _gpus(plan: Plan) -> int:
+    if plan.spec.cluster is None or plan.spec.cluster.kind != "cuda":
+        return 0
+    from geoseg import weights
+
+    return weights.gpus()
