@@ -8,16 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
-import threading
-import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,16 +20,12 @@ from rasterio.io import MemoryFile
 from geoseg.errors import LedgerError
 from geoseg.grid import Grid
 from geoseg.legend import NODATA
-from geoseg.store import Store
+from geoseg.lock import LOCK
+from geoseg.store import Store, patiently
 from geoseg.windows import Window
 
 JOB = "job.json"
-LOCK = "job.lock"
 BLOCKS = "blocks"
-BEAT_S = 5.0
-"""Seconds between heartbeats of a lock."""
-STALE_S = 60.0
-"""A lock that has not beaten for this long is taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +138,30 @@ def records(store: Store, digest: str, *, verify: bool = True) -> tuple[dict[Win
         Record of each block, and one sentence for each record that had to be set aside as damaged.
     """
     names = [name for name in store.names(BLOCKS) if name.endswith(".json")]
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with ThreadPoolExecutor(max_workers=32 if store.remote else 8) as pool:
         checked = list(pool.map(lambda name: _check(store, name, digest, verify), names))
     kept = {each.window: each for each in checked if isinstance(each, Record)}
     return kept, [each for each in checked if isinstance(each, str) and each]
+
+
+def block(store: Store, record: Record, kind: str = "labels") -> bytes:
+    """The file of a finished block, its hash checked; it is waited for.
+
+    Raises
+    ------
+    LedgerError
+        If it is missing or has changed since it was written.
+    """
+    name, expected = block_name(record.window, kind), record.hashes[kind]
+    try:
+        data = patiently(lambda: store.get(name), lambda found: hashlib.sha256(found).hexdigest() == expected)
+    except FileNotFoundError:
+        raise LedgerError(f"{store.place(name)} is missing; run the same command again to make it anew") from None
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise LedgerError(
+            f"{store.place(name)} has changed since it was written; run the same command again to make it anew"
+        )
+    return data
 
 
 def _check(store: Store, name: str, digest: str, verify: bool) -> Record | str:
@@ -207,9 +216,7 @@ def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> b
     LedgerError
         If the folder holds another job (the message says what differs) or files that are no job.
     """
-    root = Path(store.root)
-    if root.exists() and not root.is_dir():
-        raise LedgerError(f"{root} is a file; choose a folder for the job's output")
+    root = store.root
     if store.exists(JOB):
         held = read_job(store)
         if held["digest"] == job["digest"]:
@@ -220,16 +227,23 @@ def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> b
                 "Choose another folder with --out, or start over in this one with --overwrite."
             )
         store.drop(JOB)
-        for name in list(store.names(BLOCKS)):
-            store.drop(name)
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(store.drop, list(store.names(BLOCKS))))
     elif not overwrite and any(name != LOCK for name in store.names()):
         raise LedgerError(f"{root} holds files but no job; choose an empty folder with --out, or pass --overwrite")
     store.put(JOB, json.dumps(job, indent=1).encode())
     return False
 
 
-def read_job(store: Store) -> dict[str, Any]:
+def read_job(store: Store, awaited: str = "") -> dict[str, Any]:
     """The job.json of a folder.
+
+    Parameters
+    ----------
+    store : Store
+        The folder.
+    awaited : str
+        Digest of the job that must be there, on a worker that may see it late; it is waited for.
 
     Raises
     ------
@@ -237,14 +251,15 @@ def read_job(store: Store) -> dict[str, Any]:
         If there is none or it is damaged.
     """
     try:
-        job = json.loads(store.get(JOB))
+        wait_s = None if awaited else 0.0
+        job = json.loads(patiently(lambda: store.get(JOB), lambda found: awaited.encode() in found, wait_s))
         if not {"digest", "facts"} <= set(job):
             raise KeyError("digest")
         return dict(job)
     except FileNotFoundError:
         raise LedgerError(f"{store.root} is no job folder: it has no {JOB}; name the folder given as --out") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(f"{store.path(JOB)} is damaged; start over with --overwrite") from error
+        raise LedgerError(f"{store.place(JOB)} is damaged; start over with --overwrite") from error
 
 
 def differences(held: Any, asked: Any, place: str = "") -> list[str]:
@@ -262,105 +277,6 @@ def differences(held: Any, asked: Any, place: str = "") -> list[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-@contextmanager
-def lock(store: Store) -> Iterator[None]:
-    """Hold the folder: one coordinator at a time, with a heartbeat; a stale lock is taken over.
-
-    Raises
-    ------
-    LedgerError
-        If another living coordinator holds it.
-    """
-    Path(store.root).mkdir(parents=True, exist_ok=True)
-    path = store.path(LOCK)
-    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    _take(path, owner)
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(BEAT_S):
-            try:
-                os.utime(path)
-            except OSError:  # a full or vanished disk shows itself where blocks are written
-                continue
-
-    thread = threading.Thread(target=beat, name="geoseg-lock", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        if _owner(path) == owner:
-            path.unlink(missing_ok=True)
-
-
-def lock_age(store: Store) -> float | None:
-    """Seconds since the holder of the folder was last seen; None while nobody holds it."""
-    return _age(store.path(LOCK))
-
-
-def _take(path: Path, owner: str) -> None:
-    for _ in range(3):
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            holder, age = _owner(path), _age(path)
-            if age is not None and age < STALE_S and not _dead(holder):
-                raise LedgerError(
-                    f"{path.parent} is in use by another geoseg ({holder}, last seen {age:.0f} s ago); "
-                    f"wait for it, or stop it and try again after {STALE_S:.0f} s"
-                ) from None
-            _set_aside(path, holder)
-            continue
-        with os.fdopen(handle, "w") as file:
-            file.write(owner)
-        return
-    raise LedgerError(f"{path} could not be taken over; another geoseg took it first, so wait for it")
-
-
-def _set_aside(path: Path, holder: str) -> None:
-    """Move a stale lock away under a name of our own; whoever else tries finds it gone."""
-    aside = path.with_name(f".stale-{uuid.uuid4().hex}")
-    try:
-        path.rename(aside)
-    except FileNotFoundError:
-        return
-    if _owner(aside) != holder and not path.exists():  # someone took it over just before us: give it back
-        aside.rename(path)
-        return
-    aside.unlink(missing_ok=True)
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def _age(path: Path) -> float | None:
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return None
-
-
-def _dead(holder: str) -> bool:
-    """Whether the holder was a process of this host that is gone."""
-    host, _, rest = holder.partition(":")
-    pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def gdal_versions() -> dict[str, str]:

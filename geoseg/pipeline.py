@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from geoseg import blocks, ledger, outputs
+from geoseg import blocks, ledger, lock, outputs
 from geoseg.errors import CancelledError, ClusterError, JobError, LedgerError, PredictionError
 from geoseg.journal import CANCEL, Journal, Status
 from geoseg.ledger import Record
@@ -113,7 +113,7 @@ def run(
     """
     store = Store.at(folder)
     work = blocks.task(store.root, plan.digest, predict, threads)
-    with ledger.lock(store):
+    with lock.hold(store) as check_held:
         claim(plan, store, overwrite=overwrite)
         with _journal(store, when_lost) as journal:
             known, damaged = ledger.records(store, plan.digest)
@@ -121,6 +121,7 @@ def run(
                 journal.event("damaged", what=sentence)
             story = _Story(plan, journal, progress, strict)
             done = story.make(mapper, work, known)
+            check_held()
             written, kept = outputs.write(plan, store, done, story.step)
             failed = tuple(each for each in done if each.state == "failed")
             journal.close("failed blocks" if failed else "finished")

@@ -18,7 +18,7 @@ from typing import Any
 
 import platformdirs
 
-from geoseg import blocks, cluster, job, journal, ledger, pipeline, planning
+from geoseg import blocks, cluster, job, journal, ledger, lock, pipeline, planning
 from geoseg.errors import CancelledError, JobError, LedgerError
 from geoseg.job import JobSpec
 from geoseg.journal import Status
@@ -26,7 +26,7 @@ from geoseg.plan import Plan
 from geoseg.store import Store
 
 ENDED = ("finished", "failed blocks", "cancelled", "stopped")
-_PATIENCE_S = ledger.STALE_S + 3 * ledger.BEAT_S
+_PATIENCE_S = lock.STALE_S + 3 * lock.BEAT_S
 """How long a coordinator waits for the lock of one whose worker died."""
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def submit(
     plan, folder = _resolved(asked, folder)
     store = Store.at(folder)
     handle = JobHandle(_id(name, store.root), store.root)
-    with ledger.lock(store):
+    with lock.hold(store):
         pipeline.claim(plan, store, overwrite=overwrite)
         store.drop(journal.CANCEL)
         journal.Journal(store).stand(Status("submitted"), now=True)
@@ -184,9 +184,9 @@ def status(store: Store) -> Status:
         return Status("stopped", error="it has not run yet")
     if said.state in ENDED:
         return said
-    age = ledger.lock_age(store)
+    age = lock.age(store)
     waits = said.state == "submitted" or age is not None
-    if (age is None or age > ledger.STALE_S) and not (waits and time.time() - said.updated < _PATIENCE_S):
+    if (age is None or age > lock.STALE_S) and not (waits and time.time() - said.updated < _PATIENCE_S):
         facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated")}
         return Status("stopped", **facts, error="its coordinator is gone")
     return said

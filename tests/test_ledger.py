@@ -12,7 +12,7 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg import ledger
+from geoseg import ledger, lock
 from geoseg.errors import LedgerError
 from geoseg.grid import Grid
 from geoseg.ledger import Record
@@ -140,18 +140,18 @@ def test_a_folder_without_job_is_told(store):
 
 def test_one_coordinator_at_a_time(store):
     with (
-        ledger.lock(store),
+        lock.hold(store),
         pytest.raises(LedgerError, match="is in use by another geoseg"),
-        ledger.lock(store),
+        lock.hold(store),
     ):
         raise AssertionError("two hold the lock")
-    with ledger.lock(store):
+    with lock.hold(store):
         assert store.exists("job.lock")
     assert not store.exists("job.lock")
 
 
 def _die_holding(root):
-    with ledger.lock(Store(root)):
+    with lock.hold(Store(root)):
         os._exit(1)
 
 
@@ -160,17 +160,17 @@ def test_the_lock_of_a_dead_process_is_taken_over(store):
     process.start()
     process.join()
     assert store.exists("job.lock")
-    with ledger.lock(store):
+    with lock.hold(store):
         pass
 
 
 def test_a_lock_that_stopped_beating_is_taken_over(store):
     store.put("job.lock", b"another.host:1:x")
-    with pytest.raises(LedgerError, match=r"another\.host"), ledger.lock(store):
+    with pytest.raises(LedgerError, match=r"another\.host"), lock.hold(store):
         pass
-    old = time.time() - ledger.STALE_S - 1
+    old = time.time() - lock.STALE_S - 1
     os.utime(store.path("job.lock"), (old, old))
-    with ledger.lock(store):
+    with lock.hold(store):
         pass
 
 
