@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from clusters import Processes, client_of, wait_until
 from distributed import Client
 
 from geoseg import cluster
 from geoseg.errors import ClusterError
-
-QUIET = {"DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "1000", "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
-
-
-class Processes:
-    """A scheduler and workers, each a process of its own, with logs in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.all: list[subprocess.Popen[bytes]] = []
-        self.file = folder / "scheduler.json"
-
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """A Python process which can import this file's functions."""
-        paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-        env = {**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(paths)}
-        with (self.folder / f"{len(self.all)}.log").open("wb") as log:
-            process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=env, cwd=self.folder)
-        self.all.append(process)
-        return process
-
-    def scheduler(self, *how: str) -> subprocess.Popen[bytes]:
-        where = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self.file), "--no-dashboard")
-        return self.start("-m", "distributed.cli.dask_scheduler", *where, *how)
-
-    def worker(self, *how: str) -> subprocess.Popen[bytes]:
-        common = ("--host", "127.0.0.1", "--no-dashboard", "--memory-limit", "1GB", "--nthreads", "1")
-        return self.start("-m", "distributed.cli.dask_worker", "--scheduler-file", str(self.file), *common, *how)
-
-    def workers(self, count: int) -> list[subprocess.Popen[bytes]]:
-        """Workers without a nanny: they start sooner, and when one dies it stays dead."""
-        return [self.worker("--no-nanny") for _ in range(count)]
-
-    def log(self, process: subprocess.Popen[bytes]) -> str:
-        return (self.folder / f"{self.all.index(process)}.log").read_text()
-
-    def end(self) -> None:
-        family = []
-        for process in self.all:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                family += [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for each in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-        for process in self.all:
-            process.wait()
 
 
 @pytest.fixture
@@ -73,23 +24,6 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     all_of_them = Processes(tmp_path)
     yield all_of_them
     all_of_them.end()
-
-
-@contextlib.contextmanager
-def client_of(processes: Processes, workers: int) -> Iterator[Client]:
-    """A client, once so many workers are there."""
-    wait_until(processes.file.exists)
-    with Client(scheduler_file=str(processes.file), set_as_default=False) as client:
-        wait_until(lambda: len(client.nthreads()) >= workers)
-        yield client
-
-
-def wait_until(fact: Callable[[], Any], timeout_s: float = 60) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return found
 
 
 def gone(item: int, why: str) -> tuple[int, str]:
