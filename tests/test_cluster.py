@@ -21,7 +21,7 @@ from geoseg.errors import ClusterError
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    all_of_them = Processes(tmp_path)
+    all_of_them = Processes(tmp_path, warm=True)
     yield all_of_them
     all_of_them.end()
 
