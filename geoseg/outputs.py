@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geoseg import __version__, accuracy, catalog, ledger, mosaic, polygons, report
+from geoseg import __version__, accuracy, catalog, desk, mosaic, polygons, report
+from geoseg.desk import Desk
 from geoseg.ledger import Record, digest_of
 from geoseg.plan import Plan, outline
 from geoseg.planning import reference_of
@@ -32,6 +33,8 @@ class Step:
     """What its files depend on, beside the blocks."""
     make: Callable[[], Sequence[Path]]
     """Writes the files and returns their paths."""
+    reads_map: bool = False
+    """Whether it reads the map's files."""
 
 
 def write(
@@ -59,18 +62,21 @@ def write(
     done = _noted(store)
     written: list[str] = []
     kept: list[str] = []
-    for step in _steps(plan, store, records):
-        key = digest_of({"blocks": blocks, "facts": step.facts, "version": __version__})
-        note = done.get(step.name)
-        if note is not None and note["key"] == key and note["files"] == _sizes(store, note["files"]):
-            kept += note["files"]
-            written += note["files"]
-            continue
-        tell(step.name)
-        names = [str(path.absolute().relative_to(Path(store.root).absolute())) for path in step.make()]
-        done[step.name] = {"key": key, "files": _sizes(store, names)}
-        store.put(DONE, json.dumps(done, indent=1).encode())
-        written += names
+    with desk.laid(store) as place:
+        for step in _steps(plan, place, records):
+            key = digest_of({"blocks": blocks, "facts": step.facts, "version": __version__})
+            note = done.get(step.name)
+            if note is not None and note["key"] == key and note["files"] == _stamps(store, note["files"]):
+                kept += note["files"]
+                written += note["files"]
+                continue
+            tell(step.name)
+            if step.reads_map:
+                place.bring(done["map"]["files"])
+            names = place.keep(step.make)
+            done[step.name] = {"key": key, "files": _stamps(store, names)}
+            store.put(DONE, json.dumps(done, indent=1).encode())
+            written += names
     return tuple(written), tuple(kept)
 
 
@@ -79,12 +85,12 @@ def block_key(record: Record) -> list[object]:
     return [record.window.row, record.window.col, record.state, sorted(record.hashes.items()), record.error]
 
 
-def _steps(plan: Plan, store: Store, records: Sequence[Record]) -> Iterator[Step]:
-    root, wanted = Path(store.root), plan.spec.outputs
+def _steps(plan: Plan, place: Desk, records: Sequence[Record]) -> Iterator[Step]:
+    root, wanted = place.folder, plan.spec.outputs
     extent, edge = plan.layout.extent, plan.spec.outputs.sheet_pixels
     one = max(extent.shape) <= edge
     map_path = root / ("map.tif" if one else "map.vrt")
-    labels = _files(store, records, "labels")
+    labels = any("labels" in record.hashes for record in records)
     counts: Counter[int] = Counter()
     for record in records:
         counts.update(record.counts)
@@ -98,12 +104,14 @@ def _steps(plan: Plan, store: Store, records: Sequence[Record]) -> Iterator[Step
             "scale": mosaic.CONFIDENCE_SCALE if values else 1.0,
             "counts": None if values else dict(counts),
         }
-        files = _files(store, records, kind)
+        files = place.blocks(records, kind)
+        out = root / f"{name}.{'tif' if one else 'vrt'}"
+        sheets: Sequence[Path] = ()
         if one:
-            mosaic.assemble(files, plan.grid, extent, legend, root / f"{name}.tif", **settings)
-            return _with_sidecars([root / f"{name}.tif"])
-        out = root / f"{name}.vrt"
-        sheets = mosaic.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
+            mosaic.assemble(files, plan.grid, extent, legend, out, **settings)
+        else:
+            sheets = mosaic.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
+        place.clear_blocks()
         return _with_sidecars([*sheets, out])
 
     yield Step("map", {"sheet": edge}, lambda: put_together("map", "labels"))
@@ -111,17 +119,17 @@ def _steps(plan: Plan, store: Store, records: Sequence[Record]) -> Iterator[Step
         yield Step("confidence", {"sheet": edge}, lambda: put_together("confidence", "confidence"))
     yield Step("style", {}, lambda: _style(plan, root))
     if wanted.quicklook and labels:
-        yield Step("picture", {}, lambda: _picture(plan, map_path, root / "map.png", counts))
+        yield Step("picture", {}, lambda: _picture(plan, map_path, root / "map.png", counts), True)
     if plan.spec.reference is not None:
         facts = plan.spec.reference.model_dump()
-        yield Step("accuracy", facts, lambda: _accuracy(plan, map_path, root))
+        yield Step("accuracy", facts, lambda: _accuracy(plan, map_path, root), True)
     for ending in wanted.vectors:
-        yield Step(f"vectors {ending}", {}, partial(_vectors, plan, map_path, root, ending))
+        yield Step(f"vectors {ending}", {}, partial(_vectors, plan, map_path, root, ending), True)
     failed = [record for record in records if record.state == "failed"]
     if failed:
-        yield Step("failed blocks", {}, lambda: _failed(plan, store, failed))
+        yield Step("failed blocks", {}, lambda: _failed(plan, root, failed))
     else:
-        store.drop("failed.geojson")
+        place.store.drop("failed.geojson")
 
 
 def _provenance(plan: Plan, records: Sequence[Record]) -> dict[str, str]:
@@ -178,7 +186,7 @@ def _vectors(plan: Plan, map_path: Path, root: Path, ending: str) -> Sequence[Pa
     return list(polygons.vectorize(map_path, folder / f"map.{ending}", legend=plan.legend))
 
 
-def _failed(plan: Plan, store: Store, failed: Sequence[Record]) -> Sequence[Path]:
+def _failed(plan: Plan, root: Path, failed: Sequence[Record]) -> Sequence[Path]:
     features = [
         {
             "type": "Feature",
@@ -195,16 +203,9 @@ def _failed(plan: Plan, store: Store, failed: Sequence[Record]) -> Sequence[Path
         }
         for record in failed
     ]
-    store.put("failed.geojson", json.dumps({"type": "FeatureCollection", "features": features}).encode())
-    return [store.path("failed.geojson")]
-
-
-def _files(store: Store, records: Sequence[Record], kind: str) -> list[tuple[ledger.Window, Path]]:
-    return [
-        (record.window, store.path(ledger.block_name(record.window, kind)))
-        for record in records
-        if kind in record.hashes
-    ]
+    data = json.dumps({"type": "FeatureCollection", "features": features}).encode()
+    Store(str(root)).put("failed.geojson", data)
+    return [root / "failed.geojson"]
 
 
 def _with_sidecars(paths: Sequence[Path]) -> Sequence[Path]:
@@ -218,12 +219,7 @@ def _noted(store: Store) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _sizes(store: Store, names: Iterable[str]) -> dict[str, list[int]]:
-    """Size and modification time of each file that exists."""
-    sizes = {}
-    for name in names:
-        path = store.path(name)
-        if path.is_file():
-            facts = path.stat()
-            sizes[name] = [facts.st_size, facts.st_mtime_ns]
-    return sizes
+def _stamps(store: Store, names: Iterable[str]) -> dict[str, list[int | str]]:
+    """What changes when a file does, for each file that exists."""
+    stamps = {name: store.stamp(name) for name in names}
+    return {name: stamp for name, stamp in stamps.items() if stamp is not None}
