@@ -134,7 +134,7 @@ def load_plan(root: str, digest: str) -> Plan:
     LedgerError
         If the folder meanwhile became another job's.
     """
-    held = ledger.read_job(Store(root))
+    held = ledger.read_job(Store(root), digest)
     if held["digest"] != digest:
         raise LedgerError(f"{root} became another job while this one ran; run it in a folder of its own")
     return Plan.from_json(held["plan"])
