@@ -74,10 +74,13 @@ def mapped(
     plan: Plan, workers: int | None, scheduler: str | None, certificates: Certificates = (None, None, None)
 ) -> Iterator[tuple[Any, int | None]]:
     """A mapper and the threads of each process: none, a local cluster, a running one, or what the job asks for."""
-    from geoseg import cluster, pipeline
+    from geoseg import cluster, pipeline, weights
 
     if workers is not None and scheduler is not None:
         refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
+    elsewhere = scheduler is not None or (workers is None and plan.spec.cluster is not None)
+    if plan.predictor is not None and not elsewhere:
+        weights.place(plan.predictor.device)  # refuses a device that is not here, before the first block does
     if workers == 0:
         yield map, cluster.cores()
         return

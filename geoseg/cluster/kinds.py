@@ -11,12 +11,15 @@ import importlib
 import importlib.util
 import logging
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+from distributed.comm.addressing import parse_host_port
 from distributed.security import Security
 
 from geoseg.cluster import security as security_room
@@ -155,6 +158,7 @@ def running(
     security = security or Security()
     address = security_room.reachable(address, security, note)
     try:
+        _knock(address, timeout_s)
         client = Client(address, timeout=timeout_s, security=security)
     except (OSError, TimeoutError, ValueError, TypeError) as error:
         raise ClusterError(
@@ -163,6 +167,21 @@ def running(
         ) from error
     with client:
         yield client
+
+
+def _knock(address: str, timeout_s: float) -> None:
+    """Wait until something listens: a Client that could not connect hangs for 20 s when it is collected."""
+    if not address.startswith(("tcp://", "tls://")):
+        return
+    place, end = parse_host_port(address.partition("://")[2]), time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(place, timeout=timeout_s).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 @contextmanager
