@@ -112,7 +112,7 @@ def test_a_cluster_gives_the_serial_map(tmp_path):
     scene(tmp_path)
     plan = resolve(tmp_path, 2)
     serial = pipeline.run(plan, tmp_path / "serial", predict=blur)
-    with cluster.local(2, 1_000_000_000) as client:
+    with cluster.local(2, 2_000_000_000) as client:
         mapper = cluster.mapper(client, pipeline.lost(plan.digest))
         spread = pipeline.run(plan, tmp_path / "spread", predict=blur, mapper=mapper)
     assert (tmp_path / "serial/map.tif").read_bytes() == (tmp_path / "spread/map.tif").read_bytes()
