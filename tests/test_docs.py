@@ -17,7 +17,7 @@ from geoseg.catalog import (
     RegionSpec,
     read,
 )
-from geoseg.job import GridSpec, Inference, JobSpec, Outputs, ReferenceUse
+from geoseg.job import ClusterSpec, GridSpec, Inference, JobSpec, Outputs, ReferenceUse
 from geoseg.job import read as read_job
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def examples(page: str, start: str) -> list[str]:
     [
         ("catalog.md", [CatalogSpec, ImagerySpec, BandSpec, ReferenceSpec, CrosswalkSpec, ModelSpec, RegionSpec]),
         ("catalog.md", [LegendSpec, ClassSpec]),
-        ("job.md", [JobSpec, GridSpec, ReferenceUse, Outputs, Inference, RegionSpec]),
+        ("job.md", [JobSpec, GridSpec, ReferenceUse, Outputs, Inference, RegionSpec, ClusterSpec]),
         ("model_folder.md", [ModelCard, Weights, Normalisation, ClassSpec]),
     ],
 )
@@ -62,6 +62,11 @@ def test_job_examples_are_jobs(page, tmp_path):
     for text in found:
         (tmp_path / "job.yaml").write_text(text)
         assert read_job(tmp_path / "job.yaml").model == "landsat-6class"
+
+
+def test_the_cluster_example_is_a_cluster():
+    (text,) = examples("docs/job.md", "cluster: ")
+    assert ClusterSpec.model_validate(yaml.safe_load(text)["cluster"]).kind == "slurm"
 
 
 def test_the_card_example_is_a_card():
