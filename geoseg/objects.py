@@ -21,8 +21,8 @@ from geoseg.errors import LedgerError
 _URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<key>[^\0-\x1f\x7f?#\\]*))?")
 _CLASH = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404")
 """How servers answer a write whose condition does not hold."""
-_TRIES = 6
-"""Attempts at each request, about 15 s in all; a store that throttles or restarts is waited for."""
+_TRIES = 5
+"""Attempts at each request, some 10 s in all; a store that throttles or restarts is waited for."""
 _turn = threading.Lock()
 _clients: dict[int, Any] = {}
 
@@ -42,6 +42,16 @@ def checked(url: str) -> str:
     if not parts or {".", ".."} & set(parts):
         raise LedgerError(f"{url!r} needs a prefix inside the bucket, without '.' and '..'; give s3://bucket/prefix")
     return f"s3://{found['bucket']}/{'/'.join(parts)}"
+
+
+def endpoint() -> str:
+    """URL of the store where it is not Amazon's, as other AWS tools or GDAL are told; '' for Amazon's."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_S3_ENDPOINT"):
+        told = os.environ.get(name, "").rstrip("/")
+        if told:
+            plain = os.environ.get("AWS_HTTPS", "").upper() in ("NO", "FALSE", "OFF", "0")
+            return told if "://" in told else f"{'http' if plain else 'https'}://{told}"
+    return ""
 
 
 def put(url: str, data: bytes) -> None:
@@ -182,6 +192,7 @@ def _connect() -> Any:
             f"s3:// needs the package {error.name!r}; install it with pip install 'geoseg[cloud]'"
         ) from error
     return s3fs.S3FileSystem(
+        endpoint_url=endpoint() or None,
         anon=os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1"),  # as GDAL reads it
         requester_pays=os.environ.get("AWS_REQUEST_PAYER", "") == "requester",
         config_kwargs={"retries": {"mode": "standard", "max_attempts": _TRIES}, "max_pool_connections": 32},

@@ -10,7 +10,8 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as FileWindow
 
+from geoseg import objects, vrt
 from geoseg.catalog import Band
-from geoseg.errors import CatalogError, RasterError
+from geoseg.errors import CatalogError, LedgerError, RasterError
 from geoseg.grid import Grid, read_crs
 from geoseg.windows import Window
 
@@ -36,8 +38,10 @@ _DRIVERS = {".vrt": "VRT", ".jp2": "JP2OpenJPEG"}  # anything else must be a Geo
 _SIDE_LIMIT = 100_000_000  # pixels
 _BLOCK_LIMIT = 256_000_000  # bytes that one pixel can cost
 _HANDLES = 32
+_AT_THE_DOOR = 8  # files examined at once
 _CHECKED_BLOCKS = 1024
 _VSI = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
+_VSI_KINDS = ("s3", "gs", "az", "adls", "oss", "swift", "curl", "hdfs", "webhdfs", "zip", "tar", "gzip")
 _GDAL = {
     "GDAL_CACHEMAX": 256,  # MB; the default is 5 % of the machine for each process, rioxarray#486
     "GDAL_VRT_ENABLE_PYTHON": "NO",
@@ -64,9 +68,9 @@ class Source:
     path: str
     """Local path, URL or GDAL's /vsi path."""
     size: int
-    """Bytes; 0 for what is not a local file."""
+    """Bytes; 0 for what is neither a local file nor an s3:// object."""
     modified: str
-    """Time of the last change, ns; '' for what is not a local file."""
+    """Time of the last change, ns, of a local file; ETag of an s3:// object; '' for others."""
     crs: str
     """EPSG code or WKT, the catalog's word before the file's."""
     transform: tuple[float, float, float, float, float, float]
@@ -93,7 +97,11 @@ class Source:
 
 def environment(path: str = "", *, fresh: bool = False) -> rasterio.Env:
     """GDAL's settings for reading `path`; `fresh` makes GDAL forget what it cached of a remote file."""
-    options = _GDAL | ({} if is_local(path) else _GDAL_CLOUD)
+    options: dict[str, object] = _GDAL | ({} if is_local(path) else _GDAL_CLOUD)
+    if path.startswith(("s3://", "/vsis3/")) and (place := objects.endpoint()):
+        scheme, _, host = place.partition("://")
+        options |= {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": "NO" if scheme == "http" else "YES"}
+        options["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")
     if fresh and not is_local(path):
         scheme, _, rest = path.partition("://")
         options["CPL_VSIL_CURL_NON_CACHED"] = _VSI.get(scheme, "") + rest if rest else path
@@ -105,7 +113,7 @@ def is_local(path: str) -> bool:
     return not path.startswith("/vsi") and "://" not in path
 
 
-def examine(path: str, bands: Sequence[Band], crs: str | None) -> tuple[Source, ...]:
+def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: bool = False) -> tuple[Source, ...]:
     """Check a file at the door; one Source for each of `bands`, all of which this file is to give.
 
     What is read: the header, where the file's blocks lie, and one pixel in each corner.
@@ -119,19 +127,22 @@ def examine(path: str, bands: Sequence[Band], crs: str | None) -> tuple[Source, 
         If the catalog's nodata cannot be a value of the file, or its CRS is unknown.
     """
     size, modified = _stat(path)
+    driver_of(path, trust_vrt=trust_vrt)
     with environment(path), _open(path) as dataset:
-        _check_layout(dataset, path, bands)
+        _check_bands(dataset, path, bands)
+        check_layout(dataset, path, [band.index for band in bands])
         _check_whole(dataset, path, size, bands)
         geobox = _geobox(dataset, path, crs)
         used = {band.index for band in bands}
         alphas = {i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha}
         own = Grid.of(geobox)
+        dtypes, kinds, nodatas = dataset.dtypes, dataset.mask_flag_enums, dataset.nodatavals  # rasterio asks GDAL anew
         found = []
         for band in bands:
-            dtype, flags = dataset.dtypes[band.index - 1], set(dataset.mask_flag_enums[band.index - 1])
+            dtype, flags = dtypes[band.index - 1], set(kinds[band.index - 1])
             if np.dtype(dtype).kind == "c":
                 raise RasterError(f"band {band.index} of {path} holds complex numbers; give imagery of real numbers")
-            declared = dataset.nodatavals[band.index - 1] if band.nodata is None else band.nodata
+            declared = nodatas[band.index - 1] if band.nodata is None else band.nodata
             nodata = _storable(declared, dtype)
             if nodata is None and band.nodata is not None and np.isfinite(band.nodata):
                 raise CatalogError(
@@ -145,6 +156,23 @@ def examine(path: str, bands: Sequence[Band], crs: str | None) -> tuple[Source, 
                 Source(path, size, modified, own.crs, own.transform, dataset.shape, nodata, masked, str(dtype))
             )
         return tuple(found)
+
+
+def examine_all(
+    wanted: Mapping[str, Sequence[Band]], crs: str | None, *, trust_vrt: bool = False
+) -> dict[str, tuple[Source, ...]]:
+    """`examine` for many files and the bands that each is to give; several at once, since opening is mostly waiting.
+
+    Raises
+    ------
+    RasterError, CatalogError
+        What `examine` says of the first file, in the given order, that it refuses.
+    """
+    with warnings.catch_warnings(), ThreadPoolExecutor(_AT_THE_DOOR) as pool:
+        # Filters belong to the process and not to a thread; under this one those of `_open` may come and go.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        found = pool.map(lambda path: examine(path, wanted[path], crs, trust_vrt=trust_vrt), wanted)
+        return dict(zip(wanted, found))
 
 
 def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> np.ndarray:
@@ -240,7 +268,7 @@ def _handle(source: Source) -> DatasetReader:
 
 def _open(path: str) -> DatasetReader:
     """Open with the one driver that the file's ending promises; a VRT under another name is refused."""
-    driver = _DRIVERS.get(Path(path.partition("?")[0]).suffix.lower(), "GTiff")
+    driver = _driver(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told as an error by _geobox
@@ -253,12 +281,21 @@ def _open(path: str) -> DatasetReader:
 
 
 def _stat(path: str) -> tuple[int, str]:
+    missing = f"{path} does not exist or cannot be reached; check the path in data_catalog.yaml"
+    if path.startswith("s3://"):
+        try:
+            stamp = objects.stamp(path)
+        except LedgerError as error:
+            raise RasterError(str(error)) from error
+        if stamp is None:
+            raise RasterError(missing)
+        return int(stamp[0]), str(stamp[1])
     if not is_local(path):
         return 0, ""
     try:
         found = Path(path).stat()
     except OSError as error:
-        raise RasterError(f"{path} does not exist or cannot be reached; check the path in data_catalog.yaml") from error
+        raise RasterError(missing) from error
     return found.st_size, str(found.st_mtime_ns)
 
 
@@ -272,34 +309,68 @@ def _told(error: BaseException) -> str:
 # -------------------------------------------------------------------------------- checks at the door
 
 
-def _check_layout(dataset: DatasetReader, path: str, bands: Sequence[Band]) -> None:
+def driver_of(path: str | Path, *, trust_vrt: bool = False) -> str:
+    """The one GDAL driver by which a raster may be opened, told by its ending; a VRT is looked through first.
+
+    Raises
+    ------
+    RasterError
+        If it is a VRT that is refused: see `vrt.check`; or a path of GDAL's that reads no file.
+    """
+    path = str(path)
+    driver, place = _driver(path), path.partition("/vsi")[2].partition("/")[0]
+    if path.startswith("/vsi") and place not in _VSI_KINDS:
+        raise RasterError(f"{path} is read by GDAL's /vsi{place}/, which is refused; known: {', '.join(_VSI_KINDS)}")
+    if driver == "VRT" and not trust_vrt and not is_local(path):
+        raise RasterError(
+            f"{path} is a VRT elsewhere, which may name any file; if you know where it comes from, allow it by "
+            "'trust_vrt: true' under its entry in data_catalog.yaml"
+        )
+    if driver == "VRT" and is_local(path):
+        vrt.check(Path(path), trusted=trust_vrt)
+    return driver
+
+
+def check_layout(dataset: DatasetReader, path: str | Path, indexes: Sequence[int]) -> None:
+    """Refuse a raster that is absurdly large or laid out so that one pixel costs too much memory.
+
+    Raises
+    ------
+    RasterError
+        If a side is too long, or the blocks of one of the bands `indexes` are too large.
+    """
     rows, cols = dataset.shape
     if max(rows, cols) > _SIDE_LIMIT:
         raise RasterError(f"{path} claims {rows} x {cols} pixels; a side may have {_SIDE_LIMIT} at most, so split it")
+    for index in indexes:
+        height, width = dataset.block_shapes[index - 1]
+        together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+        block = height * width * together * np.dtype(dataset.dtypes[index - 1]).itemsize
+        if block > _BLOCK_LIMIT:
+            raise RasterError(
+                f"{path} is stored in blocks of {height} x {width} pixels, {block / 1e6:.0f} MB each; "
+                "rewrite it with tiles, for instance 'rio cogeo create'"
+            )
+
+
+def _driver(path: str) -> str:
+    return _DRIVERS.get(Path(path.partition("?")[0]).suffix.lower(), "GTiff")
+
+
+def _check_bands(dataset: DatasetReader, path: str, bands: Sequence[Band]) -> None:
     for band in bands:
         if band.index > dataset.count:
             raise RasterError(
                 f"band {band.name!r} is number {band.index} of {path}, which has {dataset.count}; "
                 "correct 'bands' in data_catalog.yaml"
             )
-        height, width = dataset.block_shapes[band.index - 1]
-        together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
-        block = height * width * together * np.dtype(dataset.dtypes[band.index - 1]).itemsize
-        if block > _BLOCK_LIMIT:
-            raise RasterError(
-                f"{path} is stored in blocks of {height} x {width} pixels, {block / 1e6:.0f} MB each; "
-                "rewrite it with tiles, for instance 'rio cogeo create'"
-            )
-    if dataset.driver == "VRT":
-        text = " ".join(dataset.tags(ns="xml:VRT").values())
-        if "VRTDerivedRasterBand" in text or "PixelFunction" in text or "VRTProcessedDataset" in text:
-            raise RasterError(f"{path} is a VRT that computes its pixels by a function; write the result to a GeoTIFF")
 
 
 def _check_whole(dataset: DatasetReader, path: str, size: int, bands: Sequence[Band]) -> None:
     """Refuse a truncated file: no block may end beyond the file's end, and each corner must be readable."""
     rows, cols = dataset.shape
-    for band in bands if dataset.driver == "GTiff" and size else ():
+    looked = bands[:1] if dataset.interleaving == Interleaving.pixel else bands  # they share their blocks
+    for band in looked if dataset.driver == "GTiff" and size else ():
         height, width = dataset.block_shapes[band.index - 1]
         across, blocks = -(-cols // width), -(-cols // width) * -(-rows // height)
         for number in {*range(0, blocks, -(-blocks // _CHECKED_BLOCKS)), blocks - 1}:
