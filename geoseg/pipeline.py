@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from geoseg import blocks, ledger, lock, outputs
 from geoseg.errors import CancelledError, ClusterError, JobError, LedgerError, PredictionError
@@ -138,8 +139,11 @@ def claim(plan: Plan, store: Store, *, overwrite: bool = False) -> bool:
     LedgerError
         If the folder is another job's, or the disk is too full.
     """
-    _check_apart(plan, Path(store.root))
-    check_space(plan, Path(store.root))
+    _check_apart(plan, store)
+    if store.remote:
+        check_space(plan, Path(tempfile.gettempdir()), "point TMPDIR at a larger disk, where the map is put together")
+    else:
+        check_space(plan, Path(store.root))
     return ledger.claim(store, _job(plan), overwrite=overwrite)
 
 
@@ -255,14 +259,14 @@ def _place(window: Window) -> str:
     return f"at row {window.row}, column {window.col}"
 
 
-def _check_apart(plan: Plan, folder: Path) -> None:
+def _check_apart(plan: Plan, store: Store) -> None:
     """Refuse to write among the imagery."""
     for file in plan.files:
-        if Path(file).is_relative_to(folder):
-            raise JobError(f"the output folder {folder} holds the imagery {file}; choose another folder with --out")
+        if PurePath(file.replace("/vsis3/", "s3://", 1)).is_relative_to(store.root):
+            raise JobError(f"the output folder {store.root} holds the imagery {file}; choose another folder with --out")
 
 
-def check_space(plan: Plan, folder: Path) -> None:
+def check_space(plan: Plan, folder: Path, advice: str = "choose another folder with --out") -> None:
     """Refuse a job whose output cannot fit; half a byte a pixel and 20 MB is what maps compress to at worst, nearly.
 
     Raises
@@ -278,5 +282,5 @@ def check_space(plan: Plan, folder: Path) -> None:
     if free < need:
         raise LedgerError(
             f"no space left: the map may need {need / 1e9:.2f} GB and {place} has {free / 1e9:.2f} GB free; "
-            "free some space or choose another folder with --out"
+            f"free some space or {advice}"
         )
