@@ -8,12 +8,15 @@ cannot be appended to.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from geoseg.errors import LedgerError
 from geoseg.store import Store
 
 STATUS = "status.json"
@@ -73,6 +76,22 @@ class Journal:
             if len(self._lines) >= _SEGMENT:
                 self._flush()
 
+    def note(self, sentence: str) -> None:
+        """Add what a user should know, so that it can be read at once."""
+        self.event("note", what=sentence)
+        with self._turn:
+            self._flush()
+
+    @contextmanager
+    def listening(self, name: str) -> Iterator[None]:
+        """Note what the logger `name` warns of in this thread: a paused or dead worker, a stall."""
+        ear, logger = _Ear(self), logging.getLogger(name)
+        logger.addHandler(ear)
+        try:
+            yield
+        finally:
+            logger.removeHandler(ear)
+
     def close(self, state: str, error: str = "") -> None:
         """Say how the run ended."""
         with self._turn:
@@ -96,6 +115,21 @@ class Journal:
         self.store.put(f"{LOG}/{self._segment:06d}.jsonl", ("\n".join(self._lines) + "\n").encode())
         if len(self._lines) >= _SEGMENT:
             self._segment, self._lines = self._segment + 1, []
+
+
+class _Ear(logging.Handler):
+    """Hears the thread that it was made in; other jobs of the process have journals of their own."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(logging.WARNING)
+        self._journal = journal
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a warning; where that cannot be written, the next block tells."""
+        if record.thread == self._thread:
+            with suppress(LedgerError):
+                self._journal.note(record.getMessage()[:500])
 
 
 def read_status(store: Store) -> Status | None:

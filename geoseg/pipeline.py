@@ -78,7 +78,7 @@ def run(
     overwrite: bool = False,
     strict: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
-    when_lost: str = "stopped",
+    resident: bool = False,
 ) -> Summary:
     """Run a job, or go on with it: what stands finished in the folder is checked and kept.
 
@@ -100,8 +100,9 @@ def run(
         Stop at the first block that fails.
     progress : callable
         Told of each block and each output.
-    when_lost : str
-        What the journal says where the cluster was lost: 'stopped', or 'submitted' where the run will start again.
+    resident : bool
+        The run goes on by itself on a cluster: where the cluster is lost it will start again, and a request to cancel
+        that came before it began counts.
 
     Returns
     -------
@@ -116,13 +117,12 @@ def run(
     work = blocks.task(store.root, plan.digest, predict, threads)
     with lock.hold(store) as check_held:
         claim(plan, store, overwrite=overwrite)
-        with _journal(store, when_lost) as journal:
+        with _journal(store, resident, check_held) as journal:
             known, damaged = ledger.records(store, plan.digest)
             for sentence in damaged:
                 journal.event("damaged", what=sentence)
-            story = _Story(plan, journal, progress, strict)
+            story = _Story(plan, journal, progress, strict, check_held)
             done = story.make(mapper, work, known)
-            check_held()
             written, kept = outputs.write(plan, store, done, story.step)
             failed = tuple(each for each in done if each.state == "failed")
             journal.close("failed blocks" if failed else "finished")
@@ -159,14 +159,22 @@ def lost(digest: str) -> Callable[[Window, str], Record]:
 class _Story:
     """A run as it goes: counts what comes back, and tells the journal and the caller."""
 
-    def __init__(self, plan: Plan, journal: Journal, progress: Callable[[Progress], None], strict: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Journal,
+        progress: Callable[[Progress], None],
+        strict: bool,
+        check_held: Callable[[], None],
+    ) -> None:
         self.now = Progress(0, 0, 0, 0, 0, 0.0)
         self._plan = plan
         self._journal = journal
         self._progress = progress
         self._strict = strict
+        self._check_held = check_held
         self._begin = time.monotonic()
-        self._looked = 0.0
+        self._looked = -_LOOK_S
 
     def make(self, mapper: Mapper, work: Callable[[Window], Record], known: dict[Window, Record]) -> list[Record]:
         """Make the blocks that are not known to be finished; one record for each block comes back."""
@@ -175,13 +183,16 @@ class _Story:
         missing = [window for window in wanted if window not in done]
         self._tell(Progress(len(wanted), len(done), 0, 0, 0, 0.0))
         self._begin = time.monotonic()
+        self._look_around()
         for record in mapper(work, missing):
             done[record.window] = self._take(record)
-            self._heed_cancel()
+            self._look_around()
+        self._check_held()
         return [done[window] for window in wanted]
 
     def step(self, name: str) -> None:
-        """Tell that an output is being written."""
+        """Tell that an output is being written; raises where the folder is no longer ours."""
+        self._check_held()
         self._journal.event("output", name=name)
         self._tell(replace(self.now, step=name))
 
@@ -211,9 +222,11 @@ class _Story:
         )
         return replace(record, digest=self._plan.digest, seconds=_NOTHING, worker=record.worker if bad else "")
 
-    def _heed_cancel(self) -> None:
+    def _look_around(self) -> None:
+        """Stop where the folder is no longer ours, or someone asked for it."""
         if time.monotonic() - self._looked > _LOOK_S:
             self._looked = time.monotonic()
+            self._check_held()
             if self._journal.cancelled():
                 raise CancelledError("the job was cancelled; what was finished is kept")
 
@@ -237,16 +250,19 @@ class _Story:
 
 
 @contextmanager
-def _journal(store: Store, when_lost: str) -> Iterator[Journal]:
-    store.drop(CANCEL)
+def _journal(store: Store, resident: bool, check_held: Callable[[], None]) -> Iterator[Journal]:
+    if not resident:
+        store.drop(CANCEL)
     journal = Journal(store)
     try:
-        yield journal
+        with journal.listening("geoseg.cluster"):
+            yield journal
     except BaseException as error:
         state = "cancelled" if isinstance(error, CancelledError) else "stopped"
-        state = when_lost if isinstance(error, ClusterError) else state
+        state = "submitted" if resident and isinstance(error, ClusterError) else state
         sentence = "stopped by the user" if isinstance(error, KeyboardInterrupt) else blocks.reason(error)
-        with suppress(LedgerError):  # a full disk may be why it stopped
+        with suppress(LedgerError):  # the folder may be another's now, or the disk full
+            check_held()
             journal.close(state, sentence)
         raise
 

@@ -127,7 +127,7 @@ def coordinate(root: str, digest: str, priority: int, strict: bool) -> str:
         for attempt in _until_free(root):
             try:
                 mapper = cluster.mapper(client, pipeline.lost(digest), priority=priority)
-                summary = pipeline.run(plan, root, mapper=mapper, strict=strict, when_lost="submitted")
+                summary = pipeline.run(plan, root, mapper=mapper, strict=strict, resident=True)
                 return "failed blocks" if summary.failed else "finished"
             except CancelledError:
                 return "cancelled"

@@ -36,7 +36,8 @@ CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="data_catalo
 
 def main() -> None:
     """Run the command line."""
-    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+    logging.basicConfig(format="%(name)s: %(message)s")
+    logging.getLogger().handlers[0].setLevel(logging.ERROR)  # the journal hears warnings all the same
     app()
 
 

@@ -44,7 +44,7 @@ def mapper(
     stall_s: float = 600.0,
     patience_s: float = 24 * 3600.0,
     priority: int = 0,
-    note: Callable[[str], None] = _log.warning,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]:
     """A map over a cluster: like the builtin, but results come as they are finished.
 
@@ -68,7 +68,7 @@ def mapper(
     priority : int
         Higher goes first where several jobs share the workers.
     note : callable
-        Told, in a sentence, what a user should know: a paused worker, a dead one, no worker at all.
+        Told, in a sentence, what a user should know: a paused worker, a dead one, no worker at all. It is logged too.
 
     Raises
     ------
@@ -76,9 +76,13 @@ def mapper(
         By the map: if the scheduler is lost, no worker comes, or nothing is finished any more.
     """
 
+    def tell(sentence: str) -> None:
+        _log.warning("%s", sentence)
+        note(sentence)
+
     def over(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        flight = _Flight(client, function, items, priority, note)
-        watchdog = Watchdog(stall_s, patience_s, note)
+        flight = _Flight(client, function, items, priority, tell)
+        watchdog = Watchdog(stall_s, patience_s, tell)
         try:
             while flight.advance():
                 for errand in flight.condemned():
