@@ -123,8 +123,8 @@ def score(
     path = str(map_path)
     chosen, direction = _chosen(legend, reference.legend, crosswalk)
     with (
-        opened(path, 1, legend, None, None) as mapped,
-        opened(reference.file, reference.band, reference.legend, reference.nodata, reference.crs) as source,
+        opened(Reference("map", path, 1, legend, None)) as mapped,
+        opened(reference) as source,
     ):
         row, col = mapped.window.row + mapped.window.height // 2, mapped.window.col + mapped.window.width // 2
         fineness = source.fineness(mapped.grid, Window(row, col, 1, 1))

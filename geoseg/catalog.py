@@ -7,7 +7,7 @@ catalog's folder. Nothing is opened here but YAML and JSON; rasters are opened b
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,6 +56,8 @@ class Imagery:
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
     """Used only where pixels are warped."""
     attribution: str = ""
+    trust_vrt: bool = False
+    """Whether VRTs may name files that do not lie beside or below them."""
 
     def select(self, names: tuple[str, ...], wanted_by: str) -> Imagery:
         """Just the named bands, in that order.
@@ -72,9 +74,7 @@ class Imagery:
                 f"{wanted_by} needs band {', '.join(map(repr, missing))}; imagery {self.name!r} has "
                 f"{', '.join(known)}. Add {missing[0]!r} under imagery.{self.name}.bands in data_catalog.yaml."
             )
-        return Imagery(
-            self.name, tuple(known[n] for n in names), self.crs, self.order, self.resampling, self.attribution
-        )
+        return replace(self, bands=tuple(known[name] for name in names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,8 @@ class Reference:
     """Value that means not labelled; None: what the file declares."""
     crs: str | None = None
     attribution: str = ""
+    trust_vrt: bool = False
+    """Whether a VRT may name files that do not lie beside or below it."""
 
 
 # ----------------------------------------------------------------------------------- YAML's shapes
@@ -126,6 +128,7 @@ class ImagerySpec(Spec):
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
     attribution: str = ""
     licence: str = ""
+    trust_vrt: bool = False
 
     @model_validator(mode="after")
     def _files(self) -> ImagerySpec:
@@ -156,6 +159,7 @@ class ReferenceSpec(Spec):
     crs: str | None = None
     attribution: str = ""
     licence: str = ""
+    trust_vrt: bool = False
 
 
 class CrosswalkSpec(Spec):
@@ -250,7 +254,8 @@ class Catalog:
             resolved = tuple(self._resolve(each) for each in files)
             scale, offset = number(spec.scale, band), number(spec.offset, band)
             bands.append(Band(band, resolved, index, spec.nodata, scale, offset))
-        return Imagery(name, tuple(bands), spec.crs, spec.order, spec.resampling, spec.attribution)
+        how = spec.crs, spec.order, spec.resampling, spec.attribution, spec.trust_vrt
+        return Imagery(name, tuple(bands), *how)
 
     def reference(self, name: str) -> Reference:
         """Look up a reference; raises CatalogError for an unknown name."""
@@ -263,6 +268,7 @@ class Catalog:
             spec.nodata,
             spec.crs,
             spec.attribution,
+            spec.trust_vrt,
         )
 
     def legend(self, name: str) -> Legend:

@@ -23,6 +23,7 @@ from rasterio.warp import Resampling as Kernel
 from rasterio.warp import reproject, transform
 from rasterio.windows import Window as FileWindow
 
+from geoseg import sources
 from geoseg.agreement import UNLABELLED, places, unknown_ids
 from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
@@ -78,7 +79,7 @@ def on_grid(
     CatalogError
         If the window holds ids that the reference's legend lacks, or nodata is a class.
     """
-    with opened(reference.file, reference.band, reference.legend, reference.nodata, reference.crs) as source:
+    with opened(reference) as source:
         labels = source.labels(grid, window, resampling)
     table = places(reference.legend)
     unknown = np.unique(labels[table[labels] > len(reference.legend)])
@@ -90,7 +91,7 @@ def on_grid(
 
 def check(reference: Reference) -> None:
     """Refuse a reference that cannot be used: no such file, band or CRS, or a class as nodata; pixels are not read."""
-    with opened(reference.file, reference.band, reference.legend, reference.nodata, reference.crs):
+    with opened(reference):
         pass
 
 
@@ -218,33 +219,26 @@ class Source:
 
 
 @contextmanager
-def opened(path: str, band: int, legend: Legend, nodata: float | None, crs: str | None) -> Iterator[Source]:
-    """Open a raster of class ids.
-
-    Parameters
-    ----------
-    path, band : str, int
-        The file and its band, counted from 1.
-    legend : Legend
-        What its ids mean.
-    nodata : float, optional
-        Id that means not labelled; default: what the file declares.
-    crs : str, optional
-        Overrides what the file declares.
+def opened(reference: Reference) -> Iterator[Source]:
+    """Open a raster of class ids: a reference, or a map that is described as one.
 
     Raises
     ------
     RasterError
-        If the file cannot be read, lacks the band or has no CRS.
+        If the file cannot be read, is refused as a VRT or for its layout, lacks the band or has no CRS.
     CatalogError
         If the nodata that the file declares is a class of the legend.
     """
+    path, band, legend, crs = reference.file, reference.band, reference.legend, reference.crs
+    nodata: float | None = reference.nodata
+    driver = sources.driver_of(path, trust_vrt=reference.trust_vrt)
     with _faults(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
-        file = rasterio.open(path)
-    with file:
+        file = rasterio.open(path, driver=driver)
+    with sources.environment(path), file:
         if not 1 <= band <= file.count:
             raise RasterError(f"{path} has {file.count} bands, band {band} was asked for; correct 'band'")
+        sources.check_layout(file, path, [band])
         if crs is None and file.crs is None:
             raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
         if nodata is None:

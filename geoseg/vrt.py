@@ -1,6 +1,7 @@
 """VRT: virtual mosaics, small XML files by which GDAL sees many rasters as one.
 
-Only text is made here; no file is opened. Windows are (row, col, height, width) on the grid's lattice.
+Made here as text, and checked here before GDAL opens one that came from elsewhere. Windows are
+(row, col, height, width) on the grid's lattice.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from geoseg.errors import RasterError
 from geoseg.grid import Grid
 from geoseg.legend import NODATA, Legend
 from geoseg.windows import Window
@@ -21,6 +23,20 @@ LEGEND_TAG = "GEOSEG_LEGEND"
 MOST_SOURCES = 20_000
 """GDAL looks through all sources of a VRT for each read; above this, one VRT per row of blocks stands between."""
 Sources = Sequence[tuple[Window, Path]]
+_MOST_BYTES = 64_000_000
+_DEEPEST = 4
+"""VRTs within VRTs."""
+_RASTERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ")
+"""How TIFF, BigTIFF and JPEG 2000 begin; each holds a NUL, so that none of them can be XML as well."""
+_FUNCTIONS = {"vrtderivedrasterband", "vrtprocesseddataset", "vrtpansharpeneddataset", "vrtrawrasterband"}
+_PLAIN = frozenset(
+    """vrtdataset srs geotransform metadata mdi vrtrasterband description nodatavalue hidenodatavalue colorinterp
+    colortable entry categorynames category gdalrasterattributetable fielddefn name type usage row f unittype offset
+    scale simplesource complexsource sourcefilename sourceband sourceproperties srcrect dstrect nodata scaleoffset
+    scaleratio lut exponent srcmin srcmax dstmin dstmax clip usemaskband maskband overviewlist histograms histitem
+    histmin histmax bucketcount includeoutofrange approximate histcounts blockxsize blockysize""".split()  # noqa: SIM905  words are easier to read
+)
+"""Elements of a plain mosaic, such as gdalbuildvrt and gdal_translate write; GDAL does not heed case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +148,26 @@ def nested(
     return files | {"map.vrt": compose(strips, grid, extent, band, tags)}
 
 
+def check(path: Path, *, trusted: bool = False) -> None:
+    """Refuse a VRT that computes its pixels, or that is more than a mosaic of rasters which lie beside or below it.
+
+    GDAL would follow whatever a VRT names: any file that the user may read, addresses on the network, Python code.
+
+    Parameters
+    ----------
+    path : Path
+        The .vrt.
+    trusted : bool
+        Whether it may name files elsewhere and be of any kind; it still may not compute its pixels by a function.
+
+    Raises
+    ------
+    RasterError
+        If it is refused, is no XML, or names what is no raster.
+    """
+    _check(path, path.parent.resolve(), trusted, 0)
+
+
 def class_names(text: bytes) -> dict[int, str]:
     """Class names by id in an .aux.xml or .vrt of GDAL's: its attribute table, else its category names; maybe none."""
     root = ET.fromstring(text)
@@ -195,3 +231,63 @@ def _legend_tag(legend: Legend | None) -> dict[str, str]:
     if legend is None:
         return {}
     return {LEGEND_TAG: json.dumps({"name": legend.name, "classes": [asdict(each) for each in legend.classes]})}
+
+
+def _check(path: Path, home: Path, trusted: bool, depth: int) -> None:
+    for element in _parsed(path).iter():
+        tag = str(element.tag).lower()
+        kind = next((value.lower() for key, value in element.attrib.items() if key.lower() == "subclass"), "")
+        if kind in _FUNCTIONS or tag.startswith("pixelfunction"):
+            raise RasterError(f"{path} is a VRT that computes its pixels by a function; write the result to a GeoTIFF")
+        if trusted:
+            continue
+        if tag not in _PLAIN or kind not in ("", "vrtsourcedrasterband") or _domain(element):
+            what = f"a {kind}" if kind else f"<{element.tag}>" + f" {_domain(element)}" * bool(_domain(element))
+            raise RasterError(f"{path} is a VRT with {what[:60]}, more than a plain mosaic; {_TRUST}")
+        if tag == "sourcefilename":
+            _check_source(path, home, element, depth)
+
+
+def _check_source(path: Path, home: Path, element: ET.Element, depth: int) -> None:
+    name = element.text or ""
+    told = [value for key, value in element.attrib.items() if key.lower() == "relativetovrt"]
+    plain = name == name.strip() and ":" not in name and not len(element)
+    relative = told == ["1"] and plain and not Path(name).is_absolute()
+    file = (path.parent / name).resolve() if relative else None
+    if file is None or not file.is_relative_to(home):
+        raise RasterError(f"{path} is a VRT that names {name[:200]!r}, which does not lie beside or below it; {_TRUST}")
+    if not file.is_file():
+        raise RasterError(f"{path} is a VRT that names {name[:200]!r}, which does not exist; bring the file back")
+    with file.open("rb") as opened:
+        start = opened.read(1024)
+    if start.startswith(_RASTERS):
+        return
+    if b"<VRTDataset" not in start or depth == _DEEPEST:
+        what = f"more than {_DEEPEST} VRTs deep" if b"<VRTDataset" in start else "neither TIFF, JPEG 2000 nor VRT"
+        raise RasterError(f"{path} is a VRT that names {name[:200]!r}, which is {what}; {_TRUST}")
+    _check(file, home, False, depth + 1)
+
+
+def _parsed(path: Path) -> ET.Element:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ValueError(f"longer than {_MOST_BYTES // 1_000_000} MB")
+        if b"<!" in text or b"<?" in text[1:]:  # where GDAL and Python may read different names
+            raise ValueError("it has comments, CDATA or a document type, which no plain mosaic needs")
+        root = ET.fromstring(text)
+        if root.tag.lower() != "vrtdataset":
+            raise ValueError(f"its outermost element is {root.tag[:40]}")
+        return root
+    except (OSError, ValueError, LookupError, RecursionError, ET.ParseError) as error:
+        raise RasterError(f"{path} cannot be opened as VRT ({error}); see that its ending says what it is") from error
+
+
+def _domain(element: ET.Element) -> str:
+    """The metadata domain of an element, where it is one that may name files; comparing is up to GDAL's case."""
+    named = next((value for key, value in element.attrib.items() if key.lower() == "domain"), "")
+    return "" if named.upper() in ("", "IMAGE_STRUCTURE", "COLOR_PROFILE") else named
+
+
+_TRUST = "if you know where it comes from, allow it by 'trust_vrt: true' under its entry in data_catalog.yaml"
