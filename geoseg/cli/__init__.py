@@ -29,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-Folder = Annotated[Path | None, typer.Option("--out", help="Output folder; default: the job's name.")]
+Folder = Annotated[
+    str | None, typer.Option("--out", help="Output folder, or s3://bucket/prefix; default: the job's name.")
+]
 JobFile = Annotated[Path, typer.Argument(help="Job spec, a YAML file.")]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="data_catalog.yaml; default: the one here.")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -181,7 +180,7 @@ def _watch(handle: JobHandle) -> None:
         except KeyboardInterrupt:
             err.print(f"the job goes on; look again with: geoseg status {handle.id}", markup=False)
             raise typer.Exit(0) from None
-    out.print(f"{handle.id}: {ended.state}, {ended.done}/{ended.total} blocks, in {Path(handle.folder)}", markup=False)
+    out.print(f"{handle.id}: {ended.state}, {ended.done}/{ended.total} blocks, in {handle.folder}", markup=False)
     _exit_by(ended)
 
 

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -121,7 +120,7 @@ def report(summary: Summary) -> None:
         out.print("resumed: every block was finished already, nothing was labelled again", markup=False)
     for name in summary.outputs:
         again = " (kept)" if name in summary.kept else ""
-        out.print(f"  {Path(summary.folder) / name}{again}", markup=False)
+        out.print(f"  {summary.folder}/{name}{again}", markup=False)
     if summary.failed:
         err.print(f"{len(summary.failed)} blocks failed and are nodata; see failed.geojson", markup=False)
         for record in summary.failed[:5]:
