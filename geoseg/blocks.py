@@ -132,12 +132,15 @@ def load_plan(root: str, digest: str) -> Plan:
     Raises
     ------
     LedgerError
-        If the folder meanwhile became another job's.
+        If the folder meanwhile became another job's, or its plan has changed since it was written.
     """
     held = ledger.read_job(Store(root), digest)
     if held["digest"] != digest:
         raise LedgerError(f"{root} became another job while this one ran; run it in a folder of its own")
-    return Plan.from_json(held["plan"])
+    plan = Plan.from_json(held["plan"])
+    if plan.digest != digest:
+        raise LedgerError(f"the plan in {root} has changed since it was written; run the same command again")
+    return plan
 
 
 def reason(error: BaseException) -> str:

@@ -116,7 +116,7 @@ def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
         store.put(block_name(record.window, kind), data)
     record = replace(record, hashes=hashes, bytes=sum(map(len, files.values())))
     facts = asdict(record) | {"counts": {str(k): v for k, v in record.counts.items()}}
-    store.put(record_name(record.window), json.dumps(facts).encode())
+    store.put(record_name(record.window), json.dumps(facts | {"check": digest_of(facts)}).encode())
     return record
 
 
@@ -169,7 +169,7 @@ def _check(store: Store, name: str, digest: str, verify: bool) -> Record | str:
         record = _read_record(store.get(name))
     except FileNotFoundError:
         return ""
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"{name} is damaged; its block is made again"
     if record.digest != digest:
         return ""
@@ -186,6 +186,8 @@ def _check(store: Store, name: str, digest: str, verify: bool) -> Record | str:
 
 def _read_record(data: bytes) -> Record:
     facts = json.loads(data)
+    if facts.pop("check") != digest_of(facts):
+        raise ValueError("its bytes have changed")
     facts["window"] = Window(**facts["window"])
     facts["counts"] = {int(k): int(v) for k, v in facts["counts"].items()}
     return Record(**facts)
@@ -220,6 +222,8 @@ def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> b
     if store.exists(JOB):
         held = read_job(store)
         if held["digest"] == job["digest"]:
+            if held != json.loads(json.dumps(job)):  # what changes no pixel, such as the outputs, may be new
+                store.put(JOB, json.dumps(job, indent=1).encode())
             return True
         if not overwrite:
             raise LedgerError(

@@ -1,5 +1,6 @@
 """Ledger: a block counts when its record does, and only while its bytes are what they were."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -59,18 +60,22 @@ def test_blocks_of_another_job_are_passed_over(store):
     assert ledger.records(store, "d") == ({}, [])
 
 
-def test_every_flipped_bit_is_found(store):
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [(ledger.block_name(WINDOW), "has changed since it was written"), (ledger.record_name(WINDOW), "is damaged")],
+)
+def test_every_flipped_bit_is_found(store, name, sentence):
     keep(store)
-    path = store.path(ledger.block_name(WINDOW))
+    path = store.path(name)
     whole = path.read_bytes()
     rng = np.random.default_rng(1)
-    for place in rng.integers(0, len(whole) * 8, 300):
+    for place in rng.integers(0, len(whole) * 8, 1000):
         flipped = bytearray(whole)
         flipped[place // 8] ^= 1 << (place % 8)
         path.write_bytes(flipped)
         found, damaged = ledger.records(store, "d")
         assert not found
-        assert "has changed since it was written" in damaged[0]
+        assert sentence in damaged[0]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"window": 3}', "null"])
@@ -96,7 +101,8 @@ def test_ten_thousand_blocks_are_checked_within_two_seconds(store):
     for at in range(10_000):  # written plainly: 20,000 flushes to the disk are not what is measured
         window = Window(at, 0, 8, 8)
         record = {"window": {"row": at, "col": 0, "height": 8, "width": 8}, "state": "done", "digest": "d"}
-        record |= {"hashes": {"labels": __import__("hashlib").sha256(data).hexdigest()}, "counts": {"1": 64}}
+        record |= {"hashes": {"labels": hashlib.sha256(data).hexdigest()}, "counts": {"1": 64}}
+        record |= {"check": ledger.digest_of(record)}
         Path(store.root, ledger.block_name(window)).write_bytes(data)
         Path(store.root, ledger.record_name(window)).write_text(json.dumps(record))
     begin = time.perf_counter()
