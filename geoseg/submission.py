@@ -110,8 +110,13 @@ def submit(
     with lock.hold(store):
         pipeline.claim(plan, store, overwrite=overwrite)
         store.drop(journal.CANCEL)
+        before = journal.read_status(store) or Status("stopped", error="it was not handed to a cluster")
         journal.Journal(store).stand(Status("submitted"), now=True)
-    cluster.leave_running(client, handle.id, coordinate, store.root, plan.digest, priority, strict)
+    try:
+        cluster.leave_running(client, handle.id, coordinate, store.root, plan.digest, priority, strict)
+    except Exception:
+        journal.Journal(store).stand(before, now=True)
+        raise
     _remember(handle)
     return handle
 
@@ -171,7 +176,8 @@ def resume(folder: Path | str) -> Plan:
 def status(store: Store) -> Status:
     """Where a job stands, from its folder alone.
 
-    A job that says it runs, but whose coordinator has not been seen for a minute, is 'stopped'.
+    A job that says it runs, but whose coordinator has not been seen for a minute, is 'stopped'. One that no worker has
+    taken up yet is 'submitted', for as long as that takes.
 
     Raises
     ------
@@ -182,14 +188,15 @@ def status(store: Store) -> Status:
     said = journal.read_status(store)
     if said is None:
         return Status("stopped", error="it has not run yet")
-    if said.state in ENDED:
+    if said.state in ENDED or (said.state == "submitted" and not said.error):
         return said
     age = lock.age(store)
-    waits = said.state == "submitted" or age is not None
-    if (age is None or age > lock.STALE_S) and not (waits and time.time() - said.updated < _PATIENCE_S):
-        facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated")}
-        return Status("stopped", **facts, error="its coordinator is gone")
-    return said
+    alive = age is not None and age <= lock.STALE_S
+    starts_again = (age is not None or said.state == "submitted") and time.time() - said.updated < _PATIENCE_S
+    if alive or starts_again:
+        return said
+    facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated")}
+    return Status("stopped", **facts, error="its coordinator is gone")
 
 
 def find(name: str) -> JobHandle:
