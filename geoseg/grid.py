@@ -128,7 +128,7 @@ class Grid:
         return Window(row, col, rows, cols) if off < _ALIGNED else None
 
     def cover(self, geometry: Geometry) -> Window:
-        """The smallest window that covers a geometry given in this grid's CRS.
+        """The window of the pixels whose centres a geometry's bounds hold, given in this grid's CRS; never empty.
 
         Raises
         ------
@@ -140,9 +140,9 @@ class Grid:
             raise GridError("the region has no finite extent on the grid; check its CRS and coordinates")
         a, b, c, d, e, f = tuple(~self.affine)[:6]
         cols, rows = a * x + b * y + c, d * x + e * y + f
-        # An edge that misses a lattice line by rounding alone must not add a line of pixels.
-        col, row = math.floor(cols.min() + 1e-6), math.floor(rows.min() + 1e-6)
-        col_end, row_end = math.ceil(cols.max() - 1e-6), math.ceil(rows.max() - 1e-6)
+        # An edge that misses a centre by rounding alone must not lose a line of pixels.
+        col, row = math.ceil(cols.min() - 0.5 - 1e-6), math.ceil(rows.min() - 0.5 - 1e-6)
+        col_end, row_end = math.floor(cols.max() + 0.5 + 1e-6), math.floor(rows.max() + 0.5 + 1e-6)
         return Window(row, col, max(1, row_end - row), max(1, col_end - col))
 
     def footprint(self, window: Window) -> Geometry:

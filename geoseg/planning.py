@@ -21,6 +21,9 @@ from geoseg.plan import Plan, ground_resolution
 from geoseg.predictor import Predictor
 from geoseg.windows import Window
 
+_USABLE = 0.75
+"""Share of a worker's memory that blocks may take; Dask pauses a worker at 80 %."""
+
 
 def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | None = None) -> Plan:
     """Resolve a job: open the imagery and the model, find the grid and the extent, size the blocks.
@@ -143,7 +146,7 @@ def _callable_layout(spec: JobSpec, halo: int) -> tuple[int, int]:
 
 
 def _block(spec: JobSpec, extent: Window, core: int, margin: int, bands: int) -> int:
-    allowed = int(spec.memory_per_worker)
+    allowed = int(_USABLE * spec.memory_per_worker)
     auto = job.block_edge(extent, core, margin, bands, allowed)
     if spec.inference.block == "auto":
         return auto
@@ -151,7 +154,7 @@ def _block(spec: JobSpec, extent: Window, core: int, margin: int, bands: int) ->
     if job.block_bytes(edge, margin, bands) > allowed:
         raise JobError(
             f"inference.block is {edge} pixels, which needs {job.block_bytes(edge, margin, bands) / 1e9:.1f} GB; "
-            f"memory_per_worker is {allowed / 1e9:.1f} GB, so use a block of at most {auto} or raise it"
+            f"memory_per_worker leaves {allowed / 1e9:.1f} GB, so use a block of at most {auto} or raise it"
         )
     return edge
 

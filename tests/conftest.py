@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 import rasterio
+from hypothesis import settings
 
+settings.register_profile(
+    "shared machine", deadline=None
+)  # how long an example takes says nothing where cores are shared
+settings.load_profile("shared machine")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
