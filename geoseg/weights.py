@@ -58,6 +58,17 @@ def load(model: Model, device: str) -> Network:
         return _loaded[key]
 
 
+def ready(model: Model, device: str) -> None:
+    """Load a model where this process will run it, so that the first block need not.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be loaded or the device is not there.
+    """
+    load(model, place(device))
+
+
 def gpus() -> int:
     """CUDA devices that torch can use here."""
     return torch.cuda.device_count()

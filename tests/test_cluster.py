@@ -8,15 +8,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from clusters import Processes, client_of, wait_until
 from distributed import Client
+from distributed.core import Status
 
 from geoseg import cluster
-from geoseg.errors import ClusterError
+from geoseg.errors import ClusterError, ModelError
 
 
 @pytest.fixture
@@ -47,7 +50,32 @@ def where(item: int) -> tuple[int, int]:
     return item, os.getpid()
 
 
+async def pause(dask_worker: Any) -> None:
+    """What its memory manager does, and keeps it from taking that back."""
+    dask_worker.memory_manager.memory_pause_fraction = False
+    dask_worker.status = Status.paused
+
+
 def same(item: int) -> int:
+    return item
+
+
+def make_ready(folder: str, fails: bool) -> None:
+    if fails:
+        raise ModelError(f"the weights are not in {folder}")
+    (Path(folder) / str(os.getpid())).touch()
+
+
+def hang_once(folder: str, item: int) -> int:
+    first = Path(folder) / f"tried-{item}"
+    if item == 2 and not first.exists():
+        first.touch()
+        time.sleep(600)
+    return item
+
+
+def hang(item: int) -> int:
+    time.sleep(600)
     return item
 
 
@@ -118,6 +146,47 @@ def test_what_the_function_raises_is_raised(processes: Processes) -> None:
         next(results)
         results.close()
         wait_until(lambda: not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)), 5)
+
+
+def test_every_worker_is_prepared_before_its_first_item(processes: Processes, tmp_path: Path) -> None:
+    processes.scheduler()
+    processes.workers(2)
+    with client_of(processes, 2) as client:
+        bad = partial(make_ready, str(tmp_path), True)
+        with pytest.raises(ModelError, match="the weights are not in"):
+            list(cluster.mapper(client, gone, prepare=bad)(nap, range(5)))
+        good = partial(make_ready, str(tmp_path), False)
+        results = list(cluster.mapper(client, gone, prepare=good)(where, range(20)))
+    for _, pid in results:
+        assert (tmp_path / str(pid)).exists()
+
+
+def test_stalled_items_are_sent_again_and_at_last_given_up(processes: Processes, tmp_path: Path) -> None:
+    processes.scheduler()
+    processes.worker("--no-nanny", "--nthreads", "4")
+    notes: list[str] = []
+    with client_of(processes, 1) as client:
+        again = cluster.mapper(client, gone, stall_s=1, note=notes.append)
+        assert sorted(again(partial(hang_once, str(tmp_path)), range(5))) == list(range(5))
+        assert [note.partition(" in ")[0] for note in notes] == ["no block was finished"]
+        assert notes[0].endswith("sending 1 again")
+        with pytest.raises(ClusterError, match="no block was finished in .* by 1 workers, 0 of them paused"):
+            list(cluster.mapper(client, gone, stall_s=1, note=notes.append)(hang, range(3)))
+
+
+def test_worker_paused_for_memory_is_told_and_passed_over(processes: Processes) -> None:
+    processes.scheduler()
+    processes.workers(2)
+    notes: list[str] = []
+    with client_of(processes, 2) as client:
+        paused, _ = client.nthreads()
+        client.run(pause, workers=[paused])
+        results = list(cluster.mapper(client, gone, note=notes.append)(where, range(40)))
+        pids = client.run(os.getpid)
+    assert sorted(item for item, _ in results) == list(range(40))
+    assert {pid for _, pid in results} == {pid for address, pid in pids.items() if address != paused}
+    assert len(notes) == 1
+    assert f"worker {paused} is paused: it uses 0." in notes[0]
 
 
 def test_no_block_is_lost_while_workers_are_killed(processes: Processes) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 import yaml
-from test_cluster import Processes, gone, nap, wait_until
+from clusters import Processes, wait_until
+from test_cluster import gone, nap
 
 from geoseg import cluster, job
 from geoseg.cluster import kinds, security, worker
@@ -27,7 +28,7 @@ from geoseg.specs import parse
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    all_of_them = Processes(tmp_path)
+    all_of_them = Processes(tmp_path, warm=True)
     yield all_of_them
     all_of_them.end()
 
@@ -68,7 +69,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def address_of(processes: Processes) -> str:
-    wait_until(processes.file.exists)
+    wait_until(lambda: processes.file.exists() and processes.file.read_text().strip().endswith("}"))
     return str(json.loads(processes.file.read_text())["address"])
 
 

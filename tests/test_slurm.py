@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_cluster import gone, wait_until
+from clusters import wait_until
+from test_cluster import gone
 
 from geoseg import cluster, job
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +97,10 @@ def mapped(
         around, threads = cluster.local(count, memory_bytes), cluster.threads_per_worker(count)
     with around as client:
         err.print(f"dashboard: {client.dashboard_link}", markup=False)
-        yield cluster.mapper(client, pipeline.lost(plan.digest), note=note), threads
+        prepare = None
+        if plan.predictor is not None:
+            prepare = functools.partial(weights.ready, plan.predictor.model, plan.predictor.device)
+        yield cluster.mapper(client, pipeline.lost(plan.digest), note=note, prepare=prepare), threads
 
 
 def _gpus(plan: Plan) -> int:

@@ -19,7 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from distributed import Client, Future
+from distributed import Client, Future, Worker, WorkerPlugin
+from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from geoseg.cluster.roster import Roster, lost_scheduler
@@ -45,6 +46,7 @@ def mapper(
     patience_s: float = 24 * 3600.0,
     priority: int = 0,
     note: Callable[[str], None] = lambda _: None,
+    prepare: Callable[[], Any] | None = None,
 ) -> Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]:
     """A map over a cluster: like the builtin, but results come as they are finished.
 
@@ -69,6 +71,9 @@ def mapper(
         Higher goes first where several jobs share the workers.
     note : callable
         Told, in a sentence, what a user should know: a paused worker, a dead one, no worker at all. It is logged too.
+    prepare : callable, optional
+        Run once in each worker process before its first item, also in those that join later (which do not join if it
+        fails there). What it raises in a worker that is there is raised by the map.
 
     Raises
     ------
@@ -84,6 +89,7 @@ def mapper(
         flight = _Flight(client, function, items, priority, tell)
         watchdog = Watchdog(stall_s, patience_s, tell)
         try:
+            flight.prepare(prepare)
             while flight.advance():
                 for errand in flight.condemned():
                     yield lost(errand.item, errand.why)
@@ -153,6 +159,16 @@ class _Flight:
         self._run = uuid.uuid4().hex[:8]
         self._sent = 0
         self._call: Future | None = None
+        self._prepared = False
+
+    def prepare(self, prepare: Callable[[], Any] | None) -> None:
+        """Have every worker process prepare itself."""
+        if prepare is not None:
+            self._prepared = True
+            try:
+                self._client.register_plugin(_Preparation(prepare), name=self._run)
+            except CommClosedError as error:
+                raise lost_scheduler(error) from error
 
     def advance(self) -> bool:
         """Look at the workers and send them what they have room for; False when nothing is left to do."""
@@ -190,6 +206,8 @@ class _Flight:
         self.out.clear()
         if self._client.status == "running":
             with suppress(Exception):  # the cluster may be gone, and there is nothing left to save
+                if self._prepared:
+                    self._client.unregister_worker_plugin(self._run)
                 self._client.sync(
                     self._client.cancel, [each for each in futures if each], force=True, callback_timeout=5
                 )
@@ -348,6 +366,17 @@ class _Flight:
             for errand in [each for each in self.out.values() if each.worker in stuck]:
                 self._take_back(errand)
                 self._again.append(errand)
+
+
+class _Preparation(WorkerPlugin):  # type: ignore[misc]
+    """Has a worker process load what it needs, beside its event loop."""
+
+    def __init__(self, prepare: Callable[[], Any]) -> None:
+        self._prepare = prepare
+
+    async def setup(self, worker: Worker) -> None:
+        """Run before the worker's first item."""
+        await asyncio.to_thread(self._prepare)
 
 
 def _here() -> None:
