@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from clusters import Processes, client_of, wait_until
-from distributed import Client
+from distributed import Client, LocalCluster
 from distributed.core import Status
 
 from geoseg import cluster
@@ -45,8 +45,23 @@ def poison(item: int) -> int:
     return item
 
 
+def greedy(item: int) -> int:
+    if item == 3:
+        held = []
+        while True:
+            held.append(bytearray(os.urandom(1000)) * 20_000)
+            time.sleep(0.02)
+    time.sleep(0.02)
+    return item
+
+
 def where(item: int) -> tuple[int, int]:
     time.sleep(0.05)
+    return item, os.getpid()
+
+
+def half_a_second(item: int) -> tuple[int, int]:
+    time.sleep(0.5)
     return item, os.getpid()
 
 
@@ -98,6 +113,20 @@ def test_poison_block_is_set_aside_after_three_workers_and_the_rest_finishes(pro
     assert sum("died" in note for note in notes) == 3
 
 
+@pytest.mark.slow
+def test_block_that_needs_too_much_memory_is_set_aside_with_that_reason(processes: Processes) -> None:
+    processes.scheduler()
+    for _ in range(2):
+        processes.worker("--memory-limit", "500MB")
+    with client_of(processes, 2) as client:
+        results = list(cluster.mapper(client, gone)(greedy, range(12)))
+    (bad,) = (each for each in results if isinstance(each, tuple))
+    assert bad[0] == 3
+    assert bad[1].startswith("3 workers in turn")
+    assert bad[1].endswith("for using too much memory")
+    assert len(results) == 12
+
+
 def test_late_worker_gets_work_and_each_item_gives_one_result(processes: Processes) -> None:
     processes.scheduler()
     processes.workers(1)
@@ -110,6 +139,17 @@ def test_late_worker_gets_work_and_each_item_gives_one_result(processes: Process
     shares = Counter(pid for _, pid in both)
     assert len(shares) == 2
     assert min(shares.values()) > 10
+
+
+@pytest.mark.slow
+def test_adaptive_cluster_grows_from_nothing_and_shrinks_again() -> None:
+    quiet = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": "ERROR"}
+    with LocalCluster(n_workers=0, threads_per_worker=1, **quiet) as grown, Client(grown) as client:
+        grown.adapt(minimum=0, maximum=2, interval="500ms", target_duration="1s", wait_count=3)
+        results = list(cluster.mapper(client, gone)(half_a_second, range(40)))
+        assert sorted(item for item, _ in results) == list(range(40))
+        assert len({pid for _, pid in results}) == 2
+        wait_until(lambda: not client.nthreads())
 
 
 def test_map_waits_for_a_first_worker_and_gives_up_after_its_patience(processes: Processes) -> None:
@@ -166,11 +206,12 @@ def test_stalled_items_are_sent_again_and_at_last_given_up(processes: Processes,
     processes.worker("--no-nanny", "--nthreads", "4")
     notes: list[str] = []
     with client_of(processes, 1) as client:
+        assert len(list(cluster.mapper(client, gone)(same, range(8)))) == 8  # so that none is slow for its imports
         again = cluster.mapper(client, gone, stall_s=1, note=notes.append)
         assert sorted(again(partial(hang_once, str(tmp_path)), range(5))) == list(range(5))
         assert [note.partition(" in ")[0] for note in notes] == ["no block was finished"]
         assert notes[0].endswith("sending 1 again")
-        with pytest.raises(ClusterError, match="no block was finished in .* by 1 workers, 0 of them paused"):
+        with pytest.raises(ClusterError, match=r"no block was finished in .* by 1 workers, 0 of them paused"):
             list(cluster.mapper(client, gone, stall_s=1, note=notes.append)(hang, range(3)))
 
 
