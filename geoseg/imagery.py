@@ -14,18 +14,20 @@ from __future__ import annotations
 import glob
 import os.path
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
 from odc.geo.geom import Geometry
 from rasterio import features
 
-from geoseg import sources, warping
+from geoseg import footprints, sources, warping
 from geoseg.catalog import Imagery
 from geoseg.errors import RasterError
+from geoseg.footprints import SQUARE
 from geoseg.grid import Grid
 from geoseg.sources import Source
-from geoseg.warping import SQUARE, Stack
+from geoseg.warping import Stack
 from geoseg.windows import Window, count, cut
 
 _SAMPLES = 64  # squares that statistics are taken from
@@ -71,11 +73,16 @@ def open(imagery: Imagery) -> Scene:
         If what the catalog says of the files cannot be.
     """
     files = [tuple(path for pattern in band.files for path in _expand(pattern, imagery)) for band in imagery.bands]
-    found: dict[tuple[str, int], Source] = {}
-    for path in dict.fromkeys(path for paths in files for path in paths):
-        numbers = [number for number, paths in enumerate(files) if path in paths]
-        checked = sources.examine(path, [imagery.bands[number] for number in numbers], imagery.crs)
-        found.update({(path, number): source for number, source in zip(numbers, checked)})
+    givers: dict[str, list[int]] = {}
+    for number, paths in enumerate(files):
+        for path in dict.fromkeys(paths):
+            givers.setdefault(path, []).append(number)
+    checked = sources.examine_all(
+        {path: [imagery.bands[number] for number in numbers] for path, numbers in givers.items()},
+        imagery.crs,
+        trust_vrt=imagery.trust_vrt,
+    )
+    found = {(path, n): source for path, numbers in givers.items() for n, source in zip(numbers, checked[path])}
     bands = tuple(tuple(found[path, number] for path in paths) for number, paths in enumerate(files))
     grid = Grid.of(bands[0][0].geobox)
     return Scene(imagery, grid, _hull(bands, grid), bands)
@@ -99,8 +106,8 @@ def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
     """
     out = np.full((len(scene.bands), *window.shape), np.nan, np.float32)
     with sources.environment():
-        for members in _together(scene):
-            _fill(scene, members, grid, window, out)
+        for layer in _layers(_Same(scene), grid):
+            _fill(layer, grid, window, scene.imagery.resampling, out)
     return out
 
 
@@ -131,7 +138,11 @@ def inside(region: Geometry, grid: Grid, window: Window) -> np.ndarray:
 
 def touches(scene: Scene, grid: Grid, window: Window) -> bool:
     """Whether any file's footprint meets a window; a file that is warped may touch by its bounding box alone."""
-    return any(warping.reach(source, grid, window) is not None for files in scene.bands for source in files)
+    return any(
+        footprints.reach(layer.stacks[number].sources[0], grid, window) is not None
+        for layer in _layers(_Same(scene), grid)
+        for number in footprints.near(layer.index, grid, window)
+    )
 
 
 def extent(scene: Scene, grid: Grid) -> Window:
@@ -142,7 +153,7 @@ def extent(scene: Scene, grid: Grid) -> Window:
     RasterError
         If a file as a whole cannot be expressed on the grid.
     """
-    return _hull(scene.bands, grid)
+    return scene.window if grid == scene.grid else _hull(scene.bands, grid)
 
 
 def statistics(scene: Scene) -> Statistics:
@@ -206,23 +217,56 @@ def _expand(pattern: str, imagery: Imagery) -> list[str]:
     return found
 
 
-def _together(scene: Scene) -> list[list[int]]:
-    """Numbers of the bands that share their files."""
-    found: dict[tuple[str, ...], list[int]] = {}
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """Bands that share their files."""
+
+    members: tuple[int, ...]
+    """Numbers of the bands."""
+    stacks: tuple[Stack, ...]
+    """The files, from the upper to the lower."""
+    index: footprints.Index
+    """Where they lie on a grid."""
+
+
+class _Same:
+    """A scene as a key, equal to itself alone: to compare thousands of files takes longer than to lay them out."""
+
+    __slots__ = ("scene",)
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.scene is other.scene
+
+    def __hash__(self) -> int:
+        return id(self.scene)
+
+
+@lru_cache(maxsize=8)
+def _layers(same: _Same, grid: Grid) -> tuple[_Layer, ...]:
+    scene = same.scene
+    together: dict[tuple[str, ...], list[int]] = {}
     for number, files in enumerate(scene.bands):
-        found.setdefault(tuple(source.path for source in files), []).append(number)
-    return list(found.values())
+        together.setdefault(tuple(source.path for source in files), []).append(number)
+    found = []
+    for members in together.values():
+        bands = tuple(scene.imagery.bands[member] for member in members)
+        stacks = [Stack(stacked, bands) for stacked in zip(*(scene.bands[member] for member in members))]
+        if scene.imagery.order == "last":
+            stacks.reverse()
+        found.append(_Layer(tuple(members), tuple(stacks), footprints.index([s.sources[0] for s in stacks], grid)))
+    return tuple(found)
 
 
-def _fill(scene: Scene, members: list[int], grid: Grid, window: Window, out: np.ndarray) -> None:
+def _fill(layer: _Layer, grid: Grid, window: Window, resampling: str, out: np.ndarray) -> None:
     """Lay the files of some bands over each other, from the upper to the lower, until no hole is left."""
     holes = np.ones(window.shape, bool)
-    files = list(zip(*(scene.bands[member] for member in members)))
-    for stacked in files if scene.imagery.order == "first" else reversed(files):
-        stack = Stack(stacked, tuple(scene.imagery.bands[member] for member in members))
-        for part, found in warping.parts(stack, grid, window, holes, scene.imagery.resampling):
+    for number in sorted(footprints.near(layer.index, grid, window)):
+        for part, found in warping.parts(layer.stacks[number], grid, window, holes, resampling):
             place = part.within(window)
-            for member, values in zip(members, found):
+            for member, values in zip(layer.members, found):
                 np.copyto(out[member][place], values, where=holes[place])
             holes[place] &= np.isnan(found[0])
         if not holes.any():
@@ -230,9 +274,12 @@ def _fill(scene: Scene, members: list[int], grid: Grid, window: Window, out: np.
 
 
 def _hull(bands: tuple[tuple[Source, ...], ...], grid: Grid) -> Window:
+    places: dict[object, Source] = {}
+    for source in (source for files in bands for source in files):
+        places.setdefault((source.crs, source.transform, source.shape), source)
     hull: Window | None = None
-    for source in dict.fromkeys(source for files in bands for source in files):
-        own = warping.cover(source, grid)
+    for source in places.values():
+        own = footprints.cover(source, grid)
         hull = own if hull is None else hull.join(own)
     assert hull is not None
     return hull
