@@ -176,6 +176,23 @@ def test_lost_scheduler_ends_the_map_with_a_cluster_error(processes: Processes) 
         assert time.monotonic() - begin < 5
 
 
+@pytest.mark.slow
+def test_scheduler_that_hangs_is_given_up(processes: Processes) -> None:
+    scheduler = processes.scheduler()
+    processes.workers(1)
+    with client_of(processes, 1) as client:
+        results = cluster.mapper(client, gone)(nap, range(10_000))
+        next(results)
+        os.kill(scheduler.pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        try:
+            with pytest.raises(ClusterError, match="no answer in 25 s"):
+                list(results)
+            assert time.monotonic() - begin < 35
+        finally:
+            os.kill(scheduler.pid, signal.SIGCONT)
+
+
 def test_what_the_function_raises_is_raised(processes: Processes) -> None:
     processes.scheduler()
     processes.workers(1)

@@ -25,6 +25,8 @@ from geoseg.cluster import kinds, security, worker
 from geoseg.errors import ClusterError, JobError
 from geoseg.specs import parse
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
@@ -184,6 +186,24 @@ def test_batch_jobs_start_workers_that_leave_well(kind: str) -> None:
     )
     assert "tcp://10.0.0.1:8786 --name w1" in one_job.job_script()
     assert "--worker-class geoseg.cluster.worker.BlockWorker --nthreads 2 --lifetime 55m" in one_job.job_script()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "workflows/clusters").glob("*.yaml")), ids=lambda file: file.stem)
+def test_example_of_each_kind_is_understood(file: Path) -> None:
+    """Read as a job; and what a batch system or Kubernetes would be given can be made from it."""
+    assert f"geoseg run workflows/clusters/{file.name}" in file.read_text("utf-8")
+    spec = job.read(file)
+    assert spec.cluster is not None
+    assert file.stem in (spec.cluster.kind, "gpus", "running")
+    if spec.cluster.kind in kinds.QUEUES:
+        queues = pytest.importorskip("dask_jobqueue")
+        made = getattr(queues, kinds.QUEUES[spec.cluster.kind]).job_cls
+        script = made("tcp://10.0.0.1:8786", name="w1", **kinds.queue_options(spec.cluster.options)).job_script()
+        assert "--nworkers" not in script
+        assert "--lifetime" in script
+    if spec.cluster.kind == "kubernetes":
+        options = {key: value for key, value in spec.cluster.options.items() if key != "namespace"}
+        assert cluster.manifest(workers=4, **options)["metadata"]["name"] == "geoseg"
 
 
 def check(value: Any, schema: dict[str, Any], place: str = "manifest") -> None:

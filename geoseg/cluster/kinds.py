@@ -254,10 +254,13 @@ def _start(spec: ClusterSpec, security: Security) -> Any:
 
 
 def queue_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What dask-jobqueue is given: the user's options, and workers that are set up for blocks and leave well."""
+    """What dask-jobqueue is given: the user's options, and workers that are set up for blocks and leave well.
+
+    One process for each job, unless asked otherwise: it labels as many windows at once as the job has cores.
+    """
     theirs = [str(each) for each in options.get("worker_extra_args", ())]
     ours = ["--worker-class", "geoseg.cluster.worker.BlockWorker", "--nthreads", str(worker_room.THREADS)]
-    return {**options, "worker_extra_args": [*ours, *theirs]}
+    return {"processes": 1, **options, "worker_extra_args": [*ours, *theirs]}
 
 
 def manifest(
