@@ -86,6 +86,7 @@ def mapped(
         yield map, cluster.cores()
         return
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told of in our own words
     threads, memory_bytes = None, int(plan.spec.memory_per_worker)
     if scheduler is not None:
         around = cluster.running(scheduler, security=cluster.tls(*certificates), note=note)
