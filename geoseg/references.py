@@ -28,7 +28,6 @@ from geoseg.agreement import UNLABELLED, places, unknown_ids
 from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, read_crs
-from geoseg.legend import Legend
 from geoseg.windows import Window, cut
 
 Resampling = Literal["auto", "nearest", "mode"]

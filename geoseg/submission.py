@@ -11,59 +11,19 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from geoseg import blocks, cluster, job, journal, ledger, lock, pipeline, planning
+from geoseg import blocks, cluster, handle, job, journal, ledger, lock, pipeline, planning
 from geoseg.errors import CancelledError, JobError, LedgerError
+from geoseg.handle import JobHandle
 from geoseg.job import JobSpec
 from geoseg.journal import Status
 from geoseg.plan import Plan
 from geoseg.store import Store
 
-ENDED = ("finished", "failed blocks", "cancelled", "stopped")
-_PATIENCE_S = lock.STALE_S + 3 * lock.BEAT_S
-"""How long a coordinator waits for the lock of one whose worker died."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class JobHandle:
-    """A submitted job: its name and its folder, which is all that is needed to follow it."""
-
-    id: str
-    folder: str
-
-    def status(self) -> Status:
-        """Where the job stands, read from its folder."""
-        return status(Store(self.folder))
-
-    def wait(self, timeout_s: float | None = None, every_s: float = 0.5) -> Status:
-        """Wait until the job has ended.
-
-        Raises
-        ------
-        TimeoutError
-            If it has not ended after `timeout_s`.
-        """
-        begin = time.monotonic()
-        while (now := self.status()).state not in ENDED:
-            if timeout_s is not None and time.monotonic() - begin > timeout_s:
-                raise TimeoutError(f"job {self.id} is still {now.state} after {timeout_s:.0f} s")
-            time.sleep(every_s)
-        return now
-
-    def cancel(self) -> None:
-        """Ask the coordinator to stop; what was finished is kept."""
-        journal.ask_to_cancel(Store(self.folder))
-
-    def log(self) -> Iterator[Mapping[str, Any]]:
-        """Lines of the job's log so far."""
-        return journal.read_log(Store(self.folder))
 
 
 def submit(
@@ -106,19 +66,19 @@ def submit(
     """
     plan, folder = _resolved(asked, folder)
     store = Store.at(folder)
-    handle = JobHandle(_id(name, store.root), store.root)
+    made = JobHandle(_id(name, store.root), store.root)
     with lock.hold(store):
         pipeline.claim(plan, store, overwrite=overwrite)
         store.drop(journal.CANCEL)
         before = journal.read_status(store) or Status("stopped", error="it was not handed to a cluster")
         journal.Journal(store).stand(Status("submitted"), now=True)
     try:
-        cluster.leave_running(client, handle.id, coordinate, store.root, plan.digest, priority, strict)
+        cluster.leave_running(client, made.id, coordinate, store.root, plan.digest, priority, strict)
     except Exception:
         journal.Journal(store).stand(before, now=True)
         raise
-    _remember(handle)
-    return handle
+    handle.remember(made)
+    return made
 
 
 def coordinate(root: str, digest: str, priority: int, strict: bool) -> str:
@@ -146,7 +106,7 @@ def coordinate(root: str, digest: str, priority: int, strict: bool) -> str:
 def _until_free(root: str) -> Iterator[bool]:
     """Tries to take the folder, until the lock of a dead coordinator must have gone stale; False marks the last."""
     begin = time.monotonic()
-    while time.monotonic() - begin < _PATIENCE_S:
+    while time.monotonic() - begin < handle.PATIENCE_S:
         yield True
         time.sleep(1.0)
     yield False
@@ -173,73 +133,6 @@ def resume(folder: Path | str) -> Plan:
     return again
 
 
-def status(store: Store) -> Status:
-    """Where a job stands, from its folder alone.
-
-    A job that says it runs, but whose coordinator has not been seen for a minute, is 'stopped'. One that no worker has
-    taken up yet is 'submitted', for as long as that takes.
-
-    Raises
-    ------
-    LedgerError
-        If the folder holds no job.
-    """
-    ledger.read_job(store)
-    said = journal.read_status(store)
-    if said is None:
-        return Status("stopped", error="it has not run yet")
-    if said.state in ENDED or (said.state == "submitted" and not said.error):
-        return said
-    age = lock.age(store)
-    alive = age is not None and age <= lock.STALE_S
-    starts_again = (age is not None or said.state == "submitted") and time.time() - said.updated < _PATIENCE_S
-    if alive or starts_again:
-        return said
-    facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated")}
-    return Status("stopped", **facts, error="its coordinator is gone")
-
-
-def find(name: str) -> JobHandle:
-    """A job by its id or by its folder.
-
-    Raises
-    ------
-    JobError
-        If neither is known.
-    """
-    note = _notes() / f"{name}.json"
-    if re.fullmatch(r"[\w.-]+", name) and note.is_file():
-        return JobHandle(**json.loads(note.read_text("utf-8")))
-    store = Store.at(name)
-    if store.exists(ledger.JOB):
-        return JobHandle(Path(store.root).name, store.root)
-    known = ", ".join(each.id for each in submitted()[:5]) or "none"
-    raise JobError(f"{name!r} is neither a job folder nor the id of a job submitted from here; known: {known}")
-
-
-def submitted() -> list[JobHandle]:
-    """Jobs submitted from this account whose folders still stand, the latest first."""
-    found = []
-    if _notes().is_dir():
-        for path in sorted(_notes().glob("*.json"), key=lambda each: -each.stat().st_mtime):
-            handle = JobHandle(**json.loads(path.read_text("utf-8")))
-            if Store.at(handle.folder).exists(ledger.JOB):
-                found.append(handle)
-            else:
-                path.unlink(missing_ok=True)
-    return found
-
-
-def follow(handle: JobHandle, show: Callable[[Status], None], every_s: float = 0.5) -> Status:
-    """Show where a job stands until it has ended."""
-    while True:
-        now = handle.status()
-        show(now)
-        if now.state in ENDED:
-            return now
-        time.sleep(every_s)
-
-
 def _resolved(asked: Path | str | JobSpec | Plan, folder: Path | str | None) -> tuple[Plan, Path | str]:
     if isinstance(asked, Plan | JobSpec):
         if folder is None:
@@ -254,15 +147,3 @@ def _id(name: str | None, root: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", name):
         raise JobError(f"--name is {name!r}; use at most 60 letters, digits, '.', '_' and '-'")
     return name
-
-
-def _notes() -> Path:
-    return platformdirs.user_state_path("geoseg") / "jobs"
-
-
-def _remember(handle: JobHandle) -> None:
-    text = json.dumps({"id": handle.id, "folder": handle.folder})
-    try:
-        Store(str(_notes())).put(f"{handle.id}.json", text.encode())
-    except LedgerError:  # a read-only home; the folder itself is enough to follow the job
-        _log.warning("the job's name could not be noted in %s", _notes())

@@ -14,8 +14,8 @@ from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped
 from geoseg.errors import GeosegError, JobError
 
 if TYPE_CHECKING:
+    from geoseg.handle import JobHandle
     from geoseg.journal import Status
-    from geoseg.submission import JobHandle
 
 Which = Annotated[str, typer.Argument(metavar="ID|FOLDER", help="Name of a submitted job, or a job folder.")]
 Scheduler = Annotated[str, typer.Option(help="Address of a running Dask scheduler.")]
@@ -69,9 +69,9 @@ def status(
     watch: Watch = False,
 ) -> None:
     """Say where a job stands, from its folder alone, whether or not the cluster still runs."""
-    from geoseg import submission
+    from geoseg import handle as following
 
-    handles = submission.submitted() if which is None else [submission.find(which)]
+    handles = following.submitted() if which is None else [following.find(which)]
     if watch and which is not None:
         _watch(handles[0])
         return
@@ -95,15 +95,15 @@ def logs(
     """Print a job's log, a JSON line for each block and event."""
     import json
 
-    from geoseg import submission
+    from geoseg import handle as following
 
-    handle = submission.find(which)
+    handle = following.find(which)
     lines = [json.dumps(line) for line in handle.log()]
     shown = len(lines)
     for line in lines[-last:]:
         out.print(line, markup=False)
     while follow:
-        ended = handle.status().state in submission.ENDED
+        ended = handle.status().state in following.ENDED
         lines = [json.dumps(line) for line in handle.log()]
         for line in lines[shown:]:
             out.print(line, markup=False)
@@ -117,11 +117,11 @@ def logs(
 @refusing
 def cancel(which: Which) -> None:
     """Ask a job to stop; what is finished is kept and `geoseg resume` goes on from there."""
-    from geoseg import submission
+    from geoseg import handle as following
 
-    handle = submission.find(which)
+    handle = following.find(which)
     before = handle.status()
-    if before.state in submission.ENDED:
+    if before.state in following.ENDED:
         out.print(f"{handle.id} is not running: {before.state}", markup=False)
         return
     handle.cancel()
@@ -141,8 +141,9 @@ def resume(
 ) -> None:
     """Go on with a job from its folder: only what is missing or failed is made."""
     from geoseg import cluster, pipeline, submission
+    from geoseg import handle as following
 
-    handle = submission.find(which)
+    handle = following.find(which)
     plan = submission.resume(handle.folder)
     if scheduler is not None:
         if workers is not None:
@@ -166,7 +167,8 @@ def _facts(now: Status) -> tuple[str, ...]:
 
 def _watch(handle: JobHandle) -> None:
     """Show progress until the job has ended; Ctrl-C leaves it running."""
-    from geoseg import pipeline, submission
+    from geoseg import handle as following
+    from geoseg import pipeline
 
     with drawn() as progress:
 
@@ -176,7 +178,7 @@ def _watch(handle: JobHandle) -> None:
             progress(pipeline.Progress(now.total, 0, now.done, now.failed, 0, seconds, step))
 
         try:
-            ended = submission.follow(handle, show)
+            ended = following.follow(handle, show)
         except KeyboardInterrupt:
             err.print(f"the job goes on; look again with: geoseg status {handle.id}", markup=False)
             raise typer.Exit(0) from None

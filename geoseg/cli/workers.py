@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,12 +96,21 @@ def mapped(
         asked = plan.spec.cluster.workers if plan.spec.cluster is not None else None
         count = workers or asked or cluster.cores()
         around, threads = cluster.local(count, memory_bytes), cluster.threads_per_worker(count)
-    with around as client:
-        err.print(f"dashboard: {client.dashboard_link}", markup=False)
-        prepare = None
-        if plan.predictor is not None:
-            prepare = functools.partial(weights.ready, plan.predictor.model, plan.predictor.device)
-        yield cluster.mapper(client, pipeline.lost(plan.digest), note=note, prepare=prepare), threads
+    prepare = None
+    if plan.predictor is not None:
+        prepare = functools.partial(weights.ready, plan.predictor.model, plan.predictor.device)
+    with ExitStack() as stack:
+
+        def over(function: Any, items: Iterable[Any]) -> Iterator[Any]:
+            todo = list(items)
+            if todo:  # a cluster takes seconds to start, and a finished job needs none
+                client = stack.enter_context(around)
+                err.print(f"dashboard: {client.dashboard_link}", markup=False)
+                yield from cluster.mapper(client, pipeline.lost(plan.digest), note=note, prepare=prepare)(
+                    function, todo
+                )
+
+        yield over, threads
 
 
 def _gpus(plan: Plan) -> int:
