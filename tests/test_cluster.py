@@ -186,9 +186,9 @@ def test_scheduler_that_hangs_is_given_up(processes: Processes) -> None:
         os.kill(scheduler.pid, signal.SIGSTOP)
         begin = time.monotonic()
         try:
-            with pytest.raises(ClusterError, match="no answer in 25 s"):
+            with pytest.raises(ClusterError, match="scheduler was lost"):
                 list(results)
-            assert time.monotonic() - begin < 35
+            assert time.monotonic() - begin < 30
         finally:
             os.kill(scheduler.pid, signal.SIGCONT)
 
@@ -214,6 +214,7 @@ def test_every_worker_is_prepared_before_its_first_item(processes: Processes, tm
             list(cluster.mapper(client, gone, prepare=bad)(nap, range(5)))
         good = partial(make_ready, str(tmp_path), False)
         results = list(cluster.mapper(client, gone, prepare=good)(where, range(20)))
+        assert client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.worker_plugins]) == ["shuffle"]
     for _, pid in results:
         assert (tmp_path / str(pid)).exists()
 

@@ -202,15 +202,14 @@ class _Flight:
 
     def cancel(self) -> None:
         """Give up what is out."""
-        futures = [each.future for each in self.out.values()] + [self._call]
+        futures = [each for each in (self._call, *(errand.future for errand in self.out.values())) if each]
         self.out.clear()
-        if self._client.status == "running":
+        client = self._client
+        if client.status == "running":
             with suppress(Exception):  # the cluster may be gone, and there is nothing left to save
+                client.sync(client.cancel, futures, force=True, callback_timeout=5)
                 if self._prepared:
-                    self._client.unregister_worker_plugin(self._run)
-                self._client.sync(
-                    self._client.cancel, [each for each in futures if each], force=True, callback_timeout=5
-                )
+                    client.sync(client.scheduler.unregister_worker_plugin, name=self._run, callback_timeout=5)
 
     # -------------------------------------------------------------------------------------- sending
 

@@ -12,7 +12,7 @@ from geoseg.errors import ClusterError
 
 LOOK_S = 1.0
 """Seconds between two looks at the cluster."""
-_ANSWER_S = 25.0
+_ANSWER_S = 20.0
 """A scheduler that takes longer to answer counts as lost."""
 _FAREWELLS = ("closing-worker", "retired")
 
