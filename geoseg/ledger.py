@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import rasterio
 from rasterio.io import MemoryFile
+from rasterio.session import DummySession
 
 from geoseg.errors import LedgerError
 from geoseg.grid import Grid
@@ -86,7 +87,7 @@ def encode(pixels: np.ndarray, grid: Grid, window: Window) -> bytes:
     }
     if min(window.shape) >= 256:
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
-    with MemoryFile() as memory:
+    with _plain(), MemoryFile() as memory:
         with memory.open(**profile) as target:
             target.write(pixels, 1)
         return bytes(memory.getbuffer())
@@ -94,8 +95,13 @@ def encode(pixels: np.ndarray, grid: Grid, window: Window) -> bytes:
 
 def decode(data: bytes) -> np.ndarray:
     """The (row, col) uint8 pixels of an encoded block."""
-    with MemoryFile(data) as memory, memory.open() as source:
+    with _plain(), MemoryFile(data) as memory, memory.open() as source:
         return source.read(1)
+
+
+def _plain() -> rasterio.Env:
+    """GDAL without credentials; rasterio would ask boto3 for some, where that is installed, for 20 ms each time."""
+    return rasterio.Env(session=DummySession())
 
 
 def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:

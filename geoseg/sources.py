@@ -24,11 +24,12 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
+from rasterio.session import DummySession
 from rasterio.windows import Window as FileWindow
 
 from geoseg import objects, vrt
 from geoseg.catalog import Band
-from geoseg.errors import CatalogError, LedgerError, RasterError
+from geoseg.errors import CatalogError, GridError, LedgerError, RasterError
 from geoseg.grid import Grid, read_crs
 from geoseg.windows import Window
 
@@ -59,6 +60,7 @@ _GDAL_CLOUD = {
     "GDAL_HTTP_TIMEOUT": 60,
 }
 _local = threading.local()
+_read_last: dict[str, str] = {}  # identity of each path that this process opened last
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,10 @@ def environment(path: str = "", *, fresh: bool = False) -> rasterio.Env:
         scheme, _, host = place.partition("://")
         options |= {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": "NO" if scheme == "http" else "YES"}
         options["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")
-    if fresh and not is_local(path):
+    if path.startswith("s3://") or (fresh and not is_local(path)):  # an s3:// object may be another next time
         scheme, _, rest = path.partition("://")
         options["CPL_VSIL_CURL_NON_CACHED"] = _VSI.get(scheme, "") + rest if rest else path
-    return rasterio.Env(**options)
+    return rasterio.Env(session=DummySession(), **options)  # else each one asks boto3, if that is there: 20 ms
 
 
 def is_local(path: str) -> bool:
@@ -135,7 +137,7 @@ def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: boo
         geobox = _geobox(dataset, path, crs)
         used = {band.index for band in bands}
         alphas = {i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha}
-        own = Grid.of(geobox)
+        own = _grid(geobox, path)
         dtypes, kinds, nodatas = dataset.dtypes, dataset.mask_flag_enums, dataset.nodatavals  # rasterio asks GDAL anew
         found = []
         for band in bands:
@@ -259,6 +261,9 @@ def _handle(source: Source) -> DatasetReader:
             "bring the old file back or plan the job again"
         )
     with environment(source.path, fresh=source.path in _local.stale):
+        if _read_last.setdefault(source.path, source.identity) != source.identity:
+            _open(source.path).close()  # another thread may still hold the older object; GDAL forgets its bytes
+            _read_last[source.path] = source.identity
         handles[key] = _open(source.path)
     _local.stale.discard(source.path)
     while len(handles) > _HANDLES:
@@ -409,6 +414,13 @@ def _geobox(dataset: DatasetReader, path: str, crs: str | None) -> GeoBox:
         raise RasterError(
             f"{path} has a CRS that PROJ cannot use ({_told(error)}); state it as 'crs' in data_catalog.yaml"
         ) from error
+
+
+def _grid(geobox: GeoBox, path: str) -> Grid:
+    try:
+        return Grid.of(geobox)
+    except GridError as error:
+        raise RasterError(f"{path}: {error}") from error
 
 
 def _storable(value: float | None, dtype: str) -> float | None:
