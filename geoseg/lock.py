@@ -10,6 +10,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,18 +44,24 @@ def hold(store: Store) -> Iterator[Callable[[], None]]:
         raise LedgerError(f"{store.root} is a file; choose a folder for the job's output")
     owner = f"{socket.gethostname()}:{os.getpid()}:{_machine()}{uuid.uuid4().hex[:8]}".encode()
     _take(store, owner)
-    stop, lost = threading.Event(), threading.Event()
+    stop, lost, seen = threading.Event(), threading.Event(), time.time()
+
+    def renew() -> None:
+        nonlocal seen
+        with suppress(OSError):  # a full or vanished disk shows itself where blocks are written
+            # A contender who comes too late moves the lock away for a moment, so one look is not enough.
+            if store.renew(LOCK, owner) or stop.wait(BEAT_S / 5) or store.renew(LOCK, owner):
+                seen = time.time()
+            else:
+                lost.set()
 
     def beat() -> None:
-        while not stop.wait(BEAT_S):
-            try:
-                # A contender who comes too late moves the lock away for a moment, so one look is not enough.
-                if not store.renew(LOCK, owner) and not stop.wait(1.0) and not store.renew(LOCK, owner):
-                    return lost.set()
-            except OSError:  # a full or vanished disk shows itself where blocks are written
-                continue
+        while not stop.wait(BEAT_S) and not lost.is_set():
+            renew()
 
     def check() -> None:
+        if time.time() - seen > 3 * BEAT_S:  # this process stood still, and the heartbeat may not have noticed yet
+            renew()
         if lost.is_set():
             raise LedgerError(
                 f"{store.root} was taken over by another geoseg while this one stood still; leave it to that one"
