@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -56,6 +56,8 @@ class Journal:
     """The pen: one for each run."""
 
     store: Store
+    check_held: Callable[[], None] = lambda: None
+    """Called before the journal is written; raises where the folder is another's by now."""
     _lines: list[str] = field(default_factory=list)
     _segment: int = -1
     _wrote: float = 0.0
@@ -105,6 +107,7 @@ class Journal:
         return self.store.exists(CANCEL)
 
     def _flush(self) -> None:
+        self.check_held()
         self._wrote = time.time()
         facts = asdict(self._status) | {"updated": self._wrote}
         self.store.put(STATUS, json.dumps(facts).encode())

@@ -253,7 +253,7 @@ class _Story:
 def _journal(store: Store, resident: bool, check_held: Callable[[], None]) -> Iterator[Journal]:
     if not resident:
         store.drop(CANCEL)
-    journal = Journal(store)
+    journal = Journal(store, check_held)
     try:
         with journal.listening("geoseg.cluster"):
             yield journal
@@ -262,7 +262,6 @@ def _journal(store: Store, resident: bool, check_held: Callable[[], None]) -> It
         state = "submitted" if resident and isinstance(error, ClusterError) else state
         sentence = "stopped by the user" if isinstance(error, KeyboardInterrupt) else blocks.reason(error)
         with suppress(LedgerError):  # the folder may be another's now, or the disk full
-            check_held()
             journal.close(state, sentence)
         raise
 
