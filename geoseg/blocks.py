@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from geoseg import imagery, ledger
+from geoseg import imagery, ledger, metrics
 from geoseg.errors import GeosegError, LedgerError, PredictionError, RasterError
 from geoseg.ledger import Record
 from geoseg.legend import NODATA
@@ -71,7 +71,11 @@ def finish(root: str, digest: str, predict: Predict | None, threads: int | None,
     except Exception as error:  # whatever broke, the block is listed with its reason and the rest goes on
         _log.warning("block %s failed", window, exc_info=True)
         record, files = replace(blank, state="failed", error=reason(error)), {}
-    return ledger.commit(store, record, {kind: ledger.encode(a, plan.grid, window) for kind, a in files.items()})
+    begin = time.perf_counter()
+    kept = ledger.commit(store, record, {kind: ledger.encode(a, plan.grid, window) for kind, a in files.items()})
+    seconds = {**record.seconds, "write": round(time.perf_counter() - begin, 4)}
+    metrics.count(record.state, window.pixels, seconds)
+    return replace(kept, seconds=seconds)
 
 
 def make(plan: Plan, predict: Predict, blank: Record) -> tuple[Record, dict[str, np.ndarray]]:

@@ -6,16 +6,17 @@ of it from the job folder. If its worker dies, the scheduler starts it again els
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from geoseg import blocks, cluster, handle, job, journal, ledger, lock, pipeline, planning
+from geoseg import blocks, cluster, handle, job, journal, ledger, lock, pipeline, planning, weights
 from geoseg.errors import CancelledError, JobError, LedgerError
 from geoseg.handle import JobHandle
 from geoseg.job import JobSpec
@@ -91,7 +92,7 @@ def coordinate(root: str, digest: str, priority: int, strict: bool) -> str:
     with cluster.inside() as client:
         for attempt in _until_free(root):
             try:
-                mapper = cluster.mapper(client, pipeline.lost(digest), priority=priority)
+                mapper = cluster.mapper(client, pipeline.lost(digest), priority=priority, prepare=_preload(plan))
                 summary = pipeline.run(plan, root, mapper=mapper, strict=strict, resident=True)
                 return "failed blocks" if summary.failed else "finished"
             except CancelledError:
@@ -101,6 +102,13 @@ def coordinate(root: str, digest: str, priority: int, strict: bool) -> str:
                     _log.exception("job %s stopped", root)
                     return "stopped"
     return "stopped"
+
+
+def _preload(plan: Plan) -> Callable[[], object] | None:
+    """Loads the network in a worker process before its first block."""
+    if plan.predictor is None:
+        return None
+    return functools.partial(weights.ready, plan.predictor.model, plan.predictor.device)
 
 
 def _until_free(root: str) -> Iterator[bool]:

@@ -20,6 +20,7 @@ CONDA_NAMES = {
     "dask": "dask-core",
     "geopandas": "geopandas-base",
     "matplotlib": "matplotlib-base",
+    "prometheus-client": "prometheus_client",
     "torch": "pytorch",
 }
 """Where conda-forge uses another name than the Python index."""
@@ -52,7 +53,7 @@ def seconds_of(code: str) -> float:
 
 
 def bounds(requirements: list[str]) -> dict[str, str]:
-    return dict(re.fullmatch(r"([a-z0-9-]+)(>=[\d.]+)?", each).groups("") for each in requirements)  # type: ignore[union-attr]
+    return dict(re.fullmatch(r"([a-z0-9_-]+)(>=[\d.]+)?", each).groups("") for each in requirements)  # type: ignore[union-attr]
 
 
 def test_importing_geoseg_loads_no_engine():
