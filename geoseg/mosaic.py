@@ -29,7 +29,7 @@ from geoseg import sources
 from geoseg.errors import GeosegError, RasterError
 from geoseg.grid import Grid
 from geoseg.legend import NODATA, LandClass, Legend
-from geoseg.store import Store, sync_folder
+from geoseg.store import UNFINISHED, Store, sync_folder
 from geoseg.vrt import LEGEND_TAG, Band, Sources, class_names, compose, nested
 from geoseg.windows import Window, cut
 
@@ -105,6 +105,7 @@ def assemble(
                 f"{out} cannot be written ({error}); check its folder and the space left, and run the command again"
             ) from error
         _check_map(made, out, grid, extent)
+        _check_sidecar(made, out, legend)
         if counts is not None:
             _check_counts(_count(made), counts, out)
         _publish(made, out)
@@ -293,7 +294,7 @@ def _options(extent: Window, band: Band) -> dict[str, str]:
 @contextmanager
 def _folder_beside(out: Path) -> Iterator[Path]:
     """A folder for what is not finished, on the file system of `out`; what a crash left there goes first."""
-    folder = out.parent.resolve() / f".new-{out.name}"
+    folder = out.parent.resolve() / f"{UNFINISHED}{out.name}"
     shutil.rmtree(folder, ignore_errors=True)
     try:
         with _writing(out):
@@ -340,6 +341,16 @@ def _check_map(made: Path, out: Path, grid: Grid, extent: Window) -> None:
             )
     if crs is None or (crs != rasterio.CRS.from_user_input(grid.crs) and CRS(crs.to_wkt()) != CRS(grid.crs)):
         raise RasterError(f"{out}: GeoTIFF cannot keep the CRS {grid.crs}; choose a grid with an EPSG code")
+
+
+def _check_sidecar(made: Path, out: Path, legend: Legend | None) -> None:
+    """A disk that fills up cuts this file short, and GDAL only warns of it."""
+    try:
+        whole = legend is None or bool(class_names(_sidecar(made).read_bytes()))
+    except (OSError, ET.ParseError):
+        whole = False
+    if not whole:
+        raise RasterError(f"{_sidecar(out)} cannot be written; check its folder and the space left")
 
 
 def _count(path: Path, what: str = "") -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from geoseg import objects
 from geoseg.errors import LedgerError
 
 T = TypeVar("T")
+UNFINISHED = ".new-"
+"""How the names of files and folders begin that are being written."""
 
 PATIENCE_S = 8.0
 """How long a file that must be there is waited for; network file systems and some object stores show files late."""
@@ -186,6 +189,15 @@ class Store:
         else:
             self.path(name).unlink(missing_ok=True)
 
+    def sweep(self, before: float) -> None:
+        """Remove what crashed writers left unfinished before a time, in seconds since 1970."""
+        for folder, folders, files in os.walk(self.root) if not self.remote else ():
+            for name in [each for each in (*folders, *files) if each.startswith(UNFINISHED)]:
+                path = Path(folder, name)
+                with suppress(OSError):
+                    if path.lstat().st_mtime < before:
+                        shutil.rmtree(path) if name in folders else path.unlink()
+
     def names(self, folder: str = "") -> Iterator[str]:
         """Names of the files directly in a folder, temporary ones left out, in no order."""
         place = self.place(folder) if folder else self.root
@@ -295,7 +307,7 @@ def _write(path: Path, data: bytes, settle: Callable[[Path, Path], object]) -> N
     taken = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:

@@ -23,6 +23,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from geoseg.errors import GeosegError, GridError, RasterError
 from geoseg.grid import read_crs
 from geoseg.specs import nearest
+from geoseg.store import UNFINISHED
 
 _LOG = logging.getLogger(__name__)
 _DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".parquet": "Parquet"}
@@ -164,7 +165,7 @@ def write(frame: geopandas.GeoDataFrame, out: str | Path, *, per_class: bool = F
         parts = {path: _for_shapefile(part, path) for path, part in parts.items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        spool = Path(tempfile.mkdtemp(prefix=f".{out.stem}-", dir=out.parent))
+        spool = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=out.parent))
     except OSError as error:
         raise RasterError(f"{out.parent} cannot be written to: {error}") from error
     try:
