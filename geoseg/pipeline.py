@@ -113,7 +113,7 @@ def run(
     GeosegError
         If the folder is another job's or in use, or cannot be written.
     """
-    store = Store.at(folder)
+    store, begin = Store.at(folder), time.time()
     work = blocks.task(store.root, plan.digest, predict, threads)
     with lock.hold(store) as check_held:
         claim(plan, store, overwrite=overwrite)
@@ -124,6 +124,7 @@ def run(
             story = _Story(plan, journal, progress, strict, check_held)
             done = story.make(mapper, work, known)
             written, kept = outputs.write(plan, store, done, story.step)
+            store.sweep(begin)
             failed = tuple(each for each in done if each.state == "failed")
             journal.close("failed blocks" if failed else "finished")
     return Summary(store.root, story.now, failed, (*plan.notes, *damaged), written, kept)

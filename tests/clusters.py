@@ -89,9 +89,9 @@ class Processes:
         if self._warm:
             process = Forked(command, self._env, self.folder, log)
         else:
-            env = {**os.environ, **self._env}
+            how = {"env": {**os.environ, **self._env}, "cwd": self.folder, "start_new_session": True}
             with log.open("wb") as out:
-                process = subprocess.Popen([sys.executable, *command], stdout=out, stderr=out, env=env, cwd=self.folder)
+                process = subprocess.Popen([sys.executable, *command], stdout=out, stderr=out, **how)
         self.all.append(process)
         return process
 

@@ -1,0 +1,87 @@
+"""Trouble on purpose: `<job folder>.trouble.json` says which blocks are slow, greedy or deadly.
+
+Workers learn it by `--preload faults`, a process of its own by `python -m faults GEOSEG-COMMAND`, and both note each
+attempt at a block in `<job folder>.attempts`, so that a test can count them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from geoseg import blocks
+from geoseg.ledger import Record
+from geoseg.windows import Window
+
+_finish = blocks.finish
+
+
+def plan_trouble(
+    folder: Path,
+    *,
+    sleep: float = 0.0,
+    kill: tuple[Window, ...] = (),
+    hog: dict[Window, float] | None = None,
+    hog_s: float = 5.0,
+) -> None:
+    """Make every block take `sleep` seconds, those of `kill` deadly, those of `hog` hold so many bytes for a while."""
+    facts = {
+        "sleep": sleep,
+        "kill": [[each.row, each.col] for each in kill],
+        "hog": [[[each.row, each.col], held] for each, held in (hog or {}).items()],
+        "hog_s": hog_s,
+    }
+    fresh = _beside(folder, "trouble.new")
+    fresh.write_text(json.dumps(facts))
+    fresh.replace(_beside(folder, "trouble.json"))
+
+
+def attempts(folder: Path) -> Counter[tuple[int, int]]:
+    """How often each block, by its row and column, was begun."""
+    path = _beside(folder, "attempts")
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return Counter((int(row), int(col)) for row, col in map(str.split, lines))
+
+
+def finish(root: str, digest: str, predict: Any, threads: int | None, window: Window) -> Record:
+    """`blocks.finish` with the trouble planned for its folder."""
+    folder = Path(root)
+    with _beside(folder, "attempts").open("a") as file:
+        file.write(f"{window.row} {window.col}\n")
+    plan = _beside(folder, "trouble.json")
+    facts = json.loads(plan.read_text()) if plan.exists() else {}
+    here = [window.row, window.col]
+    if here in facts.get("kill", ()):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(facts.get("sleep", 0))
+    for place, held in facts.get("hog", ()):
+        if place == here:
+            greedy = b"x" * int(held)
+            time.sleep(facts["hog_s"])
+            del greedy
+    return _finish(root, digest, predict, threads, window)
+
+
+def dask_setup(worker: object) -> None:
+    """Let a worker be troubled; Dask calls this in each worker with `--preload faults`."""
+    blocks.finish = finish
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    return folder.with_name(f"{folder.name}.{ending}")
+
+
+if __name__ == "__main__":
+    import faults
+
+    from geoseg.cli import main
+
+    faults.dask_setup(None)
+    sys.argv[0] = "geoseg"
+    main()
