@@ -40,6 +40,8 @@ class Record:
     """Of the job's fingerprint."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each file of the block: 'labels', perhaps 'confidence'."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """ETag of each of them in an object store."""
     counts: Mapping[int, int] = field(default_factory=dict)
     """Pixels of each class; nodata is not counted."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -118,9 +120,9 @@ def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
         If the folder cannot be written; the block then does not count.
     """
     hashes = {kind: hashlib.sha256(data).hexdigest() for kind, data in files.items()}
-    for kind, data in files.items():
-        store.put(block_name(record.window, kind), data)
-    record = replace(record, hashes=hashes, bytes=sum(map(len, files.values())))
+    tags = {kind: store.put(block_name(record.window, kind), data) for kind, data in files.items()}
+    tags = {kind: tag for kind, tag in tags.items() if tag}
+    record = replace(record, hashes=hashes, tags=tags, bytes=sum(map(len, files.values())))
     facts = asdict(record) | {"counts": {str(k): v for k, v in record.counts.items()}}
     store.put(record_name(record.window), json.dumps(facts | {"check": digest_of(facts)}).encode())
     return record
@@ -128,6 +130,8 @@ def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
 
 def records(store: Store, digest: str, *, verify: bool = True) -> tuple[dict[Window, Record], list[str]]:
     """The committed blocks of this job, each file's hash checked.
+
+    Objects that no one has written to since, by their ETags, are not fetched; `block` checks them when they are used.
 
     Parameters
     ----------
@@ -143,9 +147,10 @@ def records(store: Store, digest: str, *, verify: bool = True) -> tuple[dict[Win
     dict and list
         Record of each block, and one sentence for each record that had to be set aside as damaged.
     """
-    names = [name for name in store.names(BLOCKS) if name.endswith(".json")]
+    tags = store.tags(BLOCKS)
+    names = [name for name in tags or store.names(BLOCKS) if name.endswith(".json")]
     with ThreadPoolExecutor(max_workers=32 if store.remote else 8) as pool:
-        checked = list(pool.map(lambda name: _check(store, name, digest, verify), names))
+        checked = list(pool.map(lambda name: _check(store, name, digest, verify, tags), names))
     kept = {each.window: each for each in checked if isinstance(each, Record)}
     return kept, [each for each in checked if isinstance(each, str) and each]
 
@@ -164,13 +169,14 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
     except FileNotFoundError:
         raise LedgerError(f"{store.place(name)} is missing; run the same command again to make it anew") from None
     if hashlib.sha256(data).hexdigest() != expected:
+        store.drop(record_name(record.window))  # so that the block is missing, and made again
         raise LedgerError(
             f"{store.place(name)} has changed since it was written; run the same command again to make it anew"
         )
     return data
 
 
-def _check(store: Store, name: str, digest: str, verify: bool) -> Record | str:
+def _check(store: Store, name: str, digest: str, verify: bool, tags: Mapping[str, str]) -> Record | str:
     try:
         record = _read_record(store.get(name))
     except FileNotFoundError:
@@ -181,6 +187,8 @@ def _check(store: Store, name: str, digest: str, verify: bool) -> Record | str:
         return ""
     if verify:
         for kind, expected in record.hashes.items():
+            if record.tags.get(kind, "") == tags.get(block_name(record.window, kind)):
+                continue
             try:
                 found = hashlib.sha256(store.get(block_name(record.window, kind))).hexdigest()
             except FileNotFoundError:

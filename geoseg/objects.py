@@ -54,8 +54,13 @@ def endpoint() -> str:
     return ""
 
 
-def put(url: str, data: bytes) -> None:
+def put(url: str, data: bytes) -> str:
     """Put an object, whole or not at all, replacing an older one.
+
+    Returns
+    -------
+    str
+        Its ETag, which another write changes.
 
     Raises
     ------
@@ -63,7 +68,8 @@ def put(url: str, data: bytes) -> None:
         If the store cannot be reached or does not allow it.
     """
     with _telling(url), _existing(url):
-        _client().pipe_file(url, data)
+        answer = _client().pipe_file(url, data) or _head(url)  # nothing is answered where it went in parts
+    return str(answer["ETag"]).strip('"')
 
 
 def create(url: str, data: bytes) -> bool:
@@ -115,8 +121,8 @@ def drop(url: str) -> None:
         _call("delete_object", url)
 
 
-def names(url: str) -> Iterator[str]:
-    """Names of the objects directly under a URL, in no order. Raises as `put`."""
+def listing(url: str) -> Iterator[tuple[str, str]]:
+    """Name and ETag of each object directly under a URL, in no order. Raises as `put`."""
     bucket, prefix = _split(url + "/")
     page: dict[str, Any] = {"IsTruncated": True}
     more: dict[str, str] = {}
@@ -129,7 +135,7 @@ def names(url: str) -> Iterator[str]:
         for facts in page.get("Contents", ()):
             name = facts["Key"][len(prefix) :]
             if name:  # some tools put an empty object in place of a folder
-                yield name
+                yield name, str(facts["ETag"]).strip('"')
         more = {"ContinuationToken": page["NextContinuationToken"]} if page["IsTruncated"] else {}
 
 
@@ -195,7 +201,11 @@ def _connect() -> Any:
         endpoint_url=endpoint() or None,
         anon=os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1"),  # as GDAL reads it
         requester_pays=os.environ.get("AWS_REQUEST_PAYER", "") == "requester",
-        config_kwargs={"retries": {"mode": "standard", "max_attempts": _TRIES}, "max_pool_connections": 32},
+        config_kwargs={
+            "retries": {"mode": "standard", "max_attempts": _TRIES},
+            "max_pool_connections": 32,
+            "response_checksum_validation": "when_required",  # bytes are held against the hashes in their records
+        },
         use_listings_cache=False,
         skip_instance_cache=True,
     )

@@ -70,8 +70,13 @@ class Store:
         assert not self.remote, "an object has no path; see bring and send"
         return Path(self.place(name))
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes) -> str:
         """Write a file, whole or not at all, replacing an older one.
+
+        Returns
+        -------
+        str
+            The object's ETag; '' on a file system, which has none.
 
         Raises
         ------
@@ -79,9 +84,9 @@ class Store:
             If the disk is full or the folder cannot be written; nothing is left behind.
         """
         if self.remote:
-            objects.put(self.place(name), data)
-        else:
-            _write(self.path(name), data, os.replace)
+            return objects.put(self.place(name), data)
+        _write(self.path(name), data, os.replace)
+        return ""
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file that is not there yet; False, and nothing written, where it is. Of many callers one succeeds.
@@ -201,9 +206,13 @@ class Store:
     def names(self, folder: str = "") -> Iterator[str]:
         """Names of the files directly in a folder, temporary ones left out, in no order."""
         place = self.place(folder) if folder else self.root
-        for name in objects.names(place) if self.remote else _files(Path(place)):
+        for name in (name for name, _ in objects.listing(place)) if self.remote else _files(Path(place)):
             if not name.startswith("."):
                 yield f"{folder}/{name}" if folder else name
+
+    def tags(self, folder: str) -> dict[str, str]:
+        """Name and ETag of each object directly in a folder, at the cost of a listing; empty on a file system."""
+        return {f"{folder}/{name}": tag for name, tag in objects.listing(self.place(folder))} if self.remote else {}
 
     def bring(self, name: str, folder: Path) -> Path:
         """A file as one that any program can open: the file itself, or a copy of the object in a local `folder`.

@@ -32,6 +32,8 @@ class S3Server:
     fail_every: int = 0
     """Each so many requests one is answered with 503."""
     ignore_conditions: bool = False
+    rotten: str = ""
+    """Objects whose path this pattern finds come with a bit flipped, though all that is said of them is as it was."""
     older_s: float = 0.0
     """Objects are said to be older by this."""
     requests: list[str] = field(default_factory=list)
@@ -42,6 +44,7 @@ class S3Server:
     def behave(self) -> None:
         """Be a good server again."""
         self.late, self.late_s, self.fail_every, self.ignore_conditions, self.older_s = "", 0.0, 0, False, 0.0
+        self.rotten = ""
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """One request."""
@@ -66,6 +69,10 @@ class S3Server:
                 kept["last-modified"] = format_datetime(then, usegmt=True)
             return start(status, list(kept.items()), *rest)
 
+        if method == "GET" and self.rotten and re.search(self.rotten, path):
+            body = bytearray(b"".join(self._moto(environ, once)))
+            body[-1] ^= 1
+            return [bytes(body)]
         return self._moto(environ, once)
 
 

@@ -242,6 +242,32 @@ def test_flipped_bytes_in_a_bucket_are_found_and_made_again(tmp_path, prefix):
     assert same_map(prefix, tmp_path / "out")
 
 
+def test_bits_that_flip_inside_the_server_never_reach_the_map(tmp_path, server, prefix, monkeypatch):
+    scene(tmp_path, (70, 70))
+    plan, store = resolve(tmp_path, 2), Store.at(prefix)
+    pipeline.run(plan, tmp_path / "out", predict=blur)
+    monkeypatch.setattr(store_room, "PATIENCE_S", 0.3)
+    server.rotten = ledger.block_name(next(iter(plan.blocks())))
+    with pytest.raises(LedgerError, match="has changed since it was written; run the same command again"):
+        pipeline.run(plan, prefix, predict=blur)
+    assert not store.exists("map.tif")
+    server.behave()
+    mended = pipeline.run(plan, prefix, predict=blur)
+    assert mended.progress.finished == 1
+    assert same_map(prefix, tmp_path / "out")
+
+
+def test_going_on_fetches_no_block_that_nobody_wrote_to(tmp_path, server, prefix):
+    scene(tmp_path, (70, 70))
+    plan = resolve(tmp_path, 2)
+    pipeline.run(plan, prefix, predict=blur)
+    server.requests.clear()
+    known, damaged = ledger.records(Store.at(prefix), plan.digest)
+    assert len(known) == len(list(plan.blocks()))
+    assert not damaged
+    assert not [each for each in server.requests if each.endswith(".tif")]
+
+
 class Crash(BaseException):
     """A process that ends at once."""
 
