@@ -203,7 +203,7 @@ ALL = {"vectors": ["shp"], "quicklook": True}
 
 @pytest.mark.parametrize("outputs", [{}, pytest.param(ALL, marks=pytest.mark.slow)], ids=["map", "all outputs"])
 def test_a_run_into_a_bucket_leaves_what_one_into_a_folder_leaves(tmp_path, prefix, outputs):
-    scene(tmp_path, (90, 70))
+    scene(tmp_path, (50, 50))
     plan = resolve(tmp_path, 2, outputs=outputs)
     local = pipeline.run(plan, tmp_path / "out", predict=blur)
     remote = pipeline.run(plan, prefix, predict=blur)
@@ -217,6 +217,7 @@ def test_a_run_into_a_bucket_leaves_what_one_into_a_folder_leaves(tmp_path, pref
     assert again.progress.reused == local.progress.finished
 
 
+@pytest.mark.slow
 def test_sheets_go_into_a_bucket_too(tmp_path, prefix):
     scene(tmp_path, (70, 540), bands=[coordinates((70, 540), 0), coordinates((70, 540), 1)])
     plan = resolve(tmp_path, outputs={"sheet_pixels": 512}, inference={"window": 64, "block": 256})
@@ -226,7 +227,7 @@ def test_sheets_go_into_a_bucket_too(tmp_path, prefix):
 
 
 def test_flipped_bytes_in_a_bucket_are_found_and_made_again(tmp_path, prefix):
-    scene(tmp_path, (70, 70))
+    scene(tmp_path, (40, 70))
     plan, store = resolve(tmp_path, 2), Store.at(prefix)
     pipeline.run(plan, tmp_path / "out", predict=blur)
     pipeline.run(plan, prefix, predict=blur)
@@ -243,7 +244,7 @@ def test_flipped_bytes_in_a_bucket_are_found_and_made_again(tmp_path, prefix):
 
 
 def test_bits_that_flip_inside_the_server_never_reach_the_map(tmp_path, server, prefix, monkeypatch):
-    scene(tmp_path, (70, 70))
+    scene(tmp_path, (30, 30))
     plan, store = resolve(tmp_path, 2), Store.at(prefix)
     pipeline.run(plan, tmp_path / "out", predict=blur)
     monkeypatch.setattr(store_room, "PATIENCE_S", 0.3)
@@ -258,7 +259,7 @@ def test_bits_that_flip_inside_the_server_never_reach_the_map(tmp_path, server, 
 
 
 def test_going_on_fetches_no_block_that_nobody_wrote_to(tmp_path, server, prefix):
-    scene(tmp_path, (70, 70))
+    scene(tmp_path, (30, 30))
     plan = resolve(tmp_path, 2)
     pipeline.run(plan, prefix, predict=blur)
     server.requests.clear()
@@ -284,6 +285,7 @@ def crashing(function, after):
     return call
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_after_any_block_goes_on(tmp_path, prefix):
     scene(tmp_path, (90, 90))
     plan = resolve(tmp_path, 2)
@@ -300,7 +302,7 @@ def test_a_run_that_ends_after_any_block_goes_on(tmp_path, prefix):
     ("vectors", "files"), [([], 3), pytest.param(["shp"], 8, marks=pytest.mark.slow)], ids=["map", "and shapefile"]
 )
 def test_a_crash_before_any_upload_leaves_whole_files_and_goes_on(tmp_path, prefix, monkeypatch, vectors, files):
-    scene(tmp_path, (40, 40))
+    scene(tmp_path, (16, 16))
     plan = resolve(tmp_path, outputs={"vectors": vectors})
     pipeline.run(plan, tmp_path / "out", predict=red)
     upload, crashes = objects.upload, 0
@@ -323,7 +325,7 @@ def test_a_crash_before_any_upload_leaves_whole_files_and_goes_on(tmp_path, pref
 
 
 def test_a_server_that_fails_now_and_then_is_asked_again(tmp_path, server, prefix):
-    scene(tmp_path, (60, 60))
+    scene(tmp_path, (40, 40))
     plan = resolve(tmp_path)
     pipeline.run(plan, tmp_path / "out", predict=red)
     server.fail_every = 20
@@ -348,7 +350,7 @@ def test_what_never_shows_is_an_error(store, monkeypatch):
 
 
 def test_blocks_and_jobs_that_show_late_lose_nothing(tmp_path, server, prefix):
-    scene(tmp_path, (60, 60))
+    scene(tmp_path, (30, 30))
     plan = resolve(tmp_path)
     pipeline.run(plan, tmp_path / "out", predict=red)
     blocks.load_plan.cache_clear()
@@ -405,7 +407,7 @@ def move_into_bucket(folder, name):
 
 
 def test_imagery_in_a_bucket_gives_the_same_map(tmp_path, server, prefix):
-    path = scene(tmp_path)
+    path = scene(tmp_path, (60, 70))
     pipeline.run(resolve(tmp_path, 2), tmp_path / "out", predict=blur)
     url = move_into_bucket(tmp_path, path.name)
     pipeline.run(resolve(tmp_path, 2), tmp_path / "far", predict=blur)
@@ -419,17 +421,17 @@ def test_imagery_in_a_bucket_gives_the_same_map(tmp_path, server, prefix):
 
 
 def test_changed_imagery_in_a_bucket_is_another_job_with_other_pixels(tmp_path, server):
-    path = scene(tmp_path)
+    path = scene(tmp_path, (60, 70))
     url = move_into_bucket(tmp_path, path.name)
     pipeline.run(resolve(tmp_path), tmp_path / "out", predict=red)
     catalog = (tmp_path / "data_catalog.yaml").read_text()
-    scene(tmp_path, bands=[coordinates((137, 211), 1), coordinates((137, 211), 0)], name="other.tif")
+    scene(tmp_path, (60, 70), bands=[coordinates((60, 70), 1), coordinates((60, 70), 0)], name="other.tif")
     (tmp_path / "data_catalog.yaml").write_text(catalog)
     objects.upload(tmp_path / "other.tif", url)
     with pytest.raises(LedgerError, match="another job: files"):
         pipeline.run(resolve(tmp_path), tmp_path / "out", predict=red)
     here = pipeline.run(resolve(tmp_path), tmp_path / "here", predict=nir)
-    assert np.array_equal(read_map(here)[0], coordinates((137, 211), 0))
+    assert np.array_equal(read_map(here)[0], coordinates((60, 70), 0))
 
 
 def test_an_object_that_changed_is_read_anew_though_another_thread_has_the_old_one_open(tmp_path, server):
