@@ -46,7 +46,7 @@ def test_every_key_is_described(page, shapes):
         assert [key for key in keys if not re.search(rf"\b{key}\b", text)] == []
 
 
-@pytest.mark.parametrize("page", ["docs/catalog.md", "docs/tutorial.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/catalog.md", "docs/object_stores.md", "docs/tutorial.md", "README.md"])
 def test_catalog_examples_are_catalogs(page, tmp_path):
     for kind in ("imagery:\n", "references:", "legends:", "crosswalks:", "models:", "regions:"):
         for text in examples(page, kind):
