@@ -14,9 +14,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from s3_server import BUCKET, serving
+from small_jobs import SmallJob, geoseg
 from test_pipeline import blur, coordinates, nir, read_map, red, resolve, scene
 
-from geoseg import blocks, cluster, ledger, lock, objects, pipeline, sources
+from geoseg import blocks, cluster, ledger, lock, objects, pipeline, sources, submission
 from geoseg import store as store_room
 from geoseg.catalog import Band
 from geoseg.errors import JobError, LedgerError, RasterError
@@ -462,9 +463,20 @@ def test_a_cluster_writes_into_a_bucket_what_a_serial_run_writes(tmp_path, prefi
 
 
 @pytest.mark.slow
-def test_a_killed_command_goes_on_from_the_bucket(tmp_path, prefix):
-    from small_jobs import SmallJob
+def test_a_job_submitted_into_a_bucket_runs_without_its_client(tmp_path, prefix):
+    job = SmallJob.write(tmp_path / "job")
+    assert job.run().code == 0
+    with cluster.local(2, 2_000_000_000) as client:
+        handle = submission.submit(job.folder / "job.yaml", client, folder=prefix)
+        ended = handle.wait(120)
+    assert ended.state == "finished"
+    assert any(line["event"] == "block" for line in handle.log())
+    assert same_map(prefix, job.out)
+    assert geoseg("verify", job.folder / "job.yaml", "--out", prefix, "--workers", "0").code == 0
 
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_from_the_bucket(tmp_path, prefix):
     job = SmallJob.write(tmp_path / "job", shape=(200, 200))
     job.job(inference={"window": 16, "block": 32})
     assert job.run().code == 0

@@ -1,7 +1,10 @@
 """Store: whole files or none, and never outside the folder."""
 
+import errno
+import os
 import resource
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -38,6 +41,17 @@ def test_a_link_out_of_the_folder_is_refused(store, tmp_path):
     with pytest.raises(LedgerError, match=r"leads out of .* through a link"):
         store.put("blocks/a", b"")
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_where_files_cannot_be_linked_one_creator_succeeds_all_the_same(store, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda at: store.create("a", b"%d" % at), range(8))) == 1
+    assert store.get("a") in {b"%d" % at for at in range(8)}
+    assert list(store.names()) == ["a"]
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_other(store):
