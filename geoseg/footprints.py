@@ -102,8 +102,9 @@ def reach(source: Source, grid: Grid, window: Window) -> Window | None:
     if not known.any():
         return None
     top, bottom, left, right = row[known].min(), row[known].max(), col[known].min(), col[known].max()
-    # An edge may bulge between the points looked at.
-    bulge_rows, bulge_cols = 1 + (bottom - top) / 100, 1 + (right - left) / 100
+    # An edge may bulge between the points looked at; more so that of a large window, which may hold a pole.
+    sags = _sags(np.array([row, col])) if max(window.shape) > SQUARE else (0.0, 0.0)
+    bulge_rows, bulge_cols = 1 + (bottom - top) / 100 + sags[0], 1 + (right - left) / 100 + sags[1]
     if (
         bottom < -bulge_rows
         or right < -bulge_cols
@@ -151,8 +152,7 @@ def index(files: Sequence[Source], grid: Grid) -> Index:
 def near(known: Index, grid: Grid, window: Window) -> Iterator[int]:
     """Numbers of the files that a window may need: all for which `reach` is not None, and perhaps a few more.
 
-    Each comes once, in no order. It is `reach`'s own rule with a pixel to spare, looked at for all files together;
-    so what is read for a window does not depend on whether there is an index.
+    Each comes once, in no order. It is `reach`'s own rule with a pixel to spare, looked at for all files together.
     """
     numbers, row, row_end, col, col_end = known.own.T
     meet = (row < window.row_end) & (row_end > window.row) & (col < window.col_end) & (col_end > window.col)
@@ -162,15 +162,12 @@ def near(known: Index, grid: Grid, window: Window) -> Iterator[int]:
 
 
 def _near(zone: _Zone, grid: Grid, window: Window) -> np.ndarray:
-    points = _seen(zone.crs, grid, window).reshape(2, -1)
-    there = np.isfinite(points).all(axis=0)
-    if not there.all() and max(window.shape) > SQUARE:
+    points = _seen(zone.crs, grid, window)
+    if not np.isfinite(points).all():
         return zone.numbers
-    if not there.any():
-        return zone.numbers[:0]
-    spots = zone.turns @ points[:, there]  # (turn, 2, point)
-    first, last = spots.min(axis=2)[zone.turn] + zone.shift, spots.max(axis=2)[zone.turn] + zone.shift
-    bulge = 2 + (last - first) / 100
+    spots = np.tensordot(zone.turns, points, 1)  # (turn, 2, 17, 17)
+    first, last = (edge[zone.turn] + zone.shift for edge in (spots.min(axis=(2, 3)), spots.max(axis=(2, 3))))
+    bulge = 2 + (last - first) / 100 + _sags(spots)[zone.turn]
     found: np.ndarray = zone.numbers[((last >= -bulge) & (first <= zone.size + bulge)).all(axis=1)]
     return found
 
@@ -196,6 +193,13 @@ def _seen(crs: str, grid: Grid, window: Window) -> np.ndarray:
     row, col = np.mgrid[0:17, 0:17] / 16
     x, y = _applied(grid.transform_of(window), col.ravel() * window.width, row.ravel() * window.height)
     return np.array(_moved(grid.crs, crs, x, y)).reshape(2, 17, 17)
+
+
+def _sags(values: np.ndarray) -> np.ndarray:
+    """How far (..., 17, 17) numbers are from straight lines, at most: by as much the true extremes may exceed them."""
+    along, across = (np.abs(np.diff(values, 2, axis)).max(axis=(-2, -1)) for axis in (-2, -1))
+    found: np.ndarray = along + across
+    return found
 
 
 def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

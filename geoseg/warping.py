@@ -60,11 +60,11 @@ def parts(
     RasterError
         If the file cannot be read or warped.
     """
-    need = reach(stack.sources[0], grid, window)
-    if need is None:
-        return
     own = footprints.own(stack.sources[0], grid)
     if own is not None:
+        need = reach(stack.sources[0], grid, window)
+        if need is None:
+            return
         step = max(1, _READ_AT_ONCE // need.width)
         for row in range(need.row, need.row_end, step):
             strip = Window(row, need.col, min(step, need.row_end - row), need.width)

@@ -35,7 +35,7 @@ GRIDS = {
 
 
 def every(index: Index, _grid: Grid, _window: Window) -> Iterator[int]:
-    """The slow way: all files, each to be looked at by itself."""
+    """The slow way: all files, each square of each to be looked at by itself."""
     yield from index.own[:, 0].tolist()
     for zone in index.others:
         yield from zone.numbers.tolist()
@@ -153,6 +153,19 @@ def test_what_is_read_and_touched_is_the_same_bit_for_bit_without_an_index(scene
             assert imagery.read(scene, grid, window).tobytes() == found.tobytes()
 
     check()
+
+
+def test_a_large_window_around_a_pole_holds_what_a_small_one_holds(tmp_path: Path) -> None:
+    """Points spread over it may all lie further from the pole than the file does."""
+    transform = Affine(0.1117, 0, 164.04, 0, -0.000162, 89.9695)
+    path = write(tmp_path / "a.tif", coordinates(96, 96), transform, "EPSG:4326")
+    scene, grid = imagery.open(layer(path, 2)), Grid.regular("EPSG:3413", 100.0)
+    small, large = imagery.extent(scene, grid), Window(-101, -276, 973, 1234)
+    assert imagery.touches(scene, grid, large)
+    rows, cols = small.within(large)
+    found = imagery.read(scene, grid, large)
+    np.testing.assert_array_equal(found[:, rows, cols], imagery.read(scene, grid, small))
+    assert np.isfinite(found[0]).sum() == np.isfinite(found[0, rows, cols]).sum() > 10
 
 
 def test_scenes_that_take_turns_are_not_mixed_up(tmp_path: Path) -> None:
