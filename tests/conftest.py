@@ -1,8 +1,12 @@
 """Fixtures and the report header shared by all tests."""
 
+from __future__ import annotations
+
 import shutil
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import rasterio
@@ -12,6 +16,9 @@ settings.register_profile(
     "shared machine", deadline=None
 )  # how long an example takes says nothing where cores are shared
 settings.load_profile("shared machine")
+if TYPE_CHECKING:
+    from farm import Farm
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -39,3 +46,21 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("real imagery is not here: no shared/data beside the repository")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with a small random network of two bands."""
+    from model_folders import write_model
+
+    return write_model(tmp_path_factory.mktemp("model") / "tiny").folder
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A scheduler, with workers that can be troubled."""
+    from farm import Farm
+
+    farm = Farm(tmp_path_factory.mktemp("farm"))
+    yield farm
+    farm.end()

@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import faults
@@ -23,95 +22,24 @@ import psutil
 import pytest
 import rasterio
 import torch
-from clusters import Process, Processes, client_of, wait_until
+from clusters import Processes, client_of, wait_until
+from farm import EDGE, Farm, check_whole, events, plan_of, quiet, small
 from model_folders import IDS, write_model
 from small_jobs import SmallJob, contents, geoseg
 
-from geoseg import blocks, cluster, handle, job, journal, ledger, outputs, pipeline, planning, predictor
+from geoseg import blocks, cluster, handle, job, ledger, outputs, pipeline, planning, predictor
 from geoseg.errors import LedgerError, PredictionError, RasterError
 from geoseg.legend import LandClass, Legend
-from geoseg.plan import Plan
 from geoseg.store import Store
 
-EDGE = 16
 NOTES = ("blocks/", "log/", "status.json", "outputs.json", "job.lock", "cancel")
 """What a job folder holds beside its outputs, or with times in it."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny").folder
 
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble reaches what this process makes or sends."""
     monkeypatch.setattr(blocks, "finish", faults.finish)
-
-
-class Farm(Processes):
-    """A scheduler, and workers that can be troubled."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, warm=True)
-        self.hired: list[Process] = []
-        self.head = self.scheduler()
-
-    @property
-    def address(self) -> str:
-        wait_until(self.file.exists)
-        return str(json.loads(self.file.read_text())["address"])
-
-    def crew(self, count: int) -> list[Process]:
-        """Exactly so many workers; those that died are replaced."""
-        self.hired = [each for each in self.hired if each.poll() is None]
-        for each in self.hired[count:]:
-            each.kill()
-        self.hired = self.hired[:count]
-        while len(self.hired) < count:
-            self.hired.append(self.worker("--no-nanny", "--preload", "faults", "--memory-limit", "4GB"))
-        return list(self.hired)
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    farm = Farm(tmp_path_factory.mktemp("farm"))
-    yield farm
-    farm.end()
-
-
-def small(folder: Path, model: Path, rows: int, cols: int, **keys: object) -> SmallJob:
-    """A job of rows x cols blocks."""
-    made = SmallJob.write(folder / "job", model, (rows * EDGE, cols * EDGE))
-    made.job(**{"inference": {"block": EDGE}, **keys})
-    return made
-
-
-def plan_of(made: SmallJob) -> Plan:
-    return planning.resolve(job.read(made.folder / "job.yaml"))
-
-
-def quiet(made: SmallJob) -> bytes:
-    """The map of a run without trouble, one block after another."""
-    summary = pipeline.run(plan_of(made), made.folder / "quiet", threads=1)
-    assert not summary.failed
-    return (made.folder / "quiet/map.tif").read_bytes()
-
-
-def check_whole(made: SmallJob, wanted: bytes) -> None:
-    """The map is the wanted one, and each block has one record and one file."""
-    plan, store = plan_of(made), Store.at(made.out)
-    assert (made.out / "map.tif").read_bytes() == wanted
-    known, damaged = ledger.records(store, plan.digest)
-    assert sorted(known) == sorted(plan.blocks())
-    assert not damaged
-    assert {each.state for each in known.values()} == {"done"}
-    assert len(list(store.names("blocks"))) == 2 * len(known)
-    assert handle.status(store).state == "finished"
-
-
-def events(folder: Path, kind: str) -> list[dict]:
-    return [dict(line) for line in journal.read_log(Store.at(folder)) if line["event"] == kind]
 
 
 # ------------------------------------------------------------------------- processes that are killed

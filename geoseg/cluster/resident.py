@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from distributed import Client, Reschedule, SchedulerPlugin, fire_and_forget, worker_client
+from distributed.utils import set_thread_state
 
 from geoseg.errors import ClusterError
 
 PREFIX = "geoseg-job-"
 """How the keys of resident tasks begin."""
+_FIRST = 1_000_000
+"""Priority of a resident task."""
 
 
 class Forgiving(SchedulerPlugin):  # type: ignore[misc]
@@ -49,14 +52,16 @@ def leave_running(client: Client, name: str, function: Callable[..., Any], *args
         ) from error
     if known:
         raise ClusterError(f"a job called {name!r} is on this cluster already; choose another --name or cancel it")
-    fire_and_forget(client.submit(function, *args, key=key, pure=False))
+    # It takes no thread from others for long, and must not wait behind the blocks of a job that was there before.
+    fire_and_forget(client.submit(function, *args, key=key, pure=False, priority=_FIRST))
     client.run_on_scheduler(_known, key=key)  # what was sent before is there when this is answered
 
 
 @contextmanager
 def inside() -> Iterator[Client]:
     """A client of the cluster that the calling task runs on; the task no longer takes a thread from others."""
-    with worker_client(timeout=60) as client:
+    # Without its key, what the task sends counts as sent by a client; else it would go before all that clients send.
+    with worker_client(timeout=60) as client, set_thread_state(key=None):
         try:
             yield client
         except ClusterError as error:

@@ -1,0 +1,78 @@
+"""A farm: a scheduler with workers that can be troubled, and the small jobs that are run on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from clusters import Process, Processes, wait_until
+from small_jobs import SmallJob
+
+from geoseg import handle, job, journal, ledger, pipeline, planning
+from geoseg.plan import Plan
+from geoseg.store import Store
+
+EDGE = 16
+"""Of a block in pixels."""
+
+
+class Farm(Processes):
+    """A scheduler, and workers that heed `faults`; each is a process that can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, warm=True)
+        self.hired: list[Process] = []
+        self.head = self.scheduler()
+
+    @property
+    def address(self) -> str:
+        """Of the scheduler."""
+        wait_until(self.file.exists)
+        return str(json.loads(self.file.read_text())["address"])
+
+    def crew(self, count: int) -> list[Process]:
+        """Exactly so many workers; those that died are replaced."""
+        self.hired = [each for each in self.hired if each.poll() is None]
+        for each in self.hired[count:]:
+            each.kill()
+        self.hired = self.hired[:count]
+        while len(self.hired) < count:
+            self.hired.append(self.worker("--no-nanny", "--preload", "faults", "--memory-limit", "4GB"))
+        return list(self.hired)
+
+
+def small(folder: Path, model: Path, rows: int, cols: int, name: str = "job", **keys: object) -> SmallJob:
+    """A job of rows x cols blocks in a folder of its own."""
+    made = SmallJob.write(folder / name, model, (rows * EDGE, cols * EDGE))
+    made.job(**{"inference": {"block": EDGE}, **keys})
+    return made
+
+
+def plan_of(made: SmallJob) -> Plan:
+    """What the job resolves to."""
+    return planning.resolve(job.read(made.folder / "job.yaml"))
+
+
+def quiet(made: SmallJob) -> bytes:
+    """The map of a run without trouble, one block after another."""
+    summary = pipeline.run(plan_of(made), made.folder / "quiet", threads=1)
+    assert not summary.failed
+    return (made.folder / "quiet/map.tif").read_bytes()
+
+
+def check_whole(made: SmallJob, wanted: bytes) -> None:
+    """The map is the wanted one, and each block has one record and one file."""
+    plan, store = plan_of(made), Store.at(made.out)
+    assert (made.out / "map.tif").read_bytes() == wanted
+    known, damaged = ledger.records(store, plan.digest)
+    assert sorted(known) == sorted(plan.blocks())
+    assert not damaged
+    assert {each.state for each in known.values()} == {"done"}
+    assert len(list(store.names("blocks"))) == 2 * len(known)
+    assert handle.status(store).state == "finished"
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """Lines of one kind in a job's log."""
+    return [dict(line) for line in journal.read_log(Store.at(folder)) if line["event"] == kind]
