@@ -5,6 +5,7 @@ The weights themselves are opened, and their hash checked, where they are loaded
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,10 @@ class Normalisation(Spec):
     def _numbers(self) -> Normalisation:
         if (self.kind == "fixed") != (self.mean is not None and self.std is not None):
             raise ValueError("mean and std belong to kind 'fixed', and only to it")
-        if self.std is not None and not all(each > 0 for each in self.std):
-            raise ValueError("each std must be positive")
+        if not all(math.isfinite(each) and abs(each) < 1e30 for each in (*(self.mean or ()), *(self.std or ()))):
+            raise ValueError("each mean and std must be a finite number that float32 holds")
+        if self.std is not None and not all(each > 1e-30 for each in self.std):
+            raise ValueError("each std must be positive, and not so small that float32 takes it for 0")
         return self
 
 

@@ -25,6 +25,8 @@ from geoseg.windows import Window
 Bounds = tuple[float, float, float, float]
 _ALIGNED = 1e-3
 """Part of a pixel by which corners may miss each other and still be one."""
+_FARTHEST = 2.0**40
+"""Pixels from the CRS origin; a millimetre pixel is 4e10 from it at most."""
 
 
 def read_crs(text: str, where: str) -> CRS:
@@ -75,7 +77,7 @@ class Grid:
         Raises
         ------
         GridError
-            If the raster has no CRS or its transform cannot be inverted.
+            If the raster has no CRS, its transform cannot be inverted, or it lies absurdly far from the CRS origin.
         """
         if geobox.crs is None:
             raise GridError("the raster has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
@@ -83,6 +85,11 @@ class Grid:
         if affine.is_degenerate:
             raise GridError(f"the raster's transform {tuple(affine)[:6]} cannot be inverted; georeference it first")
         col, row = ~affine @ (0.0, 0.0)
+        if not max(abs(row), abs(col)) < _FARTHEST:  # also where they are not numbers
+            raise GridError(
+                f"the raster's transform {tuple(affine)[:6]} puts it {max(abs(row), abs(col)):.0e} pixels from the CRS "
+                "origin, which no place on Earth is; georeference it anew"
+            )
         # Corners half a pixel off the origin are common (Landsat's are); all of them must round the same way.
         row0, col0 = -math.floor(row + 0.5 + _ALIGNED), -math.floor(col + 0.5 + _ALIGNED)
         return cls(_crs_text(geobox.crs), tuple(affine)[:6], row0, col0)

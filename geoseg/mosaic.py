@@ -152,9 +152,8 @@ def assemble_sheets(
         If a legend id exceeds 254.
     """
     band = Band(legend, band_name, scale, counts)
-    folder = out.parent / "maps"
+    folder = Store.at(out.parent).folder("maps")
     with _writing(out):
-        folder.mkdir(exist_ok=True)
         out.unlink(missing_ok=True)
     made: list[tuple[Window, Path]] = []
     total = np.zeros(256, np.int64)

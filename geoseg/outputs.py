@@ -181,8 +181,7 @@ def _accuracy(plan: Plan, map_path: Path, root: Path) -> Sequence[Path]:
 
 
 def _vectors(plan: Plan, map_path: Path, root: Path, ending: str) -> Sequence[Path]:
-    folder = root / "vectors"
-    folder.mkdir(exist_ok=True)
+    folder = Store.at(root).folder("vectors")
     return list(polygons.vectorize(map_path, folder / f"map.{ending}", legend=plan.legend))
 
 

@@ -21,6 +21,9 @@ from geoseg.plan import Plan, ground_resolution
 from geoseg.predictor import Predictor
 from geoseg.windows import Window
 
+MOST_BLOCKS = 10_000_000
+"""More than the land of the whole Earth needs at a metre; what asks for more is a mistake or a trap."""
+
 _USABLE = 0.75
 """Share of a worker's memory that blocks may take; Dask pauses a worker at 80 %."""
 
@@ -57,6 +60,11 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     ready = None if model is None else predictor_of(spec.inference, model, scene)
     core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
     layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands)))
+    if layout.blocks > MOST_BLOCKS:
+        raise JobError(
+            f"the map would have {extent.height} x {extent.width} pixels in {layout.blocks} blocks; a job has "
+            f"{MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
+        )
     notes = [] if model is None else _notes(model, grid, extent)
     wkb = None if region is None else shapely.to_wkb(region.geom, hex=True)
     return Plan(spec, scene, grid, layout, legend, wkb, ready, tuple(notes))

@@ -37,6 +37,7 @@ FOREIGN = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
 """What rasterio and GDAL raise."""
 _DRIVERS = {".vrt": "VRT", ".jp2": "JP2OpenJPEG"}  # anything else must be a GeoTIFF
 _SIDE_LIMIT = 100_000_000  # pixels
+_BAND_LIMIT = 10_000
 _BLOCK_LIMIT = 256_000_000  # bytes that one pixel can cost
 _HANDLES = 32
 _AT_THE_DOOR = 8  # files examined at once
@@ -131,8 +132,8 @@ def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: boo
     size, modified = _stat(path)
     driver_of(path, trust_vrt=trust_vrt)
     with environment(path), _open(path) as dataset:
+        check_layout(dataset, path, [band.index for band in bands if band.index <= dataset.count])
         _check_bands(dataset, path, bands)
-        check_layout(dataset, path, [band.index for band in bands])
         _check_whole(dataset, path, size, bands)
         geobox = _geobox(dataset, path, crs)
         used = {band.index for band in bands}
@@ -347,6 +348,8 @@ def check_layout(dataset: DatasetReader, path: str | Path, indexes: Sequence[int
     rows, cols = dataset.shape
     if max(rows, cols) > _SIDE_LIMIT:
         raise RasterError(f"{path} claims {rows} x {cols} pixels; a side may have {_SIDE_LIMIT} at most, so split it")
+    if dataset.count > _BAND_LIMIT:
+        raise RasterError(f"{path} has {dataset.count} bands; a file may have {_BAND_LIMIT} at most, so split it")
     for index in indexes:
         height, width = dataset.block_shapes[index - 1]
         together = dataset.count if dataset.interleaving == Interleaving.pixel else 1

@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from geoseg.errors import GeosegError
 
 _TEXT_LIMIT = 10_000_000
+_DEEPEST = 50
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""NUL and halves of characters: no path, name or message can hold them."""
 _WORDING = (
     (r"a valid dictionary or instance of \w+", "keys with values"),
     (r"a valid dictionary", "keys with values"),
@@ -49,9 +52,8 @@ def load_yaml(path: Path, error: type[GeosegError]) -> Any:
         raise error(f"{path} cannot be read as text: {problem}") from problem
     try:
         return yaml.load(text, _StrictLoader)
-    except (yaml.YAMLError, RecursionError) as problem:
-        what = "nested too deeply" if isinstance(problem, RecursionError) else " ".join(str(problem).split())
-        raise error(f"{path} is not plain YAML: {what}") from problem
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: 2001-99-99, or a number without end
+        raise error(f"{path} is not plain YAML: {' '.join(str(problem).split())}") from problem
 
 
 def parse(shape: type[S], data: Any, where: str, error: type[GeosegError]) -> S:
@@ -66,18 +68,35 @@ def parse(shape: type[S], data: Any, where: str, error: type[GeosegError]) -> S:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses aliases (they can explode) and keys given twice."""
+    """SafeLoader that refuses aliases (they can explode), tags, merges, keys given twice and what is no text."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.above: list[int] = []
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not accepted; write the value out")
-        return super().compose_node(parent, index)
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        if len(self.above) > _DEEPEST:
+            raise yaml.YAMLError(f"line {line} is nested too deeply")
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise yaml.YAMLError(f"the tag {event.tag!r} on line {line} is not accepted; leave it out")
+        if isinstance(event, yaml.ScalarEvent) and _NO_TEXT.search(event.value):
+            raise yaml.YAMLError(f"a value on line {line} holds a character that no text has")
+        self.above.append(line)
+        node = super().compose_node(parent, index)
+        self.above.pop()
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.YAMLError(f"a key on line {key.start_mark.line + 1} is not plain text or a number")
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.YAMLError(f"merging (<<) is not accepted on line {key.start_mark.line + 1}; write it out")
             if key.value in seen:
                 raise yaml.YAMLError(f"key {key.value!r} is given twice on line {key.start_mark.line + 1}")
             seen.add(key.value)

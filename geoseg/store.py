@@ -42,9 +42,11 @@ class Store:
         Raises
         ------
         LedgerError
-            If the URL is not of an object store that geoseg knows, or malformed.
+            If the URL is not of an object store that geoseg knows, or malformed, or the path is none of a folder.
         """
         text = os.fspath(folder)
+        if "\0" in text or text.startswith("/vsi"):
+            raise LedgerError(f"{text!r} is no folder on a file system; give one, or s3://bucket/prefix")
         return cls(objects.checked(text) if "://" in text else str(Path(text).absolute()))
 
     @property
@@ -69,6 +71,21 @@ class Store:
         """Where `name` lies in a folder on a file system; raises as `place`."""
         assert not self.remote, "an object has no path; see bring and send"
         return Path(self.place(name))
+
+    def folder(self, name: str) -> Path:
+        """A folder on a file system under that name, made where it is missing, for programs that write by path.
+
+        Raises
+        ------
+        LedgerError
+            As `place`, also where the name itself is a link out of the folder; or if it cannot be made.
+        """
+        path = self.path(f"{name}/inside").parent
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return path
 
     def put(self, name: str, data: bytes) -> str:
         """Write a file, whole or not at all, replacing an older one.

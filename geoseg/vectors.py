@@ -27,6 +27,8 @@ from geoseg.store import UNFINISHED
 
 _LOG = logging.getLogger(__name__)
 _DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".parquet": "Parquet"}
+_KNOWN = (b"SQLite format 3\0", b"\0\0\x27\x0a", b"fgb", b"PAR1", b"{")
+"""How files of regions begin, whatever they are called."""
 _SHAPEFILE_BYTES = 2**31 - 1
 """Most bytes in a .shp or .dbf that every reader opens."""
 _SHAPEFILE_TEXT = 254
@@ -41,7 +43,7 @@ def read_region(
     Parameters
     ----------
     path : path
-        Any vector file that GDAL reads.
+        GeoPackage, Shapefile, FlatGeobuf, GeoParquet or GeoJSON, whatever its name.
     layer : str, optional
         Layer of the file; may be left out where it has only one.
     where : str, optional
@@ -60,6 +62,7 @@ def read_region(
     path = Path(path)
     if not path.exists():
         raise RasterError(f"{path} does not exist; check the path of the region's file")
+    _check_kind(path)
     with _reading(path):
         layer = _layer(path, layer)
     try:
@@ -82,6 +85,19 @@ def read_region(
         raise GridError(f"{path} has no CRS; add one to the file or state 'crs' beside it")
     read_crs(found, str(path))
     return shapely.union_all(shapes), found
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what GDAL would follow to other files or places, such as an OGR VRT or a GML file with its schema."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError as error:
+        raise RasterError(f"{path} cannot be read: {error.strerror}; check the path of the region's file") from error
+    if not start.startswith(_KNOWN):
+        raise RasterError(
+            f"{path} is no GeoPackage, Shapefile, FlatGeobuf, GeoParquet or GeoJSON; convert it, for instance with QGIS"
+        )
 
 
 def _layer(path: Path, asked: str | None) -> str:

@@ -117,11 +117,19 @@ def reproducible(device: str) -> Iterator[None]:
 
 
 def _load(model: Model, device: str) -> Network:
-    card = model.card
-    data = _read(model)
+    card, size = model.card, _size(model)
     if card.architecture.get("name") == "onnx":
-        return _load_onnx(model, data)
-    network = networks.build(card.architecture, len(card.bands), len(card.classes))
+        return _load_onnx(model, _read(model))
+    # Their weights' file bounds what a card can make us allocate, and the network what a file can make us read.
+    room = max(1_000_000, 2 * size)
+    network = networks.build(card.architecture, len(card.bands), len(card.classes), most_bytes=room)
+    needed = sum(each.nbytes for each in network.state_dict().values())
+    if size > needed + _LARGEST_HEADER + 8:
+        raise ModelError(
+            f"{model.weights} has {size / 1e9:.1f} GB, but the network of its card fills {needed / 1e9:.1f} GB; "
+            f"are they those of {card.architecture}?"
+        )
+    data = _read(model)
     stride = networks.stride_of(network)
     if card.stride % stride:
         raise ModelError(
@@ -179,9 +187,9 @@ def _load_onnx(model: Model, data: bytes) -> Network:
     return Onnx(session, edges.pop() if edges else None)
 
 
-def _read(model: Model) -> bytes:
-    """The bytes of a weights file, checked before anything parses them."""
-    path, weights = model.weights, model.card.weights
+def _size(model: Model) -> int:
+    """Bytes of a weights file, whose beginning and name are checked before it is read."""
+    path = model.weights
     if path.suffix.lower() in _PICKLES:
         raise _pickled(path)
     if path.suffix.lower() not in (".safetensors", ".onnx"):
@@ -190,13 +198,30 @@ def _read(model: Model) -> bytes:
         size = path.stat().st_size
         if size > LARGEST:
             raise ModelError(f"{path} has {size / 1e9:.1f} GB; weights files have at most {LARGEST / 1e9:.0f} GB")
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):
+        raise _pickled(path)
+    if path.suffix.lower() == ".safetensors":
+        _check_header(path, start, size)
+    return size
+
+
+def _check_header(path: Path, start: bytes, size: int) -> None:
+    header = int.from_bytes(start, "little")
+    if len(start) < 8 or header > min(size - 8, _LARGEST_HEADER):
+        raise ModelError(f"{path} is no safetensors file: its header claims {header} bytes of {size}; fetch it again")
+
+
+def _read(model: Model) -> bytes:
+    """The bytes of a weights file, which are those that its card names."""
+    path, weights = model.weights, model.card.weights
+    try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read: {error.strerror}; check weights.file in the model's card.yaml"
-        ) from error
-    if data[:2] == b"PK" or (data[:1] == b"\x80" and data[1:2] <= b"\x05"):
-        raise _pickled(path)
+        raise _unreadable(path, error) from error
     found = hashlib.sha256(data).hexdigest()
     if found != weights.sha256.lower():
         raise ModelError(
@@ -206,6 +231,10 @@ def _read(model: Model) -> bytes:
     return data
 
 
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(f"{path} cannot be read: {error.strerror}; check weights.file in the model's card.yaml")
+
+
 def _pickled(path: Path) -> ModelError:
     return ModelError(f"{path} is a pickle, which can run code when it is read; convert the weights to *.safetensors")
 
@@ -213,11 +242,7 @@ def _pickled(path: Path) -> ModelError:
 def _checked(model: Model, data: bytes, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a safetensors file, which must be exactly those of the network, and finite."""
     path, advice = model.weights, f"are they those of {model.card.architecture}?"
-    header = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or header > min(len(data) - 8, _LARGEST_HEADER):
-        raise ModelError(
-            f"{path} is no safetensors file: its header claims {header} bytes of {len(data)}; fetch it again"
-        )
+    _check_header(path, data[:8], len(data))
     try:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:

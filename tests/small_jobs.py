@@ -98,7 +98,7 @@ def geoseg(*words: object) -> Answer:
     """A command in this process; an error that is not told as a sentence comes out as it is."""
     before = signal.getsignal(signal.SIGTERM)
     try:
-        found = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        found = CliRunner(env={"COLUMNS": "1000"}).invoke(app, [str(word) for word in words], catch_exceptions=False)
     finally:
         signal.signal(signal.SIGTERM, before)
     return Answer(found.exit_code, found.stdout, found.stderr)

@@ -139,7 +139,7 @@ def test_an_unknown_name_gets_the_nearest_known_one(known, look, name, sentence)
         ("imagery: {a: {files: a.tif, bands: {r: 1}, offset: .nan}}", "'offset' must be finite"),
         ("imagery: {a: {files: [], bands: {r: 1}}}", "imagery.a.files: list at least one"),
         ("imagery: {a: {files: '', bands: {r: 1}}}", "'' is no path"),
-        ('imagery: {a: {files: "a\\0b", bands: {r: 1}}}', "is no path"),
+        ('imagery: {a: {files: "a\\0b", bands: {r: 1}}}', "holds a character that no text has"),
         ("references: {a: {file: a.tif}}", "key 'legend' is missing under 'references.a'"),
         ("regions: {a: {}}", "regions.a: give either 'bounds' with 'crs', or 'file'"),
         ("regions: {a: {bounds: [0, 0, 1, 1], crs: 'EPSG:4326', file: a.shp}}", "give either 'bounds' with 'crs', or"),

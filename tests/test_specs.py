@@ -55,12 +55,12 @@ def test_the_first_trouble_becomes_one_sentence(tmp_path, text, sentence):
         ("name: a\nname: b", "key 'name' is given twice on line 2"),
         ("leaves: {red: 1, red: 2}", "key 'red' is given twice on line 1"),
         ("name: &x a\nleaves: {red: *x}", "aliases .* are not accepted"),
-        ("name: !!python/object/apply:os.system ['true']", "could not determine a constructor for the tag"),
-        ("name: !mine a", "could not determine a constructor for the tag '!mine'"),
+        ("name: !!python/object/apply:os.system ['true']", "the tag .* on line 1 is not accepted"),
+        ("name: !mine a", "the tag '!mine' on line 1 is not accepted"),
         ("[1, 2]: a", "a key on line 1 is not plain text or a number"),
         ("name: [", "is not plain YAML"),
         ("name: a\n---\nname: b", "expected a single document"),
-        ("[" * 5000, "is not plain YAML: nested too deeply"),
+        ("[" * 5000, "is not plain YAML: line 1 is nested too deeply"),
     ],
 )
 def test_only_plain_yaml_is_read(tmp_path, text, sentence):

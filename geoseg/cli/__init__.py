@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from geoseg.cli.screen import drawn, err, findings, note, out, refuse, refusing, report, score_table
 from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped, worker
@@ -67,9 +68,8 @@ def catalog(
         for column in ("name", "what", "state"):
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(
-                row.name, row.what, f"[red]{row.trouble}" if row.trouble else "[green]ok" if row.checked else ""
-            )
+            state = Text(row.trouble, "red") if row.trouble else Text("ok" if row.checked else "", "green")
+            table.add_row(row.name, row.what, state)
             troubles += bool(row.trouble)
         out.print(table, "")
     if troubles:

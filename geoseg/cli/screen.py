@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 BAD_INPUT, BLOCKS_FAILED, CLUSTER_LOST, INTERRUPTED = 2, 3, 75, 130
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # names and messages stay as they are
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from geoseg.errors import ModelError
 from geoseg.networks.compact import Compact
@@ -27,7 +30,7 @@ class CompactSpec(Spec):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-def build(architecture: Mapping[str, Any], bands: int, classes: int) -> nn.Module:
+def build(architecture: Mapping[str, Any], bands: int, classes: int, *, most_bytes: int | None = None) -> nn.Module:
     """A network with random weights, in training mode; nothing is downloaded.
 
     Parameters
@@ -38,6 +41,8 @@ def build(architecture: Mapping[str, Any], bands: int, classes: int) -> nn.Modul
         segmentation-models-pytorch takes (its weights always start random).
     bands, classes
         Channels in and out.
+    most_bytes
+        Bytes that its weights may take; a network that needs more is refused before they are taken.
 
     Returns
     -------
@@ -49,6 +54,9 @@ def build(architecture: Mapping[str, Any], bands: int, classes: int) -> nn.Modul
     ModelError
         For an unknown name or key (the nearest known one is named) or a value that cannot be used.
     """
+    if most_bytes is not None:
+        with _Budget(most_bytes):
+            return build(architecture, bands, classes)
     if bands < 1 or classes < 1:
         raise ModelError(f"a network needs at least one band and one class, got {bands} and {classes}")
     name = architecture.get("name")
@@ -60,6 +68,29 @@ def build(architecture: Mapping[str, Any], bands: int, classes: int) -> nn.Modul
     if name is None:
         raise ModelError(f"architecture has no name; {nearest('', NAMES)}")
     raise ModelError(f"no architecture is called {name!r}; {nearest(str(name), NAMES)}")
+
+
+class _Budget(TorchDispatchMode):
+    """Refuses to make tensors that together hold more than some bytes, before their memory is taken."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self.most, self.made = most_bytes, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what makes a tensor of a stated size; all else passes."""
+        if func.overloadpacket in _MAKERS:
+            self.made += 4 * math.prod(args[0])
+            if self.made > self.most:
+                raise ModelError(
+                    f"the architecture needs more than the {self.most / 1e6:.1f} MB that its weights file can fill; "
+                    "are the weights those of this architecture?"
+                )
+        return func(*args, **(kwargs or {}))
+
+
+_aten = torch.ops.aten
+_MAKERS = (_aten.empty, _aten.zeros, _aten.ones, _aten.full, _aten.rand, _aten.randn)
 
 
 def stride_of(network: nn.Module) -> int:
@@ -85,6 +116,8 @@ def _build_smp(architecture: dict[str, Any], bands: int, classes: int) -> nn.Mod
             raise ModelError(f"architecture smp {arch}: unknown key {key!r}; {nearest(key, ('encoder', *known))}")
     try:
         return shapes[arch](encoder_name=encoder, encoder_weights=None, in_channels=bands, classes=classes, **options)
+    except ModelError:
+        raise
     except Exception as error:  # smp and timm raise many kinds for options that do not go together
         said = " ".join(str(error).split())
         raise ModelError(f"architecture smp cannot build {arch} with encoder {encoder!r}: {said}") from error
