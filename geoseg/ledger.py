@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -112,16 +113,19 @@ def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
     Returns
     -------
     Record
-        `record` with the hashes filled in.
+        `record` with the hashes, the size and the seconds of writing filled in.
 
     Raises
     ------
     LedgerError
         If the folder cannot be written; the block then does not count.
     """
+    begin = time.perf_counter()
     hashes = {kind: hashlib.sha256(data).hexdigest() for kind, data in files.items()}
     tags = {kind: store.put(block_name(record.window, kind), data) for kind, data in files.items()}
     tags = {kind: tag for kind, tag in tags.items() if tag}
+    if files:
+        record = replace(record, seconds={**record.seconds, "write": round(time.perf_counter() - begin, 4)})
     record = replace(record, hashes=hashes, tags=tags, bytes=sum(map(len, files.values())))
     facts = asdict(record) | {"counts": {str(k): v for k, v in record.counts.items()}}
     store.put(record_name(record.window), json.dumps(facts | {"check": digest_of(facts)}).encode())
