@@ -7,30 +7,22 @@ is counted. Labels are few and fixed: a label for each block would drown the ser
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+
+try:
+    from prometheus_client import Counter
+except ModuleNotFoundError:
+    _BLOCKS = _PIXELS = _SECONDS = None
+else:
+    _BLOCKS = Counter("geoseg_blocks", "Blocks made by this process", ["state"])
+    _PIXELS = Counter("geoseg_pixels", "Pixels of those blocks")
+    _SECONDS = Counter("geoseg_seconds", "Seconds spent on them", ["stage"])
 
 
 def count(state: str, pixels: int, seconds: Mapping[str, float]) -> None:
     """Count a block: its state, its pixels, and the seconds of each stage."""
-    counters = _counters()
-    if counters is None:
+    if _BLOCKS is None or _PIXELS is None or _SECONDS is None:
         return
-    blocks, labelled, spent = counters
-    blocks.labels(state).inc()
-    labelled.inc(pixels)
+    _BLOCKS.labels(state).inc()
+    _PIXELS.inc(pixels)
     for stage, length in seconds.items():
-        spent.labels(stage).inc(length)
-
-
-@lru_cache(maxsize=1)
-def _counters() -> tuple[Any, Any, Any] | None:
-    try:
-        from prometheus_client import Counter
-    except ModuleNotFoundError:
-        return None
-    return (
-        Counter("geoseg_blocks", "Blocks made by this process", ["state"]),
-        Counter("geoseg_pixels", "Pixels of those blocks"),
-        Counter("geoseg_seconds", "Seconds spent on them", ["stage"]),
-    )
+        _SECONDS.labels(stage).inc(length)
