@@ -69,7 +69,7 @@ def test_a_vrt_that_computes_is_refused(tmp_path: Path, function: str) -> None:
 
 
 def test_a_vrt_whose_file_is_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RasterError, match="names .gone.tif., which does not exist; bring the file back"):
+    with pytest.raises(RasterError, match=r"names .gone.tif., which does not exist; bring the file back"):
         imagery.open(layer(vrt(tmp_path / "a.vrt", "gone.tif")))
 
 
