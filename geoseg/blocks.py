@@ -70,7 +70,8 @@ def finish(root: str, digest: str, predict: Predict | None, threads: int | None,
         raise
     except Exception as error:  # whatever broke, the block is listed with its reason and the rest goes on
         _log.warning("block %s failed", window, exc_info=True)
-        record, files = replace(blank, state="failed", error=reason(error)), {}
+        attempts = READS if isinstance(error, RasterError) else 1
+        record, files = replace(blank, state="failed", attempts=attempts, error=reason(error)), {}
     begin = time.perf_counter()
     kept = ledger.commit(store, record, {kind: ledger.encode(a, plan.grid, window) for kind, a in files.items()})
     seconds = {**record.seconds, "write": round(time.perf_counter() - begin, 4)}
