@@ -285,6 +285,6 @@ def test_client_and_scheduler_stay_small_over_many_items(processes: Processes) -
         before = [(each.memory_info().rss, each.num_fds()) for each in both]
         assert Counter(cluster.mapper(client, gone)(same, range(items))) == Counter(range(items))
         after = [(each.memory_info().rss, each.num_fds()) for each in both]
-    assert sum(rss for rss, _ in after) - sum(rss for rss, _ in before) < (30e6 if items < 10_000 else 150e6)
+    assert sum(rss for rss, _ in after) - sum(rss for rss, _ in before) < 30e6
     for (_, fds_before), (_, fds_after) in zip(before, after):
         assert fds_after <= fds_before + 3
