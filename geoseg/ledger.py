@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -28,6 +29,9 @@ from geoseg.windows import Window
 
 JOB = "job.json"
 BLOCKS = "blocks"
+ROLL = "roll"
+_ROLLED = 500
+"""Records of one file of the roll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Record:
     hashes: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each file of the block: 'labels', perhaps 'confidence'."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """ETag of each of them in an object store."""
+    """ETag of each of them in an object store, and of the record's own object as 'record'."""
     counts: Mapping[int, int] = field(default_factory=dict)
     """Pixels of each class; nodata is not counted."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -127,9 +131,45 @@ def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
     if files:
         record = replace(record, seconds={**record.seconds, "write": round(time.perf_counter() - begin, 4)})
     record = replace(record, hashes=hashes, tags=tags, bytes=sum(map(len, files.values())))
-    facts = asdict(record) | {"counts": {str(k): v for k, v in record.counts.items()}}
-    store.put(record_name(record.window), json.dumps(facts | {"check": digest_of(facts)}).encode())
-    return record
+    own = store.put(record_name(record.window), _written(record))
+    return replace(record, tags={**tags, "record": own}) if own else record
+
+
+class Roll:
+    """Copies of records, many to a file, for object stores, where fetching them one by one would take long.
+
+    A copy counts only while its record's own ETag is what the roll says, so a roll that is lost, old or incomplete
+    costs time and nothing else. On a file system nothing is written.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: list[Record] = []
+        self._next = len(list(store.names(ROLL))) if store.remote else 0
+
+    def add(self, record: Record) -> None:
+        """Take a record up."""
+        if "record" in record.tags:
+            self._waiting.append(record)
+        if len(self._waiting) >= _ROLLED:
+            self.close()
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            lines = [_written(each) for each in self._waiting]
+            self._store.put(f"{ROLL}/{self._next:06d}.json", b"\n".join(lines))
+            self._waiting, self._next = [], self._next + 1
+
+
+def _rolled(store: Store) -> dict[str, Record]:
+    found = {}
+    for name in sorted(store.names(ROLL)) if store.remote else ():
+        with suppress(ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):  # then they are fetched
+            for line in store.get(name).split(b"\n"):
+                record = _read_record(line)
+                found[record_name(record.window)] = record
+    return found
 
 
 def records(store: Store, digest: str, *, verify: bool = True) -> tuple[dict[Window, Record], list[str]]:
@@ -151,10 +191,10 @@ def records(store: Store, digest: str, *, verify: bool = True) -> tuple[dict[Win
     dict and list
         Record of each block, and one sentence for each record that had to be set aside as damaged.
     """
-    tags = store.tags(BLOCKS)
+    tags, rolled = store.tags(BLOCKS), _rolled(store)
     names = [name for name in tags or store.names(BLOCKS) if name.endswith(".json")]
     with ThreadPoolExecutor(max_workers=32 if store.remote else 8) as pool:
-        checked = list(pool.map(lambda name: _check(store, name, digest, verify, tags), names))
+        checked = list(pool.map(lambda name: _check(store, name, digest, verify, tags, rolled), names))
     kept = {each.window: each for each in checked if isinstance(each, Record)}
     return kept, [each for each in checked if isinstance(each, str) and each]
 
@@ -180,9 +220,13 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
     return data
 
 
-def _check(store: Store, name: str, digest: str, verify: bool, tags: Mapping[str, str]) -> Record | str:
+def _check(
+    store: Store, name: str, digest: str, verify: bool, tags: Mapping[str, str], rolled: Mapping[str, Record]
+) -> Record | str:
     try:
-        record = _read_record(store.get(name))
+        record = rolled.get(name)
+        if record is None or record.tags["record"] != tags.get(name):
+            record = _read_record(store.get(name))
     except FileNotFoundError:
         return ""
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -200,6 +244,11 @@ def _check(store: Store, name: str, digest: str, verify: bool, tags: Mapping[str
             if found != expected:
                 return f"{block_name(record.window, kind)} has changed since it was written; the block is made again"
     return record
+
+
+def _written(record: Record) -> bytes:
+    facts = asdict(record) | {"counts": {str(k): v for k, v in record.counts.items()}}
+    return json.dumps(facts | {"check": digest_of(facts)}).encode()
 
 
 def _read_record(data: bytes) -> Record:
@@ -250,7 +299,7 @@ def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> b
             )
         store.drop(JOB)
         with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(store.drop, list(store.names(BLOCKS))))
+            list(pool.map(store.drop, [*store.names(BLOCKS), *store.names(ROLL)]))
     elif not overwrite and any(name != LOCK for name in store.names()):
         raise LedgerError(f"{root} holds files but no job; choose an empty folder with --out, or pass --overwrite")
     store.put(JOB, json.dumps(job, indent=1).encode())

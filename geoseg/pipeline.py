@@ -122,7 +122,8 @@ def run(
             for sentence in damaged:
                 journal.event("damaged", what=sentence)
             story = _Story(plan, journal, progress, strict, check_held)
-            done = story.make(mapper, work, known)
+            with _rolling(store) as roll:
+                done = story.make(mapper, work, known, roll)
             written, kept = outputs.write(plan, store, done, story.step)
             store.sweep(begin)
             failed = tuple(each for each in done if each.state == "failed")
@@ -177,7 +178,9 @@ class _Story:
         self._begin = time.monotonic()
         self._looked = -_LOOK_S
 
-    def make(self, mapper: Mapper, work: Callable[[Window], Record], known: dict[Window, Record]) -> list[Record]:
+    def make(
+        self, mapper: Mapper, work: Callable[[Window], Record], known: dict[Window, Record], roll: ledger.Roll
+    ) -> list[Record]:
         """Make the blocks that are not known to be finished; one record for each block comes back."""
         wanted = list(self._plan.blocks())
         done = {window: known[window] for window in wanted if window in known and known[window].state != "failed"}
@@ -187,6 +190,7 @@ class _Story:
         self._look_around()
         for record in mapper(work, missing):
             done[record.window] = self._take(record)
+            roll.add(record)
             self._look_around()
         self._check_held()
         return [done[window] for window in wanted]
@@ -265,6 +269,16 @@ def _journal(store: Store, resident: bool, check_held: Callable[[], None]) -> It
         with suppress(LedgerError):  # the folder may be another's now, or the disk full
             journal.close(state, sentence)
         raise
+
+
+@contextmanager
+def _rolling(store: Store) -> Iterator[ledger.Roll]:
+    roll = ledger.Roll(store)
+    try:
+        yield roll
+    finally:
+        with suppress(LedgerError):  # the records themselves are there
+            roll.close()
 
 
 def _job(plan: Plan) -> dict[str, object]:

@@ -270,6 +270,27 @@ def test_going_on_fetches_no_block_that_nobody_wrote_to(tmp_path, server, prefix
     assert not [each for each in server.requests if each.endswith(".tif")]
 
 
+def test_going_on_fetches_no_record_that_the_roll_holds(tmp_path, server, prefix):
+    scene(tmp_path, (60, 60))
+    plan = resolve(tmp_path, 2)
+    pipeline.run(plan, prefix, predict=blur)
+    store = Store.at(prefix)
+    server.requests.clear()
+    known, _ = ledger.records(store, plan.digest)
+    assert len(known) == len(list(plan.blocks()))
+    assert not [each for each in server.requests if "/blocks/" in each and each.endswith(".json")]
+    changed = next(iter(known))
+    record = store.get(ledger.record_name(changed)).replace(b'"state": "done"', b'"state": "gone"')
+    store.put(ledger.record_name(changed), record)
+    again, damaged = ledger.records(store, plan.digest)
+    assert changed not in again
+    assert "is damaged" in damaged[0]
+    for name in list(store.names(ledger.ROLL)):
+        store.put(name, b"rubbish")
+    again, _ = ledger.records(store, plan.digest)
+    assert len(again) == len(known) - 1
+
+
 class Crash(BaseException):
     """A process that ends at once."""
 
