@@ -16,7 +16,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio import warp
 
-from geoseg import sources
+from geoseg import inspection
 from geoseg.errors import RasterError
 from geoseg.grid import Grid
 from geoseg.sources import Source
@@ -212,7 +212,7 @@ def _moved(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.n
         return x, y
     try:  # by GDAL, as the warper does; another PROJ may know other datum shifts
         moved = warp.transform(source, target, x, y)
-    except sources.FOREIGN:  # one lost point fails them all
+    except inspection.FOREIGN:  # one lost point fails them all
         if len(x) == 1:
             return np.full(1, np.nan), np.full(1, np.nan)
         half = len(x) // 2

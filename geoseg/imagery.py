@@ -21,7 +21,7 @@ import shapely
 from odc.geo.geom import Geometry
 from rasterio import features
 
-from geoseg import footprints, sources, warping
+from geoseg import footprints, inspection, sources, warping
 from geoseg.catalog import Imagery
 from geoseg.errors import RasterError
 from geoseg.footprints import SQUARE
@@ -207,7 +207,7 @@ def forget(scene: Scene) -> None:
 
 
 def _expand(pattern: str, imagery: Imagery) -> list[str]:
-    if not sources.is_local(pattern) or not glob.has_magic(pattern) or os.path.lexists(pattern):
+    if not inspection.is_local(pattern) or not glob.has_magic(pattern) or os.path.lexists(pattern):
         return [pattern]
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207, pathlib takes no absolute pattern
     if not found:

@@ -25,7 +25,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as Part
 
-from geoseg import sources
+from geoseg import inspection
 from geoseg.errors import GeosegError, RasterError
 from geoseg.grid import Grid
 from geoseg.legend import NODATA, LandClass, Legend
@@ -382,8 +382,8 @@ def _check_counts(found: np.ndarray, counts: Mapping[int, int], out: Path) -> No
 def _reading(path: Path, what: str = "", driver: str | None = None) -> Iterator[rasterio.DatasetReader]:
     """An open raster; what goes wrong with it meanwhile is a RasterError about `what`, a block, or about a map."""
     try:
-        with rasterio.open(path, driver=driver or sources.driver_of(path)) as source:
-            sources.check_layout(source, path, source.indexes)
+        with rasterio.open(path, driver=driver or inspection.driver_of(path)) as source:
+            inspection.check_layout(source, path, source.indexes)
             yield source
     except (RasterioError, CPLE_BaseError) as error:
         if what:

@@ -22,7 +22,7 @@ from affine import Affine
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window as RasterWindow
 
-from geoseg import sources
+from geoseg import inspection
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import read_crs
 from geoseg.legend import LandClass, Legend
@@ -131,13 +131,13 @@ def _open_map(path: Path) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            source = rasterio.open(path, driver=sources.driver_of(path))
+            source = rasterio.open(path, driver=inspection.driver_of(path))
     except rasterio.errors.RasterioError as error:
         raise RasterError(f"{path} cannot be read as a raster: {error}") from error
     with source, rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
         if source.count != 1:
             raise RasterError(f"{path} has {source.count} bands; a map has one band of class ids")
-        sources.check_layout(source, path, source.indexes)
+        inspection.check_layout(source, path, source.indexes)
         if np.dtype(source.dtypes[0]).kind not in "iu":
             raise RasterError(f"{path} holds {source.dtypes[0]}; a map holds integer class ids")
         if source.crs is None:

@@ -23,7 +23,7 @@ from rasterio.warp import Resampling as Kernel
 from rasterio.warp import reproject, transform
 from rasterio.windows import Window as FileWindow
 
-from geoseg import sources
+from geoseg import inspection, sources
 from geoseg.agreement import UNLABELLED, places, unknown_ids
 from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
@@ -230,14 +230,14 @@ def opened(reference: Reference) -> Iterator[Source]:
     """
     path, band, legend, crs = reference.file, reference.band, reference.legend, reference.crs
     nodata: float | None = reference.nodata
-    driver = sources.driver_of(path, trust_vrt=reference.trust_vrt)
+    driver = inspection.driver_of(path, trust_vrt=reference.trust_vrt)
     with _faults(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
         file = rasterio.open(path, driver=driver)
     with sources.environment(path), file:
         if not 1 <= band <= file.count:
             raise RasterError(f"{path} has {file.count} bands, band {band} was asked for; correct 'band'")
-        sources.check_layout(file, path, [band])
+        inspection.check_layout(file, path, [band])
         if crs is None and file.crs is None:
             raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
         if nodata is None:

@@ -1,4 +1,4 @@
-"""Sources: single raster files of imagery; the checks at the door, the open handles, the pixels as stored.
+"""Sources: single raster files of imagery; let in once, held open, their pixels as stored.
 
 Pixels are (band, row, col) float32, NaN where there is no data; windows count from the file's own first
 pixel. Nothing is warped here, and no dataset leaves the thread that opened it.
@@ -18,32 +18,23 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
-from odc.geo.crs import CRS, CRSError
 from odc.geo.geobox import GeoBox
-from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.session import DummySession
 from rasterio.windows import Window as FileWindow
 
-from geoseg import objects, vrt
+from geoseg import inspection, objects
 from geoseg.catalog import Band
 from geoseg.errors import CatalogError, GridError, LedgerError, RasterError
-from geoseg.grid import Grid, read_crs
+from geoseg.grid import Grid
+from geoseg.inspection import FOREIGN, is_local, told
 from geoseg.windows import Window
 
-FOREIGN = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
-"""What rasterio and GDAL raise."""
-_DRIVERS = {".vrt": "VRT", ".jp2": "JP2OpenJPEG"}  # anything else must be a GeoTIFF
-_SIDE_LIMIT = 100_000_000  # pixels
-_BAND_LIMIT = 10_000
-_BLOCK_LIMIT = 256_000_000  # bytes that one pixel can cost
 _HANDLES = 32
 _AT_THE_DOOR = 8  # files examined at once
-_CHECKED_BLOCKS = 1024
 _VSI = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
-_VSI_KINDS = ("s3", "gs", "az", "adls", "oss", "swift", "curl", "hdfs", "webhdfs", "zip", "tar", "gzip")
 _GDAL = {
     "GDAL_CACHEMAX": 256,  # MB; the default is 5 % of the machine for each process, rioxarray#486
     "GDAL_VRT_ENABLE_PYTHON": "NO",
@@ -111,11 +102,6 @@ def environment(path: str = "", *, fresh: bool = False) -> rasterio.Env:
     return rasterio.Env(session=DummySession(), **options)  # else each one asks boto3, if that is there: 20 ms
 
 
-def is_local(path: str) -> bool:
-    """Whether a path names a plain file."""
-    return not path.startswith("/vsi") and "://" not in path
-
-
 def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: bool = False) -> tuple[Source, ...]:
     """Check a file at the door; one Source for each of `bands`, all of which this file is to give.
 
@@ -130,12 +116,12 @@ def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: boo
         If the catalog's nodata cannot be a value of the file, or its CRS is unknown.
     """
     size, modified = _stat(path)
-    driver_of(path, trust_vrt=trust_vrt)
+    inspection.driver_of(path, trust_vrt=trust_vrt)
     with environment(path), _open(path) as dataset:
-        check_layout(dataset, path, [band.index for band in bands if band.index <= dataset.count])
-        _check_bands(dataset, path, bands)
-        _check_whole(dataset, path, size, bands)
-        geobox = _geobox(dataset, path, crs)
+        inspection.check_layout(dataset, path, [band.index for band in bands if band.index <= dataset.count])
+        inspection.check_bands(dataset, path, bands)
+        inspection.check_whole(dataset, path, size, bands)
+        geobox = inspection.geobox_of(dataset, path, crs)
         used = {band.index for band in bands}
         alphas = {i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha}
         own = _grid(geobox, path)
@@ -215,7 +201,7 @@ def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> 
         except FOREIGN as error:
             raise RasterError(
                 f"{path} cannot be read at rows {window.row}..{window.row_end}, columns {window.col}..{window.col_end} "
-                f"({_told(error)}); check that the file is whole, copy it again if not"
+                f"({told(error)}); check that the file is whole, copy it again if not"
             ) from error
     found = np.empty((len(bands), *window.shape), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -274,14 +260,14 @@ def _handle(source: Source) -> DatasetReader:
 
 def _open(path: str) -> DatasetReader:
     """Open with the one driver that the file's ending promises; a VRT under another name is refused."""
-    driver = _driver(path)
+    driver = inspection.driver_by_ending(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told as an error by _geobox
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told as an error by inspection
             return rasterio.open(path, driver=driver)
     except FOREIGN as error:
         raise RasterError(
-            f"{path} cannot be opened as {'GeoTIFF' if driver == 'GTiff' else driver} ({_told(error)}); copy it again "
+            f"{path} cannot be opened as {'GeoTIFF' if driver == 'GTiff' else driver} ({told(error)}); copy it again "
             "if it is incomplete, and see that its ending says what it is: .tif, .jp2 or .vrt"
         ) from error
 
@@ -303,120 +289,6 @@ def _stat(path: str) -> tuple[int, str]:
     except OSError as error:
         raise RasterError(missing) from error
     return found.st_size, str(found.st_mtime_ns)
-
-
-def _told(error: BaseException) -> str:
-    """GDAL's own words rather than rasterio's 'Read failed. See previous exception for details.'"""
-    cause = error.__cause__ or error.__context__
-    text = str(cause if "previous exception" in str(error) and cause is not None else error)
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
-
-
-# -------------------------------------------------------------------------------- checks at the door
-
-
-def driver_of(path: str | Path, *, trust_vrt: bool = False) -> str:
-    """The one GDAL driver by which a raster may be opened, told by its ending; a VRT is looked through first.
-
-    Raises
-    ------
-    RasterError
-        If it is a VRT that is refused: see `vrt.check`; or a path of GDAL's that reads no file.
-    """
-    path = str(path)
-    driver, place = _driver(path), path.partition("/vsi")[2].partition("/")[0]
-    if path.startswith("/vsi") and place not in _VSI_KINDS:
-        raise RasterError(f"{path} is read by GDAL's /vsi{place}/, which is refused; known: {', '.join(_VSI_KINDS)}")
-    if driver == "VRT" and not trust_vrt and not is_local(path):
-        raise RasterError(
-            f"{path} is a VRT elsewhere, which may name any file; if you know where it comes from, allow it by "
-            "'trust_vrt: true' under its entry in data_catalog.yaml"
-        )
-    if driver == "VRT" and is_local(path):
-        vrt.check(Path(path), trusted=trust_vrt)
-    return driver
-
-
-def check_layout(dataset: DatasetReader, path: str | Path, indexes: Sequence[int]) -> None:
-    """Refuse a raster that is absurdly large or laid out so that one pixel costs too much memory.
-
-    Raises
-    ------
-    RasterError
-        If a side is too long, or the blocks of one of the bands `indexes` are too large.
-    """
-    rows, cols = dataset.shape
-    if max(rows, cols) > _SIDE_LIMIT:
-        raise RasterError(f"{path} claims {rows} x {cols} pixels; a side may have {_SIDE_LIMIT} at most, so split it")
-    if dataset.count > _BAND_LIMIT:
-        raise RasterError(f"{path} has {dataset.count} bands; a file may have {_BAND_LIMIT} at most, so split it")
-    for index in indexes:
-        height, width = dataset.block_shapes[index - 1]
-        together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
-        block = height * width * together * np.dtype(dataset.dtypes[index - 1]).itemsize
-        if block > _BLOCK_LIMIT:
-            raise RasterError(
-                f"{path} is stored in blocks of {height} x {width} pixels, {block / 1e6:.0f} MB each; "
-                "rewrite it with tiles, for instance 'rio cogeo create'"
-            )
-
-
-def _driver(path: str) -> str:
-    return _DRIVERS.get(Path(path.partition("?")[0]).suffix.lower(), "GTiff")
-
-
-def _check_bands(dataset: DatasetReader, path: str, bands: Sequence[Band]) -> None:
-    for band in bands:
-        if band.index > dataset.count:
-            raise RasterError(
-                f"band {band.name!r} is number {band.index} of {path}, which has {dataset.count}; "
-                "correct 'bands' in data_catalog.yaml"
-            )
-
-
-def _check_whole(dataset: DatasetReader, path: str, size: int, bands: Sequence[Band]) -> None:
-    """Refuse a truncated file: no block may end beyond the file's end, and each corner must be readable."""
-    rows, cols = dataset.shape
-    looked = bands[:1] if dataset.interleaving == Interleaving.pixel else bands  # they share their blocks
-    for band in looked if dataset.driver == "GTiff" and size else ():
-        height, width = dataset.block_shapes[band.index - 1]
-        across, blocks = -(-cols // width), -(-cols // width) * -(-rows // height)
-        for number in {*range(0, blocks, -(-blocks // _CHECKED_BLOCKS)), blocks - 1}:
-            place = f"{number % across}_{number // across}"
-            start = dataset.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", band.index)
-            length = dataset.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", band.index)
-            if start and length and int(start) + int(length) > size:
-                raise RasterError(
-                    f"{path} is truncated: it has {size} bytes, but pixels are stored up to byte "
-                    f"{int(start) + int(length)}; copy it again"
-                )
-    indexes = sorted({band.index for band in bands})
-    for row, col in sorted({(0, 0), (0, cols - 1), (rows - 1, 0), (rows - 1, cols - 1)}):
-        try:
-            for index in indexes:
-                dataset.read(index, window=FileWindow(col, row, 1, 1))
-        except FOREIGN as error:
-            raise RasterError(
-                f"{path} cannot be read at row {row}, column {col} ({_told(error)}); it may be truncated, copy it again"
-            ) from error
-
-
-def _geobox(dataset: DatasetReader, path: str, crs: str | None) -> GeoBox:
-    if dataset.transform.is_identity:
-        kind = "ground control points or RPCs only" if dataset.gcps[0] or dataset.rpcs else "no georeference"
-        raise RasterError(f"{path} has {kind}; give it an affine one, for instance with gdalwarp")
-    if dataset.transform.is_degenerate:
-        raise RasterError(f"the transform {tuple(dataset.transform)[:6]} of {path} cannot be inverted; correct it")
-    if crs is None and not dataset.crs:
-        raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
-    if crs is not None:
-        return GeoBox(dataset.shape, dataset.transform, read_crs(crs, "imagery crs"))
-    try:
-        return GeoBox(dataset.shape, dataset.transform, CRS(dataset.crs.to_wkt()))
-    except (CRSError, *FOREIGN) as error:
-        raise RasterError(
-            f"{path} has a CRS that PROJ cannot use ({_told(error)}); state it as 'crs' in data_catalog.yaml"
-        ) from error
 
 
 def _grid(geobox: GeoBox, path: str) -> Grid:

@@ -89,6 +89,8 @@ def read_region(
 
 def _check_kind(path: Path) -> None:
     """Refuse what GDAL would follow to other files or places, such as an OGR VRT or a GML file with its schema."""
+    if not path.is_file():
+        raise RasterError(f"{path} is no plain file, but a folder, pipe or device; name a file of polygons")
     try:
         with path.open("rb") as file:
             start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()

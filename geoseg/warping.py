@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from rasterio import warp
 from rasterio.enums import Resampling
 
-from geoseg import footprints, sources
+from geoseg import footprints, inspection, sources
 from geoseg.catalog import Band
 from geoseg.errors import RasterError
 from geoseg.footprints import SQUARE, reach
@@ -115,7 +115,7 @@ def _square(stack: Stack, grid: Grid, square: Window, resampling: str) -> np.nda
             YSCALE=min(1.0, 1 / down),
             **_datum_shift(source.crs, source.transform, source.shape),
         )
-    except sources.FOREIGN as error:
+    except inspection.FOREIGN as error:
         raise RasterError(
             f"{source.path} cannot be warped to {grid.crs} at rows {square.row}..{square.row_end}, columns "
             f"{square.col}..{square.col_end} of the grid: {error}"
@@ -159,7 +159,7 @@ def _datum_shift(crs: str, transform: tuple[float, ...], shape: tuple[int, int])
     bounds = GeoBox(shape, Affine(*transform), crs).extent.boundingbox.bbox
     try:
         west, south, east, north = warp.transform_bounds(crs, "EPSG:4326", *bounds)
-    except sources.FOREIGN:
+    except inspection.FOREIGN:
         return {}
     known = -180 <= west <= east <= 180 and -90 <= south <= north <= 90
     return {"AREA_OF_INTEREST": f"{west},{south},{east},{north}"} if known else {}

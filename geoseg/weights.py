@@ -163,6 +163,8 @@ def _load_onnx(model: Model, data: bytes) -> Network:
         import onnxruntime  # an extra, and only these models need it
     except ImportError as error:
         raise ModelError(f"{model.weights} needs onnxruntime; install it with: pip install 'geoseg[onnx]'") from error
+    if b"\x0a\x08location" in data:  # the key by which a tensor names the file that holds it
+        raise ModelError(f"{model.weights} keeps tensors in other files; export it with all of them inside")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -194,6 +196,8 @@ def _size(model: Model) -> int:
         raise _pickled(path)
     if path.suffix.lower() not in (".safetensors", ".onnx"):
         raise ModelError(f"{path}: weights are *.safetensors or *.onnx; convert them")
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{path} is no plain file, but a folder, pipe or device; name a *.safetensors file")
     try:
         size = path.stat().st_size
         if size > LARGEST:

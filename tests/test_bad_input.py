@@ -77,7 +77,7 @@ def test_a_truncated_file_is_refused(job):
 def test_a_folder_is_no_file(job):
     (job.folder / "folder.tif").mkdir()
     job.imagery(files="folder.tif")
-    assert "folder.tif cannot be opened as GeoTIFF" in refused(job)
+    assert "folder.tif is no plain file, but a folder" in refused(job)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

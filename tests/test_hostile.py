@@ -17,6 +17,7 @@ import rasterio
 import safetensors.torch
 import torch
 import yaml
+from hand_made_onnx import convolution
 from model_folders import sha256
 from small_jobs import SmallJob, contents, geoseg
 from strategies import NORTH_UP, write
@@ -194,6 +195,26 @@ def test_cards_of_impossible_numbers_are_refused(job, card):
     held = yaml.safe_load((job.folder / "model" / "card.yaml").read_text()) | card
     (job.folder / "model" / "card.yaml").write_text(yaml.safe_dump(held))
     refused(job)
+
+
+def test_an_onnx_file_that_names_other_files_is_refused(job):
+    """External tensors are read by path, wherever that leads."""
+    pytest.importorskip("onnxruntime")
+    put_weights(job, b"")
+    data = convolution(np.ones((3, 2, 1, 1))) + b"\x0a\x08location\x12\x0b/etc/passwd"
+    (job.folder / "model" / "weights.onnx").write_bytes(data)
+    held = yaml.safe_load((job.folder / "model" / "card.yaml").read_text())
+    held["weights"] = {"file": "weights.onnx", "sha256": sha256(job.folder / "model" / "weights.onnx")}
+    (job.folder / "model" / "card.yaml").write_text(yaml.safe_dump(held | {"architecture": {"name": "onnx"}}))
+    assert "keeps tensors in other files" in refused(job)
+
+
+@pytest.mark.parametrize("name", ["scene.tif", "model/weights.safetensors", "r.gpkg"])
+def test_pipes_are_refused_and_not_waited_for(job, name):
+    job.job(region={"file": "r.gpkg"} if name == "r.gpkg" else "imagery")
+    (job.folder / name).unlink(missing_ok=True)
+    os.mkfifo(job.folder / name)
+    assert "is no plain file, but a folder, pipe or device" in job.plan().refusal()
 
 
 # ------------------------------------------------------------------------------- F16: hostile specs

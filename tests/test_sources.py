@@ -13,7 +13,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 from strategies import NORTH_UP, coordinates, layer, write
 
-from geoseg import imagery, sources
+from geoseg import imagery, inspection, sources
 from geoseg.errors import CatalogError, RasterError
 from geoseg.windows import Window
 
@@ -299,5 +299,5 @@ def test_remote_paths_get_gdals_cloud_settings_and_local_ones_do_not() -> None:
     assert sources.environment("https://host/a.tif").options["VSI_CACHE"] == "TRUE"
     fresh = sources.environment("s3://bucket/a.tif", fresh=True).options
     assert fresh["CPL_VSIL_CURL_NON_CACHED"] == "/vsis3/bucket/a.tif"
-    assert sources.is_local("/data/a.tif")
-    assert not sources.is_local("/vsizip/a.zip/a.tif")
+    assert inspection.is_local("/data/a.tif")
+    assert not inspection.is_local("/vsizip/a.zip/a.tif")

@@ -186,7 +186,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(RasterError, match=r"nix\.gpkg does not exist; check the path"):
         vectors.read_region(tmp_path / "nix.gpkg")
     (tmp_path / "text.gpkg").write_text("no vectors")
-    with pytest.raises(RasterError, match=r"text\.gpkg cannot be read"):
+    with pytest.raises(RasterError, match=r"text\.gpkg is no GeoPackage, Shapefile"):
         vectors.read_region(tmp_path / "text.gpkg")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     with pytest.raises(GridError, match="holds no geometry"):
