@@ -143,7 +143,7 @@ def test_late_worker_gets_work_and_each_item_gives_one_result(processes: Process
 
 @pytest.mark.slow
 def test_adaptive_cluster_grows_from_nothing_and_shrinks_again() -> None:
-    quiet = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": "ERROR"}
+    quiet = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": "ERROR"}
     with LocalCluster(n_workers=0, threads_per_worker=1, **quiet) as grown, Client(grown) as client:
         grown.adapt(minimum=0, maximum=2, interval="500ms", target_duration="1s", wait_count=3)
         results = list(cluster.mapper(client, gone)(half_a_second, range(40)))
