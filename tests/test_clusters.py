@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from clusters import Processes, wait_until
@@ -276,3 +277,17 @@ def test_worker_command_refuses_what_it_cannot_start() -> None:
     said = subprocess.run([*command, "--memory", "much"], capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 2
     assert "give bytes with a unit" in said.stderr
+
+
+@pytest.mark.slow
+def test_a_cluster_on_this_machine_listens_on_loopback_alone() -> None:
+    with cluster.local(1, 1_000_000_000) as client:
+        places = {*listening(), *client.run(listening).popitem()[1], *client.run(listening, nanny=True).popitem()[1]}
+    assert len(places) >= 4  # scheduler, dashboard, nanny, worker
+    assert {host for host, _ in places} <= {"127.0.0.1", "::1"}
+
+
+def listening() -> list[tuple[str, int]]:
+    """Where this process listens, as the system has it."""
+    found = psutil.Process().net_connections(kind="tcp")
+    return [tuple(each.laddr) for each in found if each.status == psutil.CONN_LISTEN]

@@ -86,3 +86,10 @@ def test_the_demos_catalog_and_the_example_agree(tmp_path):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_a_page_names_exist(page):
+    for file, name in re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", page.read_text("utf-8")):
+        assert (ROOT / file).is_file(), f"{page.name} names {file}"
+        assert f"def {name}" in (ROOT / file).read_text("utf-8"), f"{page.name} names {name}"

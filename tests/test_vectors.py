@@ -5,6 +5,7 @@ import logging
 
 import geopandas
 import numpy as np
+import pandas
 import pyogrio
 import pytest
 import shapely
@@ -188,9 +189,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "text.gpkg").write_text("no vectors")
     with pytest.raises(RasterError, match=r"text\.gpkg is no GeoPackage, Shapefile"):
         vectors.read_region(tmp_path / "text.gpkg")
-    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    pyogrio.write_dataframe(pandas.DataFrame({"a": [1]}), tmp_path / "table.gpkg")
     with pytest.raises(GridError, match="holds no geometry"):
-        vectors.read_region(tmp_path / "table.csv")
+        vectors.read_region(tmp_path / "table.gpkg")
 
 
 def test_a_region_without_crs_needs_one_stated(tmp_path):
