@@ -12,7 +12,7 @@ import pytest
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rasterio.warp import transform as moved
+from pyproj import Transformer
 from strategies import coordinates, layer, windows, write
 
 from geoseg import footprints, imagery
@@ -50,12 +50,12 @@ def turned(draw: st.DrawFn, crs: str) -> tuple[float, ...]:
     """Coefficients of a transform whose first pixel lies anywhere on Earth, most often in two UTM zones' north."""
     lon = draw(st.one_of(st.floats(-117, -102), st.floats(-180, 180)))
     lat = draw(st.one_of(st.floats(20, 70), st.floats(-89, 90)))
-    x, y = moved("EPSG:4326", crs, [lon], [lat])
-    if not (math.isfinite(x[0]) and math.isfinite(y[0])):
-        x, y = [0.0], [0.0]
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        x, y = 0.0, 0.0
     pixel = draw(st.sampled_from([10.0, 30.0, 1000.0])) / (111_000 if crs == "EPSG:4326" else 1)
     turn = draw(st.sampled_from([0.0, 0.0, 0.0, 17.0, 135.0]))
-    return tuple(Affine.translation(x[0], y[0]) @ Affine.rotation(turn) @ Affine.scale(pixel, -pixel))[:6]
+    return tuple(Affine.translation(x, y) @ Affine.rotation(turn) @ Affine.scale(pixel, -pixel))[:6]
 
 
 @st.composite
