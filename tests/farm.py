@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters import Process, Processes, wait_until
+from distributed import Client
 from small_jobs import SmallJob
 
 from geoseg import handle, job, journal, ledger, pipeline, planning
@@ -36,10 +37,17 @@ class Farm(Processes):
         self.hired = [each for each in self.hired if each.poll() is None]
         for each in self.hired[count:]:
             each.kill()
+            each.wait()
         self.hired = self.hired[:count]
         while len(self.hired) < count:
-            self.hired.append(self.worker("--no-nanny", "--preload", "faults", "--memory-limit", "4GB"))
+            name = f"hired-{len(self.all)}"
+            self.hired.append(self.worker("--no-nanny", "--preload", "faults", "--memory-limit", "4GB", "--name", name))
         return list(self.hired)
+
+    def joined(self, client: Client) -> list[Process]:
+        """The workers that the scheduler knows of."""
+        names = {each["name"] for each in client.scheduler_info(n_workers=-1)["workers"].values()}
+        return [each for each in self.hired if f"hired-{self.all.index(each)}" in names and each.poll() is None]
 
 
 def small(folder: Path, model: Path, rows: int, cols: int, name: str = "job", **keys: object) -> SmallJob:

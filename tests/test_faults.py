@@ -23,6 +23,7 @@ import pytest
 import rasterio
 import torch
 from clusters import Processes, client_of, wait_until
+from distributed import Client
 from farm import EDGE, Farm, check_whole, events, plan_of, quiet, small
 from model_folders import IDS, write_model
 from small_jobs import SmallJob, contents, geoseg
@@ -53,17 +54,18 @@ def test_workers_killed_again_and_again_change_nothing(farm, tmp_path, model, fa
     plan, over, killed = plan_of(made), threading.Event(), 0
     farm.crew(2)
 
-    def killing() -> None:
+    def killing(client: Client) -> None:
         nonlocal killed
         wait_until(lambda: len(faults.attempts(made.out)) > 2)
         while not over.is_set():
-            random.Random(killed).choice(farm.crew(2)).kill()
-            killed += 1
-            farm.crew(2)
+            if len(joined := farm.joined(client)) > 1:
+                random.Random(killed).choice(joined).kill()
+                killed += 1
+                farm.crew(2)
             over.wait(1.5)
 
     with client_of(farm, 2) as client:
-        killer = threading.Thread(target=killing)
+        killer = threading.Thread(target=killing, args=(client,))
         killer.start()
         try:
             summary = pipeline.run(plan, made.out, mapper=cluster.mapper(client, pipeline.lost(plan.digest)))

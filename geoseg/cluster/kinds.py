@@ -7,6 +7,7 @@ own, imported only when they are asked for; what a spec has under `options` goes
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -73,6 +74,7 @@ def local(workers: int, memory_bytes: int) -> Iterator[Client]:
             threads_per_worker=worker_room.THREADS,
             memory_limit=memory_bytes,
             processes=True,
+            worker_class=functools.partial(Nanny, worker_class=worker_room.BlockWorker),  # Ctrl-C is for us, not them
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
@@ -105,6 +107,7 @@ def cuda(gpus: int, memory_bytes: int) -> Iterator[Client]:
     if not names:
         raise ClusterError("no CUDA device is visible here; use a local cluster, or check nvidia-smi and torch")
     common = {"nthreads": worker_room.THREADS, "memory_limit": memory_bytes, "host": "127.0.0.1", "dashboard": False}
+    common |= {"worker_class": worker_room.BlockWorker}
     workers = {
         i: {"cls": Nanny, "options": {**common, "env": worker_room.environment(i, names), "silence_logs": "ERROR"}}
         for i in range(len(names))
