@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import numpy as np
 import yaml
 from model_folders import write_model
 from strategies import write
-from typer.testing import CliRunner
+from typer import testing
 
 from geoseg.cli import app
 
 ERROR_KINDS = "(Catalog|Job|Grid|Raster|Model|Prediction|Ledger|Cluster)Error"
+
+
+testing._get_command = lru_cache(testing._get_command)  # else each call makes all commands anew, which takes longer
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def geoseg(*words: object) -> Answer:
     """A command in this process; an error that is not told as a sentence comes out as it is."""
     before = signal.getsignal(signal.SIGTERM)
     try:
-        found = CliRunner(env={"COLUMNS": "1000"}).invoke(app, [str(word) for word in words], catch_exceptions=False)
+        runner = testing.CliRunner(env={"COLUMNS": "1000"})
+        found = runner.invoke(app, [str(word) for word in words], catch_exceptions=False)
     finally:
         signal.signal(signal.SIGTERM, before)
     return Answer(found.exit_code, found.stdout, found.stderr)

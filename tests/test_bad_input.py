@@ -427,7 +427,9 @@ def test_maps_that_cannot_be_scored_or_traced_are_refused(job, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "cancel", "resume"])
-def test_jobs_that_are_not_there_are_refused(command, tmp_path):
+def test_jobs_that_are_not_there_are_refused(command, tmp_path, monkeypatch):
+    for place in ("DATA", "STATE", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{place}_HOME", str(tmp_path / place))
     geoseg(command, tmp_path / "gone").refusal()
 
 
