@@ -80,7 +80,8 @@ def test_workers_killed_again_and_again_change_nothing(farm, tmp_path, model, fa
     noted = Counter(tuple(each["block"]) for each in events(made.out, "block"))
     assert set(noted.values()) == {1}
     assert len(noted) == rows * 6
-    assert sum(faults.attempts(made.out).values()) <= rows * 6 + killed  # a worker has one block in hand
+    # A worker has one block in hand, and perhaps another whose result was on its way.
+    assert sum(faults.attempts(made.out).values()) <= rows * 6 + 2 * killed
     assert sum("died" in each["what"] for each in events(made.out, "note")) >= 1
 
 
