@@ -13,6 +13,7 @@ import logging
 import queue
 import time
 import uuid
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -33,6 +34,7 @@ ATTEMPTS = 3
 """Workers that may die over an item before it is set aside."""
 _MOST_ATTEMPTS = 10
 """The same where workers die anyway, with or without the item."""
+_LATELY_S = 120.0
 _PAUSED_S = 60.0
 _END = object()
 _log = logging.getLogger(__name__)
@@ -52,8 +54,9 @@ def mapper(
 
     Every item gives exactly one result, whatever becomes of the workers. What the function raises is raised here.
     An item is set aside when 3 workers died over it: the first with others aboard, the second alone, the third alone
-    and only after as many other items were finished as workers died. Not yet, though, if as many died meanwhile over
-    nothing or over items that were well after all, since then the machines are to blame; and after 10 in any case.
+    and only after as many other items were finished as workers died. Not yet, though, if as many died since two
+    minutes before over nothing or over items that were well after all, since then the machines are to blame; and after
+    10 in any case.
     Workers that are told to leave (retired, SIGTERM, end of lifetime) do not count.
 
     Parameters
@@ -120,6 +123,8 @@ class _Errand:
     """Workers that died over it."""
     since: int = 0
     """Deaths on record before its first."""
+    lately: int = 0
+    """Deaths on record two minutes before its first."""
     finished: int = 0
     """Items finished before its first death."""
     leaves: int = 0
@@ -153,6 +158,7 @@ class _Flight:
         self._suspects: list[_Errand] = []
         self._condemned: list[_Errand] = []
         self._deaths: list[set[_Errand]] = []
+        self._died: list[float] = []
         self._landed: queue.SimpleQueue[tuple[str, Any, BaseException | None]] = queue.SimpleQueue()
         self._load: Counter[str] = Counter()
         self._finished = 0
@@ -346,15 +352,17 @@ class _Flight:
         for errand in had:
             if not errand.losses:
                 errand.since, errand.finished = len(self._deaths), self._finished
+                errand.lately = bisect_left(self._died, time.monotonic() - _LATELY_S)
             errand.losses += 1
             errand.why = f"{errand.losses} workers in turn, the last of them {worker}{cause}"
         self._deaths.append(set(had))
+        self._died.append(time.monotonic())
         self._note(f"worker {worker} died{cause} with {len(had)} blocks in hand; they are tried again, each alone")
         for errand in had:
             (self._condemned if self._guilty(errand) else self._suspects).append(errand)
 
     def _guilty(self, errand: _Errand) -> bool:
-        unexplained = sum(not death for death in self._deaths[errand.since :])
+        unexplained = sum(not death for death in self._deaths[errand.lately :])
         return errand.losses >= _MOST_ATTEMPTS or (errand.losses >= ATTEMPTS and errand.losses > unexplained)
 
     def _relieve(self) -> None:
