@@ -20,12 +20,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from distributed import Client, Future, Worker, WorkerPlugin
+from distributed import Client, Future
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from geoseg.cluster.roster import Roster, lost_scheduler
 from geoseg.cluster.watchdog import Watchdog
+from geoseg.cluster.worker import Preparation
 from geoseg.errors import ClusterError
 
 Item = TypeVar("Item")
@@ -161,6 +162,7 @@ class _Flight:
         self._died: list[float] = []
         self._landed: queue.SimpleQueue[tuple[str, Any, BaseException | None]] = queue.SimpleQueue()
         self._load: Counter[str] = Counter()
+        self._mute: set[str] = set()
         self._finished = 0
         self._run = uuid.uuid4().hex[:8]
         self._sent = 0
@@ -172,7 +174,7 @@ class _Flight:
         if prepare is not None:
             self._prepared = True
             try:
-                self._client.register_plugin(_Preparation(prepare), name=self._run)
+                self._client.register_plugin(Preparation(prepare), name=self._run)
             except CommClosedError as error:
                 raise lost_scheduler(error) from error
 
@@ -201,7 +203,8 @@ class _Flight:
             yield self._condemned.pop()
 
     def send_again(self) -> None:
-        """Take back what is out and send it anew; an item may be worked on twice, but gives one result."""
+        """Take back what is out and send it to others; an item may be worked on twice, but gives one result."""
+        self._mute |= {errand.worker for errand in self.out.values()}
         for errand in list(self.out.values()):
             self._take_back(errand)
             self._again.append(errand)
@@ -224,7 +227,7 @@ class _Flight:
         kept_free = self._send_suspects()
         room = {
             worker: 2 * threads - self._load[worker]
-            for worker, threads in self.roster.running.items()
+            for worker, threads in self._able().items()
             if worker not in kept_free
         }
         while room and self._peek():
@@ -234,9 +237,16 @@ class _Flight:
             room[worker] -= 1
             self._send(self._again.popleft(), worker)
 
+    def _able(self) -> dict[str, int]:
+        """Threads of the workers that take work and did not let it lie; of all where none is left."""
+        able = {worker: threads for worker, threads in self.roster.running.items() if worker not in self._mute}
+        if not able:
+            self._mute.clear()
+        return able or self.roster.running
+
     def _send_suspects(self) -> set[str]:
         """Send suspects to idle workers; the workers that must get nothing else, at most half of them."""
-        running = self.roster.running
+        running = self._able()
         kept_free = {each.worker for each in self.out.values() if each.alone}
         most = max(1, len(running) // 2)
         by_load = sorted(running.keys() - kept_free, key=self._load.__getitem__)
@@ -373,17 +383,6 @@ class _Flight:
             for errand in [each for each in self.out.values() if each.worker in stuck]:
                 self._take_back(errand)
                 self._again.append(errand)
-
-
-class _Preparation(WorkerPlugin):  # type: ignore[misc]
-    """Has a worker process load what it needs, beside its event loop."""
-
-    def __init__(self, prepare: Callable[[], Any]) -> None:
-        self._prepare = prepare
-
-    async def setup(self, worker: Worker) -> None:
-        """Run before the worker's first item."""
-        await asyncio.to_thread(self._prepare)
 
 
 def _here() -> None:

@@ -13,11 +13,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask
-from distributed import Nanny, Worker
+from distributed import Nanny, Worker, WorkerPlugin
 from distributed.core import Status
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
@@ -94,6 +94,17 @@ class BlockWorker(Worker):  # type: ignore[misc]
                 ),
                 timeout=2,
             )
+
+
+class Preparation(WorkerPlugin):  # type: ignore[misc]
+    """Has a worker process load what it needs, beside its event loop."""
+
+    def __init__(self, prepare: Callable[[], Any]) -> None:
+        self._prepare = prepare
+
+    async def setup(self, worker: Worker) -> None:
+        """Run before the worker's first item."""
+        await asyncio.to_thread(self._prepare)
 
 
 def start(
