@@ -124,7 +124,7 @@ def test_learning_curves_bear_gaps_one_epoch_and_odd_names(tmp_path: Path) -> No
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "map.png"
     out.write_bytes(b"old")
-    monkeypatch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(LedgerError, match=r"no space left to write .*map\.png"):
         report.quicklook(LABELS, LEGEND, out)
     assert out.read_bytes() == b"old"
