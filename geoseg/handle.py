@@ -54,9 +54,10 @@ class JobHandle:
         """Ask the coordinator to stop; what was finished is kept."""
         journal.ask_to_cancel(Store(self.folder))
 
-    def log(self) -> Iterator[Mapping[str, Any]]:
-        """Lines of the job's log so far."""
-        return journal.read_log(Store(self.folder))
+    def log(self, last: int | None = None, *, follow: bool = False) -> Iterator[Mapping[str, Any]]:
+        """Lines of the job's log, all or the last; with `follow`, more as they come until the job has ended."""
+        until = (lambda: self.status().state in ENDED) if follow else (lambda: True)
+        return journal.read_log(Store(self.folder), last, until)
 
 
 def status(store: Store) -> Status:

@@ -32,7 +32,7 @@ class Status:
     """Where a job stands."""
 
     state: str
-    """running, finishing, finished, failed blocks, cancelled or stopped."""
+    """submitted, running, finishing, finished, failed blocks, cancelled or stopped."""
     total: int = 0
     """Blocks that can hold a label."""
     done: int = 0
@@ -143,14 +143,49 @@ def read_status(store: Store) -> Status | None:
         return None
 
 
-def read_log(store: Store) -> Iterator[Mapping[str, Any]]:
-    """The lines of the log, oldest first; a damaged line is passed over."""
-    for name in sorted(store.names(LOG)):
-        for line in store.get(name).decode("utf-8", "replace").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+def read_log(
+    store: Store, last: int | None = None, until: Callable[[], bool] = lambda: True
+) -> Iterator[Mapping[str, Any]]:
+    """The lines of the log, oldest first; a damaged line is passed over.
+
+    Parameters
+    ----------
+    store : Store
+        The job folder.
+    last : int, optional
+        Begin with so many lines before the end; all by default.
+    until : callable
+        Wait for more lines until this is true.
+    """
+    at, seen = _from(store, last)
+    while True:
+        over = until()  # asked first, so that what was written up to the end is read after it
+        for name in sorted(each for each in store.names(LOG) if each >= at):
+            lines = _lines(store, name)
+            yield from lines[seen if name == at else 0 :]
+            at, seen = name, len(lines)
+        if over:
+            return
+        time.sleep(_EVERY_S)
+
+
+def _from(store: Store, last: int | None) -> tuple[str, int]:
+    """Segment and line where the last lines begin; only the segments that hold them are read."""
+    if last is not None:
+        for name in sorted(store.names(LOG), reverse=True):
+            count = len(_lines(store, name))
+            if count >= last:
+                return name, count - last
+            last -= count
+    return "", 0
+
+
+def _lines(store: Store, name: str) -> list[Mapping[str, Any]]:
+    lines = []
+    for line in store.get(name).decode("utf-8", "replace").splitlines():
+        with suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines
 
 
 def ask_to_cancel(store: Store) -> None:

@@ -176,31 +176,6 @@ def assemble_sheets(
     return [path for _, path in made]
 
 
-def write_qml(legend: Legend, out: Path) -> None:
-    """Write a legend as a QGIS style; QGIS 3 applies `map.qml` to `map.tif` or `map.vrt` beside it.
-
-    Raises
-    ------
-    LedgerError
-        If the file cannot be written.
-    """
-    root = ET.Element("qgis", version="3.22.0", styleCategories="Symbology", hasScaleBasedVisibilityFlag="0")
-    pipe = ET.SubElement(root, "pipe")
-    renderer = ET.SubElement(
-        pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1", nodataColor=""
-    )
-    ET.SubElement(renderer, "rasterTransparency")
-    palette = ET.SubElement(renderer, "colorPalette")
-    for each in legend.classes:
-        ET.SubElement(palette, "paletteEntry", value=str(each.id), color=each.colour, alpha="255", label=each.name)
-    ET.SubElement(pipe, "brightnesscontrast", brightness="0", contrast="0", gamma="1")
-    ET.SubElement(pipe, "huesaturation", saturation="0", grayscaleMode="0", colorizeOn="0")
-    ET.SubElement(pipe, "rasterresampler", maxOversampling="2")
-    ET.SubElement(root, "blendMode").text = "0"
-    doctype = b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-    Store(str(out.parent.absolute())).put(out.name, doctype + ET.tostring(root, encoding="utf-8"))
-
-
 def overview(path: Path, longest_side: int = 1600) -> np.ndarray:
     """A small view of a map for pictures: (row, col) in the file's dtype, at most `longest_side` on an edge.
 

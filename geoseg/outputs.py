@@ -17,6 +17,7 @@ from typing import Any
 from geoseg import __version__, accuracy, catalog, desk, mosaic, polygons, report
 from geoseg.desk import Desk
 from geoseg.ledger import Record, digest_of
+from geoseg.legend import qgis_style
 from geoseg.plan import Plan, outline
 from geoseg.planning import reference_of
 from geoseg.store import Store
@@ -153,7 +154,7 @@ def _provenance(plan: Plan, records: Sequence[Record]) -> dict[str, str]:
 
 
 def _style(plan: Plan, root: Path) -> Sequence[Path]:
-    mosaic.write_qml(plan.legend, root / "map.qml")
+    Store(str(root)).put("map.qml", qgis_style(plan.legend))
     return [root / "map.qml"]
 
 

@@ -571,17 +571,6 @@ def test_ground_size_is_in_metres(tmp_path: Path) -> None:
     assert mosaic.ground_size(tmp_path / "feet.tif") == pytest.approx((304.8, 304.8), rel=1e-4)
 
 
-def test_the_style_lists_every_class_for_qgis(tmp_path: Path) -> None:
-    mosaic.write_qml(LEGEND, tmp_path / "map.qml")
-    text = (tmp_path / "map.qml").read_bytes()
-    assert text.startswith(b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>")
-    renderer = ET.fromstring(text).find("pipe/rasterrenderer")
-    assert renderer is not None
-    assert (renderer.get("type"), renderer.get("band")) == ("paletted", "1")
-    entries = [(int(e.attrib["value"]), e.get("label"), e.get("color")) for e in renderer.iter("paletteEntry")]
-    assert entries == [(each.id, each.name, each.colour) for each in LEGEND.classes]
-
-
 @pytest.mark.slow
 def test_a_map_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     # 400 Mpx from one 2048 x 2048 block named over and over

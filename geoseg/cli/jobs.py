@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,20 +96,8 @@ def logs(
 
     from geoseg import handle as following
 
-    handle = following.find(which)
-    lines = [json.dumps(line) for line in handle.log()]
-    shown = len(lines)
-    for line in lines[-last:]:
-        out.print(line, markup=False)
-    while follow:
-        ended = handle.status().state in following.ENDED
-        lines = [json.dumps(line) for line in handle.log()]
-        for line in lines[shown:]:
-            out.print(line, markup=False)
-        shown = len(lines)
-        if ended:
-            return
-        time.sleep(1)
+    for line in following.find(which).log(last, follow=follow):
+        out.print(json.dumps(line), markup=False)
 
 
 @app.command()

@@ -37,6 +37,8 @@ _MOST_ATTEMPTS = 10
 """The same where workers die anyway, with or without the item."""
 _LATELY_S = 120.0
 _PAUSED_S = 60.0
+_MUTE_S = 300.0
+"""How long a worker that let its work lie gets none, where others can do it."""
 _END = object()
 _log = logging.getLogger(__name__)
 
@@ -162,7 +164,7 @@ class _Flight:
         self._died: list[float] = []
         self._landed: queue.SimpleQueue[tuple[str, Any, BaseException | None]] = queue.SimpleQueue()
         self._load: Counter[str] = Counter()
-        self._mute: set[str] = set()
+        self._mute: dict[str, float] = {}
         self._finished = 0
         self._run = uuid.uuid4().hex[:8]
         self._sent = 0
@@ -204,7 +206,7 @@ class _Flight:
 
     def send_again(self) -> None:
         """Take back what is out and send it to others; an item may be worked on twice, but gives one result."""
-        self._mute |= {errand.worker for errand in self.out.values()}
+        self._mute |= dict.fromkeys((errand.worker for errand in self.out.values()), time.monotonic())
         for errand in list(self.out.values()):
             self._take_back(errand)
             self._again.append(errand)
@@ -238,11 +240,10 @@ class _Flight:
             self._send(self._again.popleft(), worker)
 
     def _able(self) -> dict[str, int]:
-        """Threads of the workers that take work and did not let it lie; of all where none is left."""
-        able = {worker: threads for worker, threads in self.roster.running.items() if worker not in self._mute}
-        if not able:
-            self._mute.clear()
-        return able or self.roster.running
+        """Threads of the workers that take work and did not let it lie lately; of all where none is left."""
+        since = time.monotonic() - _MUTE_S
+        running = self.roster.running
+        return {each: threads for each, threads in running.items() if self._mute.get(each, since) <= since} or running
 
     def _send_suspects(self) -> set[str]:
         """Send suspects to idle workers; the workers that must get nothing else, at most half of them."""
