@@ -171,6 +171,7 @@ class _Story:
     ) -> None:
         self.now = Progress(0, 0, 0, 0, 0, 0.0)
         self._plan = plan
+        self._digest = plan.digest
         self._journal = journal
         self._progress = progress
         self._strict = strict
@@ -225,7 +226,7 @@ class _Story:
                 seconds=time.monotonic() - self._begin,
             )
         )
-        return replace(record, digest=self._plan.digest, seconds=_NOTHING, worker=record.worker if bad else "")
+        return replace(record, digest=self._digest, seconds=_NOTHING, worker=record.worker if bad else "")
 
     def _look_around(self) -> None:
         """Stop where the folder is no longer ours, or someone asked for it."""

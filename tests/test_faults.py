@@ -548,8 +548,9 @@ def test_client_and_scheduler_stay_small_over_many_blocks(tmp_path, model, monke
     farm = Processes(tmp_path, warm=True)
     try:
         scheduler = farm.scheduler()
-        farm.worker("--no-nanny", "--nthreads", "8", "--memory-limit", "4GB")
-        with client_of(farm, 1) as client:
+        for _ in range(2):
+            farm.worker("--no-nanny", "--nthreads", "4", "--memory-limit", "4GB")
+        with client_of(farm, 2) as client:
             both = psutil.Process(), psutil.Process(scheduler.pid)
             mapper = cluster.mapper(client, pipeline.lost(plan.digest))
             assert sum(mapper(abs, range(300))) == 44_850  # connections are opened once
