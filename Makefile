@@ -9,6 +9,9 @@ ENOUGH := import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach each,python3.13 python3.12 python3.11 python3,\
 	$(shell $(each) -c '$(ENOUGH)' >/dev/null 2>&1 && echo $(each))))
 
+# Tests start schedulers and workers of their own, and wait for them: more than two at once would be in each other's way.
+SPREAD := --numprocesses 2 --dist worksteal
+
 .PHONY: install demo test lint format lock clean
 
 install: $(STAMP)
@@ -31,8 +34,8 @@ demo: install
 	$(BIN)/geoseg demo
 
 test: install lint
-	$(BIN)/pytest -m "not slow"
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest $(SPREAD) -m "not slow"
+	$(BIN)/pytest $(SPREAD) -m slow
 
 lint: install
 	$(BIN)/ruff check

@@ -29,7 +29,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a CUDA device where there is none."""
+    """Begin with what takes longest, beside which the others run; skip what needs a CUDA device where there is none."""
+    items.sort(key=_longest, reverse=True)
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if not needing:
         return
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in needing:
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+def _longest(item: pytest.Item) -> float:
+    """How long a test is allowed to take, if it says so."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0
 
 
 @pytest.fixture(scope="session")

@@ -537,7 +537,7 @@ def no_op(pixels: np.ndarray) -> np.ndarray:
     return np.zeros(pixels.shape[1:], np.uint8)
 
 
-@pytest.mark.parametrize("edge", [32, pytest.param(317, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("edge", [32, pytest.param(317, marks=[pytest.mark.slow, pytest.mark.timeout(2400)])])
 def test_client_and_scheduler_stay_small_over_many_blocks(tmp_path, model, monkeypatch, edge):
     """1,024 and 100,489 blocks of one pixel, through the whole of a run but the putting together of the map."""
     made = SmallJob.write(tmp_path / "job", model, (edge, edge))
