@@ -17,7 +17,7 @@ from model_folders import write_model
 from strategies import write
 from typer import testing
 
-from geoseg.cli import app
+from geoseg.cli import app, screen
 
 ERROR_KINDS = "(Catalog|Job|Grid|Raster|Model|Prediction|Ledger|Cluster)Error"
 
@@ -101,9 +101,11 @@ class Answer:
 def geoseg(*words: object) -> Answer:
     """A command in this process; an error that is not told as a sentence comes out as it is."""
     before = signal.getsignal(signal.SIGTERM)
+    screen.out.width = screen.err.width = 1000  # tables and sentences stay on one line
     try:
-        runner = testing.CliRunner(env={"COLUMNS": "1000"})
-        found = runner.invoke(app, [str(word) for word in words], catch_exceptions=False)
+        found = testing.CliRunner(env={"COLUMNS": "1000"}).invoke(
+            app, [str(word) for word in words], catch_exceptions=False
+        )
     finally:
         signal.signal(signal.SIGTERM, before)
     return Answer(found.exit_code, found.stdout, found.stderr)

@@ -74,6 +74,15 @@ def test_reach_is_what_adding_up_the_layers_gives(depth):
     assert (field.stride, field.kind) == (stride, "bounded")
 
 
+def test_a_network_of_dead_units_has_the_reach_of_its_layers():
+    network = networks.build({"name": "compact", "width": 3, "depth": 1}, 2, 2)
+    with torch.no_grad():
+        network.head.weight.zero_()
+    assert networks.probe(network, 2) == networks.probe(
+        networks.build({"name": "compact", "width": 3, "depth": 1}, 2, 2), 2
+    )
+
+
 @settings(max_examples=25, deadline=None)
 @given(side=st.sampled_from(["above", "below", "left", "right"]), beyond=st.integers(1, 20), along=st.integers(0, 111))
 def test_a_pixel_outside_the_halo_changes_no_score_of_the_core(small, side, beyond, along):

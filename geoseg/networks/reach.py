@@ -88,6 +88,8 @@ def _beyond(axis: int, network: nn.Module, bands: int, stride: int, length: int)
     scores = network(pixels).narrow(axis, cell, stride)
     (gradient,) = torch.autograd.grad((scores * _random(scores.shape, 1)).sum(), pixels)
     touched = (gradient[0] != 0).any(dim=0).any(dim=3 - axis).nonzero().flatten()
+    if not len(touched):  # all its units are dead here: the scores depend on nothing
+        return 0
     first, last = int(touched.min()), int(touched.max())
     if first == 0 or last == length - 1:
         return None
