@@ -7,7 +7,6 @@ steps whose blocks or settings changed. Steps come in an order in which a later 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +38,11 @@ class Step:
 
 
 def write(
-    plan: Plan, store: Store, records: Sequence[Record], tell: Callable[[str], None] = lambda _: None
+    plan: Plan,
+    store: Store,
+    records: Sequence[Record],
+    counts: Mapping[int, int],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write all outputs that the job asks for and that do not stand already.
 
@@ -51,6 +54,8 @@ def write(
         Its folder.
     records : sequence of Record
         One for each block.
+    counts : mapping
+        Pixels of each class in all of them.
     tell : callable
         Told the name of each step before it begins.
 
@@ -64,7 +69,7 @@ def write(
     written: list[str] = []
     kept: list[str] = []
     with desk.laid(store) as place:
-        for step in _steps(plan, place, records):
+        for step in _steps(plan, place, records, counts):
             key = digest_of({"blocks": blocks, "facts": step.facts, "version": __version__})
             note = done.get(step.name)
             if note is not None and note["key"] == key and note["files"] == _stamps(store, note["files"]):
@@ -86,15 +91,12 @@ def block_key(record: Record) -> list[object]:
     return [record.window.row, record.window.col, record.state, sorted(record.hashes.items()), record.error]
 
 
-def _steps(plan: Plan, place: Desk, records: Sequence[Record]) -> Iterator[Step]:
+def _steps(plan: Plan, place: Desk, records: Sequence[Record], counts: Mapping[int, int]) -> Iterator[Step]:
     root, wanted = place.folder, plan.spec.outputs
     extent, edge = plan.layout.extent, plan.spec.outputs.sheet_pixels
     one = max(extent.shape) <= edge
     map_path = root / ("map.tif" if one else "map.vrt")
     labels = any("labels" in record.hashes for record in records)
-    counts: Counter[int] = Counter()
-    for record in records:
-        counts.update(record.counts)
 
     def put_together(name: str, kind: str) -> Sequence[Path]:
         values = kind == "confidence"

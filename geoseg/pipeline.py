@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 from geoseg import blocks, ledger, lock, outputs
 from geoseg.errors import CancelledError, ClusterError, JobError, LedgerError, PredictionError
@@ -24,7 +27,7 @@ from geoseg.store import Store
 from geoseg.windows import Window
 
 _LOOK_S = 2.0
-_NOTHING: dict[str, float] = {}
+_NOTHING: dict[Any, Any] = {}
 Mapper = Callable[[Callable[[Window], Record], Iterable[Window]], Iterable[Record]]
 
 
@@ -124,7 +127,7 @@ def run(
             story = _Story(plan, journal, progress, strict, check_held)
             with _rolling(store) as roll:
                 done = story.make(mapper, work, known, roll)
-            written, kept = outputs.write(plan, store, done, story.step)
+            written, kept = outputs.write(plan, store, done, story.counts, story.step)
             store.sweep(begin)
             failed = tuple(each for each in done if each.state == "failed")
             journal.close("failed blocks" if failed else "finished")
@@ -170,6 +173,8 @@ class _Story:
         check_held: Callable[[], None],
     ) -> None:
         self.now = Progress(0, 0, 0, 0, 0, 0.0)
+        self.counts: Counter[int] = Counter()
+        """Pixels of each class so far."""
         self._plan = plan
         self._digest = plan.digest
         self._journal = journal
@@ -182,15 +187,22 @@ class _Story:
     def make(
         self, mapper: Mapper, work: Callable[[Window], Record], known: dict[Window, Record], roll: ledger.Roll
     ) -> list[Record]:
-        """Make the blocks that are not known to be finished; one record for each block comes back."""
+        """Make the blocks that are not known to be finished; one record for each block comes back, `known` empties."""
         wanted = list(self._plan.blocks())
-        done = {window: known[window] for window in wanted if window in known and known[window].state != "failed"}
-        missing = [window for window in wanted if window not in done]
+        done: dict[Window, Record] = {}
+        missing: dict[Window, Window] = {}
+        for window in wanted:
+            record = known.pop(window, None)
+            if record is not None and record.state != "failed":
+                done[window] = self._slim(record, window)
+            else:
+                missing[window] = window
         self._tell(Progress(len(wanted), len(done), 0, 0, 0, 0.0))
         self._begin = time.monotonic()
         self._look_around()
-        for record in mapper(work, missing):
-            done[record.window] = self._take(record)
+        for record in mapper(work, list(missing)):
+            window = missing.pop(record.window)
+            done[window] = self._take(record, window)
             roll.add(record)
             self._look_around()
         self._check_held()
@@ -202,9 +214,8 @@ class _Story:
         self._journal.event("output", name=name)
         self._tell(replace(self.now, step=name))
 
-    def _take(self, record: Record) -> Record:
+    def _take(self, record: Record, window: Window) -> Record:
         bad = record.state == "failed"
-        window = record.window
         self._journal.event(
             "block",
             block=[window.row, window.col],
@@ -226,7 +237,21 @@ class _Story:
                 seconds=time.monotonic() - self._begin,
             )
         )
-        return replace(record, digest=self._digest, seconds=_NOTHING, worker=record.worker if bad else "")
+        return self._slim(record, window)
+
+    def _slim(self, record: Record, window: Window) -> Record:
+        """What is needed of a record to the end of the run, when there may be a million of them; its pixels counted."""
+        self.counts.update(record.counts)
+        return replace(
+            record,
+            window=window,
+            digest=self._digest,
+            hashes={sys.intern(kind): hash for kind, hash in record.hashes.items()},
+            tags=_NOTHING,
+            counts=_NOTHING,
+            seconds=_NOTHING,
+            worker=record.worker if record.state == "failed" else "",
+        )
 
     def _look_around(self) -> None:
         """Stop where the folder is no longer ours, or someone asked for it."""

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from clusters import Processes, client_of, wait_until
 from distributed import Client, LocalCluster
@@ -100,6 +99,7 @@ def troubled(item: int) -> int:
     return item
 
 
+@pytest.mark.slow
 def test_poison_block_is_set_aside_after_three_workers_and_the_rest_finishes(processes: Processes) -> None:
     processes.scheduler()
     processes.workers(4)
@@ -248,6 +248,7 @@ def test_worker_paused_for_memory_is_told_and_passed_over(processes: Processes) 
     assert f"worker {paused} is paused: it uses 0." in notes[0]
 
 
+@pytest.mark.slow
 def test_no_block_is_lost_while_workers_are_killed(processes: Processes) -> None:
     processes.scheduler()
     for _ in range(2):
@@ -273,18 +274,3 @@ def test_no_block_is_lost_while_workers_are_killed(processes: Processes) -> None
             killer.join()
     assert sorted(results, key=str) == sorted(range(200), key=str)
     assert kills >= 2
-
-
-def test_client_and_scheduler_stay_small_over_many_items(processes: Processes) -> None:
-    items = 2000  # 100,000 blocks of a whole run are in test_faults
-    scheduler = processes.scheduler()
-    processes.worker("--no-nanny", "--nthreads", "16")
-    with client_of(processes, 1) as client:
-        assert sum(1 for _ in cluster.mapper(client, gone)(same, range(300))) == 300
-        both = psutil.Process(), psutil.Process(scheduler.pid)
-        before = [(each.memory_info().rss, each.num_fds()) for each in both]
-        assert Counter(cluster.mapper(client, gone)(same, range(items))) == Counter(range(items))
-        after = [(each.memory_info().rss, each.num_fds()) for each in both]
-    assert sum(rss for rss, _ in after) - sum(rss for rss, _ in before) < 30e6
-    for (_, fds_before), (_, fds_after) in zip(before, after):
-        assert fds_after <= fds_before + 3

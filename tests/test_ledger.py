@@ -95,6 +95,7 @@ def test_a_record_without_its_block_is_set_aside(store):
     assert "is missing" in damaged[0]
 
 
+@pytest.mark.slow
 def test_ten_thousand_blocks_are_checked_within_two_seconds(store):
     data = block(window=Window(0, 0, 8, 8))
     store.put("blocks/warm", b"")
