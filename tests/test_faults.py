@@ -521,7 +521,7 @@ def test_a_worker_that_stands_still_is_noticed_and_its_blocks_are_made_elsewhere
     with client_of(farm, 2) as client:
         os.kill(still.pid, signal.SIGSTOP)
         try:
-            mapper = cluster.mapper(client, pipeline.lost(plan.digest), stall_s=1.0)
+            mapper = cluster.mapper(client, pipeline.lost(plan.digest), stall_s=4.0)
             pipeline.run(plan, made.out, mapper=mapper)
         finally:
             still.kill()

@@ -321,6 +321,7 @@ class _Flight:
         self._take_back(errand)
         if error is None:
             self._finished += 1
+            self._mute.pop(errand.worker, None)
             self.mean_s += 0.1 * (seconds - self.mean_s) if self.mean_s else seconds
             if errand.losses:
                 for death in self._deaths:
