@@ -40,7 +40,7 @@ class Step:
 def write(
     plan: Plan,
     store: Store,
-    records: Sequence[Record],
+    records: Iterable[Record],
     counts: Mapping[int, int],
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -52,8 +52,8 @@ def write(
         The job.
     store : Store
         Its folder.
-    records : sequence of Record
-        One for each block.
+    records : iterable of Record
+        One for each block; gone through several times.
     counts : mapping
         Pixels of each class in all of them.
     tell : callable
@@ -91,7 +91,7 @@ def block_key(record: Record) -> list[object]:
     return [record.window.row, record.window.col, record.state, sorted(record.hashes.items()), record.error]
 
 
-def _steps(plan: Plan, place: Desk, records: Sequence[Record], counts: Mapping[int, int]) -> Iterator[Step]:
+def _steps(plan: Plan, place: Desk, records: Iterable[Record], counts: Mapping[int, int]) -> Iterator[Step]:
     root, wanted = place.folder, plan.spec.outputs
     extent, edge = plan.layout.extent, plan.spec.outputs.sheet_pixels
     one = max(extent.shape) <= edge
@@ -135,7 +135,7 @@ def _steps(plan: Plan, place: Desk, records: Sequence[Record], counts: Mapping[i
         place.store.drop("failed.geojson")
 
 
-def _provenance(plan: Plan, records: Sequence[Record]) -> dict[str, str]:
+def _provenance(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
     """Tags that say what the map was made of; no date, so that equal jobs give equal files."""
     tags = {
         "GEOSEG_VERSION": __version__,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -16,18 +15,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any
 
 from geoseg import blocks, ledger, lock, outputs
 from geoseg.errors import CancelledError, ClusterError, JobError, LedgerError, PredictionError
 from geoseg.journal import CANCEL, Journal, Status
-from geoseg.ledger import Record
+from geoseg.ledger import Gathered, Record
 from geoseg.plan import Plan, Predict
 from geoseg.store import Store
 from geoseg.windows import Window
 
 _LOOK_S = 2.0
-_NOTHING: dict[Any, Any] = {}
 Mapper = Callable[[Callable[[Window], Record], Iterable[Window]], Iterable[Record]]
 
 
@@ -186,27 +183,26 @@ class _Story:
 
     def make(
         self, mapper: Mapper, work: Callable[[Window], Record], known: dict[Window, Record], roll: ledger.Roll
-    ) -> list[Record]:
-        """Make the blocks that are not known to be finished; one record for each block comes back, `known` empties."""
-        wanted = list(self._plan.blocks())
-        done: dict[Window, Record] = {}
-        missing: dict[Window, Window] = {}
-        for window in wanted:
+    ) -> Gathered:
+        """Make the blocks that are not known to be finished; a record for each block comes back, `known` empties."""
+        done = Gathered(self._digest, self._plan.blocks())
+        for window in done.missing():
             record = known.pop(window, None)
             if record is not None and record.state != "failed":
-                done[window] = self._slim(record, window)
-            else:
-                missing[window] = window
-        self._tell(Progress(len(wanted), len(done), 0, 0, 0, 0.0))
+                self.counts.update(record.counts)
+                done.put(record)
+        missing = done.missing()
+        self._tell(Progress(len(done), len(done) - len(missing), 0, 0, 0, 0.0))
         self._begin = time.monotonic()
         self._look_around()
-        for record in mapper(work, list(missing)):
-            window = missing.pop(record.window)
-            done[window] = self._take(record, window)
+        for record in mapper(work, missing):
+            self._take(record)
+            self.counts.update(record.counts)
+            done.put(record)
             roll.add(record)
             self._look_around()
         self._check_held()
-        return [done[window] for window in wanted]
+        return done
 
     def step(self, name: str) -> None:
         """Tell that an output is being written; raises where the folder is no longer ours."""
@@ -214,8 +210,8 @@ class _Story:
         self._journal.event("output", name=name)
         self._tell(replace(self.now, step=name))
 
-    def _take(self, record: Record, window: Window) -> Record:
-        bad = record.state == "failed"
+    def _take(self, record: Record) -> None:
+        bad, window = record.state == "failed", record.window
         self._journal.event(
             "block",
             block=[window.row, window.col],
@@ -236,21 +232,6 @@ class _Story:
                 pixels=self.now.pixels + window.pixels,
                 seconds=time.monotonic() - self._begin,
             )
-        )
-        return self._slim(record, window)
-
-    def _slim(self, record: Record, window: Window) -> Record:
-        """What is needed of a record to the end of the run, when there may be a million of them; its pixels counted."""
-        self.counts.update(record.counts)
-        return replace(
-            record,
-            window=window,
-            digest=self._digest,
-            hashes={sys.intern(kind): hash for kind, hash in record.hashes.items()},
-            tags=_NOTHING,
-            counts=_NOTHING,
-            seconds=_NOTHING,
-            worker=record.worker if record.state == "failed" else "",
         )
 
     def _look_around(self) -> None:

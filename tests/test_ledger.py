@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import time
+import tracemalloc
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,32 @@ def test_ten_thousand_blocks_are_checked_within_two_seconds(store):
     found, _ = ledger.records(store, "d")
     assert len(found) == 10_000
     assert time.perf_counter() - begin < 8  # 2 s is the promise on an idle machine; tests share theirs
+
+
+def test_gathered_records_keep_their_order_and_little_memory():
+    windows = [Window(row, col, 1, 1) for row in range(1000, 1100) for col in range(1000, 1100)]
+    tracemalloc.start()
+    gathered = ledger.Gathered("d", iter(windows))
+    for number, window in reversed(list(enumerate(windows))):
+        hashes = {"labels": hashlib.sha256(str(number).encode()).hexdigest()}
+        made = Record(Window(*astuple(window)), "done", "d", hashes, counts={1: 5}, seconds={"read": 0.1}, worker="w")
+        gathered.put(made)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 300 * len(windows)
+    assert [each.window for each in gathered] == windows
+    assert next(iter(gathered)) == Record(windows[0], "done", "d", hashes)
+    failed = Record(windows[5], "failed", "d", error="why", worker="w", attempts=3)
+    gathered.put(failed)
+    assert [each for each in gathered if each.state == "failed"] == [failed]
+
+
+def test_blocks_that_are_missing_are_those_without_a_record():
+    windows = [Window(row, 0, 1, 1) for row in range(3)]
+    gathered = ledger.Gathered("d", windows)
+    gathered.put(Record(windows[1], "empty", "d"))
+    assert gathered.missing() == [windows[0], windows[2]]
+    assert len(gathered) == 3
 
 
 def test_an_empty_folder_becomes_the_job_s_and_stays_so(store):
