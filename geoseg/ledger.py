@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -32,6 +32,8 @@ BLOCKS = "blocks"
 ROLL = "roll"
 _ROLLED = 500
 """Records of one file of the roll."""
+_QUICK_S = 0.0005
+"""A block checked within this needs no threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +226,19 @@ def records(store: Store, digest: str, *, verify: bool = True) -> tuple[dict[Win
     """
     tags, rolled = store.tags(BLOCKS), _rolled(store)
     names = [name for name in tags or store.names(BLOCKS) if name.endswith(".json")]
-    with ThreadPoolExecutor(max_workers=32 if store.remote else 8) as pool:
-        checked = list(pool.map(lambda name: _check(store, name, digest, verify, tags, rolled), names))
+    checked = _all(lambda name: _check(store, name, digest, verify, tags, rolled), names, remote=store.remote)
     kept = {each.window: each for each in checked if isinstance(each, Record)}
     return kept, [each for each in checked if isinstance(each, str) and each]
+
+
+def _all(check: Callable[[str], Record | str], names: Sequence[str], *, remote: bool) -> list[Record | str]:
+    """Check all, several at a time where one takes long; for small files nearby, threads are in each other's way."""
+    begin, tried = time.perf_counter(), 0 if remote else 20
+    first = [check(name) for name in names[:tried]]
+    if not remote and time.perf_counter() - begin < tried * _QUICK_S:
+        return first + [check(name) for name in names[tried:]]
+    with ThreadPoolExecutor(max_workers=32 if remote else 8) as pool:
+        return first + list(pool.map(check, names[tried:]))
 
 
 def block(store: Store, record: Record, kind: str = "labels") -> bytes:

@@ -108,10 +108,29 @@ def test_ten_thousand_blocks_are_checked_within_two_seconds(store):
         record |= {"check": ledger.digest_of(record)}
         Path(store.root, ledger.block_name(window)).write_bytes(data)
         Path(store.root, ledger.record_name(window)).write_text(json.dumps(record))
+    taken = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        found, _ = ledger.records(store, "d")
+        taken.append(time.perf_counter() - begin)
+        assert len(found) == 10_000
+    assert min(taken) < 2, "the best of three, since test machines are shared"
+
+
+def test_blocks_that_are_slow_to_read_are_checked_several_at_a_time(store, monkeypatch):
+    for col in range(100):
+        keep(store, Window(0, 8 * col, 8, 8))
+    get = Store.get
+
+    def slowly(self, name):
+        time.sleep(0.01)
+        return get(self, name)
+
+    monkeypatch.setattr(Store, "get", slowly)
     begin = time.perf_counter()
     found, _ = ledger.records(store, "d")
-    assert len(found) == 10_000
-    assert time.perf_counter() - begin < 8  # 2 s is the promise on an idle machine; tests share theirs
+    assert len(found) == 100
+    assert time.perf_counter() - begin < 0.7 * 200 * 0.01
 
 
 def test_gathered_records_keep_their_order_and_little_memory():
