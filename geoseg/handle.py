@@ -110,7 +110,11 @@ def submitted() -> list[JobHandle]:
     if _notes().is_dir():
         for path in sorted(_notes().glob("*.json"), key=lambda each: -each.stat().st_mtime):
             handle = JobHandle(**json.loads(path.read_text("utf-8")))
-            if Store.at(handle.folder).exists(ledger.JOB):
+            try:
+                stands = Store.at(handle.folder).exists(ledger.JOB)
+            except LedgerError:  # its object store cannot be reached today
+                stands = True
+            if stands:
                 found.append(handle)
             else:
                 path.unlink(missing_ok=True)

@@ -47,6 +47,14 @@ def _longest(item: pytest.Item) -> float:
     return float(mark.args[0]) if mark else 0.0
 
 
+@pytest.fixture(scope="session", autouse=True)
+def notes_of_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Jobs that tests submit are noted in a place of their own, not in the account's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real imagery and reference maps, which are not part of the repository."""

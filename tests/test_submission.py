@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from small_jobs import SmallJob, geoseg
 
 import geoseg as package
 from geoseg import handle, lock, submission
+from geoseg.cluster import resident
 from geoseg.errors import JobError
 from geoseg.handle import JobHandle
 from geoseg.store import Store
@@ -160,7 +162,8 @@ def test_a_coordinator_whose_worker_is_killed_starts_again_on_another(farm, tmp_
     assert sum(faults.attempts(made.out).values()) <= 20 + 2
 
 
-def test_a_name_that_is_on_the_cluster_already_is_refused(farm, tmp_path, model):
+def test_a_name_that_is_on_the_cluster_already_is_refused(farm, tmp_path, model, monkeypatch):
+    monkeypatch.setattr(resident, "_LETTING_GO_S", 0.2)
     first, second = (small(tmp_path, model, 2, 3, name) for name in ("first", "second"))
     faults.plan_trouble(first.out, sleep=0.3)
     farm.crew(1)
@@ -212,3 +215,21 @@ def test_bad_input_is_refused_before_the_cluster_is_touched(tmp_path, model):
 
 def test_what_is_no_job_is_told(tmp_path):
     assert "is neither a job folder nor the id of a job" in geoseg("status", tmp_path / "no").refusal("JobError")
+
+
+def test_a_job_whose_store_cannot_be_reached_does_not_hide_the_others(tmp_path, model, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    made = small(tmp_path, model, 2, 2)
+    assert made.run().code == 0
+    handle.remember(JobHandle("far", "s3://nowhere/job"))
+    handle.remember(JobHandle("near", str(made.out)))
+    listed = geoseg("status")
+    assert listed.code == 0
+    assert re.search(r"far +│ unreachable", listed.out)
+    assert re.search(r"near +│ finished +│ 4/4", listed.out)
+    assert re.search(r"far: .*s3://nowhere.* cannot be reached", listed.err)
+    assert "cannot be reached" in geoseg("status", "far").refusal("LedgerError")

@@ -77,11 +77,13 @@ def status(
     table = Table(show_edge=False, pad_edge=False)
     for column in ("job", "state", "blocks", "failed", "Mpx/s", "left", "folder"):
         table.add_column(column, overflow="fold")
-    for handle in handles:
-        table.add_row(handle.id, *_facts(handle.status()), handle.folder)
+    standing = [(handle, handle.status() if which is not None else _tried(handle)) for handle in handles]
+    for handle, now in standing:
+        table.add_row(handle.id, *_facts(now), handle.folder)
     out.print(table)
-    if which is not None and (error := handles[0].status().error):
-        err.print(error, markup=False)
+    for handle, now in standing:
+        if now.error:
+            err.print(f"{handle.id}: {now.error}", markup=False)
 
 
 @app.command()
@@ -144,6 +146,16 @@ def resume(
     with mapped(plan, workers, None) as (mapper, threads), drawn() as progress:
         summary = pipeline.run(plan, handle.folder, mapper=mapper, threads=threads, progress=progress)
     report(summary)
+
+
+def _tried(handle: JobHandle) -> Status:
+    """Where one of many jobs stands; that one cannot be looked at must not hide the others."""
+    from geoseg.journal import Status
+
+    try:
+        return handle.status()
+    except GeosegError as error:
+        return Status("unreachable", error=str(error))
 
 
 def _facts(now: Status) -> tuple[str, ...]:

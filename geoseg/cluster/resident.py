@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ PREFIX = "geoseg-job-"
 """How the keys of resident tasks begin."""
 _FIRST = 1_000_000
 """Priority of a resident task."""
+_LETTING_GO_S = 5.0
+"""A job that was just cancelled has closed its folder a moment before the cluster knows that its task has ended."""
 
 
 class Forgiving(SchedulerPlugin):  # type: ignore[misc]
@@ -44,7 +47,9 @@ def leave_running(client: Client, name: str, function: Callable[..., Any], *args
     """
     key = PREFIX + name
     try:
-        known = client.run_on_scheduler(_known, key=key)
+        end = time.monotonic() + _LETTING_GO_S
+        while (known := client.run_on_scheduler(_known, key=key)) and time.monotonic() < end:
+            time.sleep(0.2)
         client.register_plugin(Forgiving())
     except ModuleNotFoundError as error:
         raise ClusterError(
