@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import faults
 import pytest
 from clusters import client_of, wait_until
 from farm import Farm, check_whole, plan_of, quiet, small
-from small_jobs import SmallJob, geoseg
+from small_jobs import SmallJob, geoseg, process
 
 import geoseg as package
 from geoseg import handle, lock, submission
@@ -219,17 +220,15 @@ def test_what_is_no_job_is_told(tmp_path):
 
 def test_a_job_whose_store_cannot_be_reached_does_not_hide_the_others(tmp_path, model, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    nobody = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    nobody |= {name: value for name, value in os.environ.items() if not name.startswith("AWS_") and name != "HOME"}
     made = small(tmp_path, model, 2, 2)
     assert made.run().code == 0
     handle.remember(JobHandle("far", "s3://nowhere/job"))
     handle.remember(JobHandle("near", str(made.out)))
-    listed = geoseg("status")
+    listed = process("status", env=nobody | {"COLUMNS": "1000"})
     assert listed.code == 0
     assert re.search(r"far +│ unreachable", listed.out)
     assert re.search(r"near +│ finished +│ 4/4", listed.out)
-    assert re.search(r"far: .*s3://nowhere.* cannot be reached", listed.err)
-    assert "cannot be reached" in geoseg("status", "far").refusal("LedgerError")
+    assert re.search(r"far: s3://nowhere.* cannot be reached \(Unable to locate credentials\)", listed.err)
+    assert "cannot be reached" in process("status", "far", env=nobody).refusal("LedgerError")
