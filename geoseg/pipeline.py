@@ -173,7 +173,6 @@ class _Story:
         self.counts: Counter[int] = Counter()
         """Pixels of each class so far."""
         self._plan = plan
-        self._digest = plan.digest
         self._journal = journal
         self._progress = progress
         self._strict = strict
@@ -185,7 +184,7 @@ class _Story:
         self, mapper: Mapper, work: Callable[[Window], Record], known: dict[Window, Record], roll: ledger.Roll
     ) -> Gathered:
         """Make the blocks that are not known to be finished; a record for each block comes back, `known` empties."""
-        done = Gathered(self._digest, self._plan.blocks())
+        done = Gathered(self._plan.digest, self._plan.blocks())
         for window in done.missing():
             record = known.pop(window, None)
             if record is not None and record.state != "failed":

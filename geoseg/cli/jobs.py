@@ -149,7 +149,7 @@ def resume(
 
 
 def _tried(handle: JobHandle) -> Status:
-    """Where one of many jobs stands; that one cannot be looked at must not hide the others."""
+    """Where one of many jobs stands; one that cannot be looked at must not hide the others."""
     from geoseg.journal import Status
 
     try:
