@@ -32,6 +32,7 @@ BLOCKS = "blocks"
 ROLL = "roll"
 _ROLLED = 500
 """Records of one file of the roll."""
+_TRIED = 10
 _QUICK_S = 0.0005
 """A block checked within this needs no threads."""
 
@@ -226,19 +227,20 @@ def records(store: Store, digest: str, *, verify: bool = True) -> tuple[dict[Win
     """
     tags, rolled = store.tags(BLOCKS), _rolled(store)
     names = [name for name in tags or store.names(BLOCKS) if name.endswith(".json")]
-    checked = _all(lambda name: _check(store, name, digest, verify, tags, rolled), names, remote=store.remote)
+    names.sort(key=lambda name: name not in rolled)
+    known = sum(name in rolled for name in names)
+    checked = _all(lambda name: _check(store, name, digest, verify, tags, rolled), names, known)
     kept = {each.window: each for each in checked if isinstance(each, Record)}
     return kept, [each for each in checked if isinstance(each, str) and each]
 
 
-def _all(check: Callable[[str], Record | str], names: Sequence[str], *, remote: bool) -> list[Record | str]:
-    """Check all, several at a time where one takes long; for small files nearby, threads are in each other's way."""
-    begin, tried = time.perf_counter(), 0 if remote else 20
-    first = [check(name) for name in names[:tried]]
-    if not remote and time.perf_counter() - begin < tried * _QUICK_S:
-        return first + [check(name) for name in names[tried:]]
-    with ThreadPoolExecutor(max_workers=32 if remote else 8) as pool:
-        return first + list(pool.map(check, names[tried:]))
+def _all(check: Callable[[str], Record | str], names: Sequence[str], known: int) -> list[Record | str]:
+    """Check all; beyond those known already, several at a time if one takes long, else threads are in the way."""
+    found, begin = [check(name) for name in names[:known]], time.perf_counter()
+    found += [check(name) for name in names[known : known + _TRIED]]
+    quick, rest = time.perf_counter() - begin < _TRIED * _QUICK_S, names[known + _TRIED :]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return found + list((map if quick else pool.map)(check, rest))
 
 
 def block(store: Store, record: Record, kind: str = "labels") -> bytes:
