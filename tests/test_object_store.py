@@ -371,24 +371,13 @@ def test_what_never_shows_is_an_error(store, monkeypatch):
         store.get("a", awaited=True)
 
 
-def test_blocks_and_jobs_that_show_late_lose_nothing(tmp_path, server, prefix):
-    scene(tmp_path, (30, 30))
+@pytest.mark.parametrize(("edge", "late_s"), [(30, 0.7), pytest.param(60, 5.0, marks=pytest.mark.slow)])
+def test_blocks_and_jobs_that_show_late_lose_nothing(tmp_path, server, prefix, edge, late_s):
+    scene(tmp_path, (edge, edge))
     plan = resolve(tmp_path)
     pipeline.run(plan, tmp_path / "out", predict=red)
     blocks.load_plan.cache_clear()
-    server.late, server.late_s = r"/blocks/.*_labels\.tif|job\.json", 0.7
-    pipeline.run(plan, prefix, predict=red)
-    server.behave()
-    assert same_map(prefix, tmp_path / "out")
-
-
-@pytest.mark.slow
-def test_five_seconds_of_delay_are_borne(tmp_path, server, prefix):
-    scene(tmp_path, (60, 60))
-    plan = resolve(tmp_path)
-    pipeline.run(plan, tmp_path / "out", predict=red)
-    blocks.load_plan.cache_clear()
-    server.late, server.late_s = r"/blocks/.*_labels\.tif|job\.json", 5.0
+    server.late, server.late_s = r"/blocks/.*_labels\.tif|job\.json", late_s
     pipeline.run(plan, prefix, predict=red)
     server.behave()
     assert same_map(prefix, tmp_path / "out")

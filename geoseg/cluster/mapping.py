@@ -178,7 +178,7 @@ class _Flight:
             try:
                 self._client.register_plugin(Preparation(prepare), name=self._run)
             except CommClosedError as error:
-                raise lost_scheduler(error) from error
+                raise lost_scheduler() from error
 
     def advance(self) -> bool:
         """Look at the workers and send them what they have room for; False when nothing is left to do."""
@@ -332,7 +332,7 @@ class _Flight:
         elif status == "error":
             _raise_own(error)
         elif status == "cancelled" or self._client.status != "running":
-            raise lost_scheduler(error) from error
+            raise lost_scheduler() from error
         else:
             self._again.appendleft(errand)  # it was finished, but its result did not reach us
         return []

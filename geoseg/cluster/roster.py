@@ -99,15 +99,13 @@ class Roster:
 
     def _ask(self, question: Callable[..., Any], **about: Any) -> Any:
         if self._client.status != "running":
-            raise lost_scheduler(f"the client is {self._client.status}")
+            raise lost_scheduler()
         try:
             return self._client.sync(question, callback_timeout=_ANSWER_S, **about)
         except (OSError, TimeoutError) as error:
-            raise lost_scheduler(str(error) or f"no answer in {_ANSWER_S:.0f} s") from error
+            raise lost_scheduler() from error
 
 
-def lost_scheduler(why: object) -> ClusterError:
-    """The one way to say that the scheduler is gone."""
-    return ClusterError(
-        f"the Dask scheduler was lost ({why}); what was finished is kept, so run the same command again"
-    )
+def lost_scheduler() -> ClusterError:
+    """The one way to say that the scheduler is gone; why, in Dask's many words, is its cause."""
+    return ClusterError("the Dask scheduler was lost; what was finished is kept, so run the same command again")
