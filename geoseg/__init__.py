@@ -1,10 +1,16 @@
 """geoseg: satellite land-cover maps, the same pixels however they are computed.
 
-Importing this package loads neither torch, dask nor rasterio; each public name loads its room on first use.
+Importing this package loads neither torch, dask nor rasterio; each public name loads its module on first use.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geoseg.arrays import open_imagery as open_imagery
+    from geoseg.arrays import segment as segment
+    from geoseg.errors import GeosegError as GeosegError
+    from geoseg.jobs.submit import submit as submit
 
 __version__ = "0.1.0"
 
@@ -12,7 +18,7 @@ _HOMES = {
     "GeosegError": "errors",
     "open_imagery": "arrays",
     "segment": "arrays",
-    "submit": "submission",
+    "submit": "jobs.submit",
 }
 
 __all__ = ["GeosegError", "__version__", "open_imagery", "segment", "submit"]
@@ -22,3 +28,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"geoseg.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'geoseg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

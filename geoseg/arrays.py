@@ -24,18 +24,19 @@ from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
 from pydantic import TypeAdapter
 
-from geoseg import blocks, catalog, imagery, planning
-from geoseg.card import Model, read_model
+from geoseg import catalog, imagery
 from geoseg.catalog import Band, Catalog, Imagery, RegionSpec
+from geoseg.catalog.card import Model, read_model
+from geoseg.catalog.legend import NODATA, Legend
+from geoseg.catalog.yaml import parse
 from geoseg.errors import CatalogError, GridError, JobError
-from geoseg.grid import Grid
+from geoseg.grid import Grid, Layout, Window
 from geoseg.imagery import Scene
-from geoseg.job import Inference, JobSpec, Layout, Outputs
-from geoseg.ledger import Record, digest_of
-from geoseg.legend import NODATA, Legend
-from geoseg.plan import Plan
-from geoseg.specs import parse
-from geoseg.windows import Window
+from geoseg.jobs import block as job_block
+from geoseg.jobs import resolve
+from geoseg.jobs.plan import Plan
+from geoseg.jobs.spec import Inference, JobSpec, Outputs
+from geoseg.storage.ledger import Record, digest_of
 
 CHUNK = 1024
 """Edge of a chunk in pixels, about; chunks begin at multiples of it on the lattice."""
@@ -95,7 +96,7 @@ def open_imagery(
     scene = imagery.open(layer)
     on = _grid(grid, scene)
     wanted = parse(RegionSpec, region, "region", JobError) if isinstance(region, Mapping) else region or "imagery"
-    extent, outline = planning.extent_of(wanted, known, scene, on)
+    extent, outline = resolve.extent_of(wanted, known, scene, on)
     origin = Origin(layer, on, None if outline is None else shapely.to_wkb(outline.geom, hex=True))
     names = [band.name for band in layer.bands]
     name = _PIXELS + digest_of({"origin": _text(origin), "files": imagery.identity(scene), "extent": repr(extent)})[:16]
@@ -154,7 +155,7 @@ def segment(
     layer = origin.imagery.select(there, "the array").select(card.bands, f"model {card.name!r}")
     asked = parse(Inference, inference, "segment", JobError)
     opened = imagery.open(layer)
-    ready = planning.predictor_of(asked, chosen, opened)
+    ready = resolve.predictor_of(asked, chosen, opened)
     step = ready.core * max(1, CHUNK // ready.core)
     spec = JobSpec(imagery=layer.name, model=card.name, inference=asked, outputs=Outputs(confidence=confidence))
     layout = Layout(extent, ready.core, ready.margin, step)
@@ -194,7 +195,7 @@ def _read(scene: Scene, grid: Grid, region: str | None, window: Window) -> np.nd
 
 def _label(plan: Plan, kinds: tuple[str, ...], window: Window) -> np.ndarray:
     assert plan.predictor is not None
-    _, made = blocks.make(plan, plan.predictor, Record(window, "empty", plan.digest))
+    _, made = job_block.make(plan, plan.predictor, Record(window, "empty", plan.digest))
     empty = np.full(window.shape, NODATA, np.uint8)
     return np.stack([made.get(kind, empty) for kind in kinds])
 

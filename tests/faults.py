@@ -15,11 +15,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from geoseg import blocks
-from geoseg.ledger import Record
-from geoseg.windows import Window
+from geoseg.grid import Window
+from geoseg.jobs import block as job_block
+from geoseg.storage.ledger import Record
 
-_finish = blocks.finish
+_finish = job_block.finish
 
 
 def plan_trouble(
@@ -70,7 +70,7 @@ def finish(root: str, digest: str, predict: Any, threads: int | None, window: Wi
 
 def dask_setup(worker: object) -> None:
     """Let a worker be troubled; Dask calls this in each worker with `--preload faults`."""
-    blocks.finish = finish
+    job_block.finish = finish
 
 
 def _beside(folder: Path, ending: str) -> Path:

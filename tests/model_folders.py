@@ -12,11 +12,23 @@ import safetensors.torch
 import torch
 import yaml
 
-from geoseg import networks
-from geoseg.card import Model, read_model
+from geoseg.catalog.card import Model, read_model
+from geoseg.models import networks, receptive_field
 
 IDS = (3, 7, 200)
 """Not consecutive, so that a class number taken for an id shows."""
+CARD = {
+    "name": "tiny",
+    "architecture": {"name": "compact"},
+    "weights": {"file": "weights.safetensors", "sha256": "0" * 64},
+    "bands": ["red", "nir"],
+    "stride": 8,
+    "halo": 16,
+    "window": 64,
+    "legend_name": "two",
+    "classes": [{"id": 1, "name": "water", "colour": "#0000FF"}, {"id": 2, "name": "land", "colour": "#00ff00"}],
+}
+"""All that a card must say, as YAML has it."""
 
 
 def write_model(folder: Path, *, bands: int = 2, ids: tuple[int, ...] = IDS, seed: int = 0, **card: Any) -> Model:
@@ -51,8 +63,8 @@ def write_model(folder: Path, *, bands: int = 2, ids: tuple[int, ...] = IDS, see
 
 
 @lru_cache
-def _reach(architecture: str, bands: int) -> networks.Field:
-    return networks.probe(networks.build(json.loads(architecture), bands, 2), bands)
+def _reach(architecture: str, bands: int) -> receptive_field.Field:
+    return receptive_field.probe(networks.build(json.loads(architecture), bands, 2), bands)
 
 
 def sha256(path: Path) -> str:

@@ -16,7 +16,7 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from geoseg import objects
+from geoseg.storage import s3
 
 BUCKET = "maps"
 
@@ -101,10 +101,10 @@ def serving() -> Iterator[S3Server]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("NO_PROXY", "127.0.0.1")
-        objects._clients.clear()
-        objects._client().call_s3("create_bucket", Bucket=BUCKET)
+        s3._clients.clear()
+        s3._client().call_s3("create_bucket", Bucket=BUCKET)
         yield app
-        objects._clients.clear()
+        s3._clients.clear()
     server.shutdown()
     thread.join()
     server.server_close()

@@ -13,7 +13,7 @@ from affine import Affine
 from hypothesis import strategies as st
 
 from geoseg.catalog import Band, Imagery
-from geoseg.windows import Window
+from geoseg.grid import Window
 
 NORTH_UP = Affine(30, 0, 300015, 0, -30, 4199985)
 OBLONG = Affine(20, 0, 300007, 0, -35, 4200011)

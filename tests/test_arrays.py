@@ -13,10 +13,13 @@ from model_folders import IDS, write_model
 from strategies import NORTH_UP, OBLONG, ROTATED, write
 
 import geoseg
-from geoseg import arrays, imagery, job, pipeline, planning
+from geoseg import arrays, imagery
 from geoseg.arrays import open_imagery, segment
+from geoseg.catalog.legend import NODATA
 from geoseg.errors import CatalogError, GridError, JobError
-from geoseg.legend import NODATA
+from geoseg.jobs import resolve
+from geoseg.jobs import run as job_run
+from geoseg.jobs import spec as job_spec
 
 BANDS = ("red", "nir")
 # odc-geo 0.5.3 and rioxarray 0.19 multiply Affines with *, which affine deprecates; goes when they use @.
@@ -49,8 +52,8 @@ def run(folder, model, **keys):
     """The map that a run writes."""
     text = {"imagery": "scene", "model": model.folder, "outputs": {"quicklook": False, "confidence": True}, **keys}
     (folder / "job.yaml").write_text(json.dumps(text))
-    plan = planning.resolve(job.read(folder / "job.yaml"))
-    summary = pipeline.run(plan, folder / "out", threads=1)
+    plan = resolve.resolve(job_spec.read(folder / "job.yaml"))
+    summary = job_run.run(plan, folder / "out", threads=1)
     with (
         rasterio.open(f"{summary.folder}/map.tif") as labels,
         rasterio.open(f"{summary.folder}/confidence.tif") as sure,

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from geoseg import catalog, demo, job
+from geoseg import catalog, demo
 from geoseg.errors import RasterError
+from geoseg.jobs import spec as job_spec
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_prepare_lays_out_a_catalog_and_a_job_and_keeps_what_is_there(tmp_path, 
     spec = demo.prepare(tmp_path / "demo", tmp_path / "cache")
     spec.write_text(spec.read_text() + "# mine\n")
     assert demo.prepare(tmp_path / "demo", tmp_path / "cache").read_text().endswith("# mine\n")
-    known = catalog.read(job.read(spec).catalog)
+    known = catalog.read(job_spec.read(spec).catalog)
     assert known.imagery("raleigh").bands[3].name == "nir"
     assert known.region("east").crs == known.imagery("raleigh").crs == known.reference("raleigh").crs
 

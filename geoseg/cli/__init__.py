@@ -20,7 +20,7 @@ from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped, worker
 from geoseg.errors import CatalogError, LedgerError
 
 if TYPE_CHECKING:
-    from geoseg.plan import Plan
+    from geoseg.jobs.plan import Plan
 
 app = typer.Typer(
     name="geoseg",
@@ -60,7 +60,7 @@ def catalog(
     check: Annotated[bool, typer.Option(help="Open every imagery, reference and model.")] = True,
 ) -> None:
     """List what a catalog holds, and check that all of it can be opened."""
-    from geoseg import inventory
+    from geoseg.cli import inventory
 
     troubles = 0
     for title, rows in inventory.listing(file, check=check):
@@ -84,7 +84,7 @@ def plan(
     probe: Annotated[bool, typer.Option(help="Time one block to estimate minutes.")] = True,
 ) -> None:
     """Say what a job will do, and refuse the impossible, before anything runs."""
-    from geoseg import estimate
+    from geoseg.jobs import estimate
 
     resolved = resolved_job(job)
     table = Table(show_header=False, show_edge=False, pad_edge=False)
@@ -112,12 +112,12 @@ def run(
     tls_key: TlsKey = None,
 ) -> None:
     """Map a region: run a job, or go on with one that was stopped."""
-    from geoseg import pipeline
+    from geoseg.jobs import run as job_run
 
     resolved = resolved_job(job)
     certificates = tls_ca, tls_cert, tls_key
     with mapped(resolved, workers, scheduler, certificates) as (mapper, threads), drawn() as progress:
-        summary = pipeline.run(
+        summary = job_run.run(
             resolved,
             folder or job.with_suffix("").name,
             mapper=mapper,
@@ -138,21 +138,22 @@ def verify(
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 verifies in this process only.")] = 2,
 ) -> None:
     """Make a sample of blocks again in other ways and say whether the pixels are identical."""
-    from geoseg import blocks as blocks_room
-    from geoseg import ledger, verification
-    from geoseg.store import Store
+    from geoseg.jobs import block as blocks_room
+    from geoseg.jobs import verify
+    from geoseg.storage import ledger
+    from geoseg.storage.store import Store
 
     store = Store.at(folder or job.with_suffix("").name)
     held = blocks_room.load_plan(store.root, ledger.read_job(store)["digest"])
     asked = resolved_job(job)
     if asked.digest != held.digest:
         refuse(LedgerError(f"{store.root} was made by another job; run {job} first or give --out"))
-    windows = verification.sample(store, held, blocks)
-    found = [*verification.verify(store.root, held, windows)]
+    windows = verify.sample(store, held, blocks)
+    found = [*verify.verify(store.root, held, windows)]
     if workers:
         with mapped(held, workers, None) as (mapper, _):
-            again = verification.verify(store.root, held, windows, mapper)
-            found += [verification.renamed(each, f"{workers} worker processes, {each.way}") for each in again]
+            again = verify.verify(store.root, held, windows, mapper)
+            found += [verify.renamed(each, f"{workers} worker processes, {each.way}") for each in again]
     findings(found)
 
 
@@ -169,7 +170,7 @@ def evaluate(
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
 ) -> None:
     """Score a map against a reference map, class by class."""
-    from geoseg import accuracy, assessment
+    from geoseg.accuracy import assessment, score
 
     scores = assessment.score(
         map_file,
@@ -182,7 +183,7 @@ def evaluate(
     )
     score_table(scores)
     if folder is not None:
-        for path in accuracy.write(scores, folder):
+        for path in score.write(scores, folder):
             out.print(f"wrote {path}", markup=False)
 
 
@@ -197,7 +198,8 @@ def vectorize(
     catalog: CatalogFile = None,
 ) -> None:
     """Trace a map's classes as polygons."""
-    from geoseg import assessment, polygons
+    from geoseg.accuracy import assessment
+    from geoseg.vectors import polygons
 
     named = None if legend is None else assessment.open_catalog(catalog).legend(legend)
     wanted = None if classes is None else [int(w) if w.isdigit() else w for w in map(str.strip, classes.split(","))]
@@ -215,7 +217,7 @@ def train(
     """Train a network on your own labels and write a model folder."""
     from rich.progress import Progress as Bar
 
-    from geoseg import recipe, training
+    from geoseg.training import fit, recipe
 
     asked = recipe.read(spec)
     with Bar(console=err, transient=not err.is_terminal) as bar:
@@ -227,7 +229,7 @@ def train(
                 told = ", ".join(f"{name} {row[name]:.3f}" for name in ("loss", "mean_iou") if name in row)
                 bar.update(task, description=f"epoch {row['epoch']:g}: {told}")
 
-        model = training.train(asked, folder, overwrite=overwrite, progress=show)
+        model = fit.train(asked, folder, overwrite=overwrite, progress=show)
     out.print(f"wrote {model.folder}", markup=False)
     for name, value in model.card.scores.items():
         out.print(f"  {name}: {value}", markup=False)
@@ -257,9 +259,10 @@ def demo(
 
 def resolved_job(file: Path) -> Plan:
     """The plan of a job file; bad input is refused here."""
-    from geoseg import job, planning
+    from geoseg.jobs import resolve
+    from geoseg.jobs import spec as job_spec
 
-    return planning.resolve(job.read(file))
+    return resolve.resolve(job_spec.read(file))
 
 
 app.command()(worker)

@@ -13,8 +13,8 @@ from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped
 from geoseg.errors import GeosegError, JobError
 
 if TYPE_CHECKING:
-    from geoseg.handle import JobHandle
-    from geoseg.journal import Status
+    from geoseg.jobs.status import JobHandle
+    from geoseg.storage.journal import Status
 
 Which = Annotated[str, typer.Argument(metavar="ID|FOLDER", help="Name of a submitted job, or a job folder.")]
 Scheduler = Annotated[str, typer.Option(help="Address of a running Dask scheduler.")]
@@ -39,13 +39,14 @@ def submit(
     tls_key: TlsKey = None,
 ) -> None:
     """Hand a job to a running cluster and come back; it goes on without you."""
-    from geoseg import cluster, planning, submission
-    from geoseg import job as job_room
+    from geoseg.cluster import kinds, tls
+    from geoseg.jobs import resolve, submit
+    from geoseg.jobs import spec as job_room
 
-    plan = planning.resolve(job_room.read(job))
+    plan = resolve.resolve(job_room.read(job))
     note(*plan.notes)
-    with cluster.running(scheduler, security=cluster.tls(tls_ca, tls_cert, tls_key), note=note) as client:
-        handle = submission.submit(
+    with kinds.running(scheduler, security=tls.certificates(tls_ca, tls_cert, tls_key), note=note) as client:
+        handle = submit.submit(
             plan,
             client,
             folder=folder or job.with_suffix("").name,
@@ -68,7 +69,7 @@ def status(
     watch: Watch = False,
 ) -> None:
     """Say where a job stands, from its folder alone, whether or not the cluster still runs."""
-    from geoseg import handle as following
+    from geoseg.jobs import status as following
 
     handles = following.submitted() if which is None else [following.find(which)]
     if watch and which is not None:
@@ -96,7 +97,7 @@ def logs(
     """Print a job's log, a JSON line for each block and event."""
     import json
 
-    from geoseg import handle as following
+    from geoseg.jobs import status as following
 
     for line in following.find(which).log(last, follow=follow):
         out.print(json.dumps(line), markup=False)
@@ -106,7 +107,7 @@ def logs(
 @refusing
 def cancel(which: Which) -> None:
     """Ask a job to stop; what is finished is kept and `geoseg resume` goes on from there."""
-    from geoseg import handle as following
+    from geoseg.jobs import status as following
 
     handle = following.find(which)
     before = handle.status()
@@ -129,28 +130,30 @@ def resume(
     tls_key: TlsKey = None,
 ) -> None:
     """Go on with a job from its folder: only what is missing or failed is made."""
-    from geoseg import cluster, pipeline, submission
-    from geoseg import handle as following
+    from geoseg.cluster import kinds, tls
+    from geoseg.jobs import run as job_run
+    from geoseg.jobs import status as following
+    from geoseg.jobs import submit
 
     handle = following.find(which)
-    plan = submission.resume(handle.folder)
+    plan = submit.resume(handle.folder)
     if scheduler is not None:
         if workers is not None:
             refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
-        with cluster.running(scheduler, security=cluster.tls(tls_ca, tls_cert, tls_key), note=note) as client:
-            handle = submission.submit(plan, client, folder=handle.folder, name=handle.id)
+        with kinds.running(scheduler, security=tls.certificates(tls_ca, tls_cert, tls_key), note=note) as client:
+            handle = submit.submit(plan, client, folder=handle.folder, name=handle.id)
         out.print(handle.id, markup=False)
         if watch:
             _watch(handle)
         return
     with mapped(plan, workers, None) as (mapper, threads), drawn() as progress:
-        summary = pipeline.run(plan, handle.folder, mapper=mapper, threads=threads, progress=progress)
+        summary = job_run.run(plan, handle.folder, mapper=mapper, threads=threads, progress=progress)
     report(summary)
 
 
 def _tried(handle: JobHandle) -> Status:
     """Where one of many jobs stands; one that cannot be looked at must not hide the others."""
-    from geoseg.journal import Status
+    from geoseg.storage.journal import Status
 
     try:
         return handle.status()
@@ -166,15 +169,15 @@ def _facts(now: Status) -> tuple[str, ...]:
 
 def _watch(handle: JobHandle) -> None:
     """Show progress until the job has ended; Ctrl-C leaves it running."""
-    from geoseg import handle as following
-    from geoseg import pipeline
+    from geoseg.jobs import run as job_run
+    from geoseg.jobs import status as following
 
     with drawn() as progress:
 
         def show(now: Status) -> None:
             seconds = now.eta_s or 0.0
             step = "blocks" if now.state == "running" else now.step or now.state
-            progress(pipeline.Progress(now.total, 0, now.done, now.failed, 0, seconds, step))
+            progress(job_run.Progress(now.total, 0, now.done, now.failed, 0, seconds, step))
 
         try:
             ended = following.follow(handle, show)

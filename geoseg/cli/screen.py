@@ -17,7 +17,7 @@ from rich.table import Table
 from geoseg.errors import CancelledError, ClusterError, GeosegError
 
 if TYPE_CHECKING:
-    from geoseg.pipeline import Progress, Summary
+    from geoseg.jobs.run import Progress, Summary
 
 BAD_INPUT, BLOCKS_FAILED, CLUSTER_LOST, INTERRUPTED = 2, 3, 75, 130
 
@@ -131,7 +131,7 @@ def report(summary: Summary) -> None:
 
 def score_table(accuracy: Any) -> None:
     """Print scores, one row for each class."""
-    from geoseg import accuracy as accuracy_room
+    from geoseg.accuracy import score as accuracy_room
 
     head, rows, feet = accuracy_room.table(accuracy)
     table = Table(show_edge=False, pad_edge=False)

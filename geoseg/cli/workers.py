@@ -15,7 +15,7 @@ from geoseg.cli.screen import err, note, refuse, refusing
 from geoseg.errors import JobError
 
 if TYPE_CHECKING:
-    from geoseg.plan import Plan
+    from geoseg.jobs.plan import Plan
 
 TlsCa = Annotated[Path | None, typer.Option("--tls-ca", help="TLS: the authority's certificate, PEM.")]
 TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="TLS: one's own certificate, PEM.")]
@@ -43,7 +43,7 @@ def worker(
     """Start a worker for a running Dask scheduler; SIGTERM lets it finish its block and leave."""
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
-    from geoseg import cluster
+    from geoseg.cluster import kinds, tls
     from geoseg.cluster import worker as room
 
     try:
@@ -52,9 +52,9 @@ def worker(
         refuse(JobError(f"--memory is {memory!r}; give bytes with a unit, '8GB' say"))
     gpus = tuple(gpu or ())
     if gpus == ("all",):
-        from geoseg import weights
+        from geoseg.models import weights
 
-        gpus = cluster.devices(weights.gpus())
+        gpus = kinds.devices(weights.gpus())
         if not gpus:
             refuse(JobError("--gpu all, but torch finds no CUDA device here; leave it out to run on the CPU"))
     room.start(
@@ -63,7 +63,7 @@ def worker(
         gpus=gpus,
         threads=threads,
         memory_bytes=limit,
-        security=cluster.tls(tls_ca, tls_cert, tls_key),
+        security=tls.certificates(tls_ca, tls_cert, tls_key),
         name=name,
         lifetime=lifetime,
         leave_s=leave,
@@ -75,7 +75,10 @@ def mapped(
     plan: Plan, workers: int | None, scheduler: str | None, certificates: Certificates = (None, None, None)
 ) -> Iterator[tuple[Any, int | None]]:
     """A mapper and the threads of each process: none, a local cluster, a running one, or what the job asks for."""
-    from geoseg import cluster, pipeline, weights
+    from geoseg.cluster import kinds, tls
+    from geoseg.cluster.mapper import map_over
+    from geoseg.jobs import run as job_run
+    from geoseg.models import weights
 
     if workers is not None and scheduler is not None:
         refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
@@ -83,19 +86,19 @@ def mapped(
     if plan.predictor is not None and not elsewhere:
         weights.place(plan.predictor.device)  # refuses a device that is not here, before the first block does
     if workers == 0:
-        yield map, cluster.cores()
+        yield map, kinds.cores()
         return
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told of in our own words
     threads, memory_bytes = None, int(plan.spec.memory_per_worker)
     if scheduler is not None:
-        around = cluster.running(scheduler, security=cluster.tls(*certificates), note=note)
+        around = kinds.running(scheduler, security=tls.certificates(*certificates), note=note)
     elif workers is None and plan.spec.cluster is not None and plan.spec.cluster.kind != "local":
-        around = cluster.opened(plan.spec.cluster, memory_bytes, gpus=_gpus(plan), note=note)
+        around = kinds.opened(plan.spec.cluster, memory_bytes, gpus=_gpus(plan), note=note)
     else:
         asked = plan.spec.cluster.workers if plan.spec.cluster is not None else None
-        count = workers or asked or cluster.cores()
-        around, threads = cluster.local(count, memory_bytes), cluster.threads_per_worker(count)
+        count = workers or asked or kinds.cores()
+        around, threads = kinds.local(count, memory_bytes), kinds.threads_per_worker(count)
     prepare = None
     if plan.predictor is not None:
         prepare = functools.partial(weights.ready, plan.predictor.model, plan.predictor.device)
@@ -106,9 +109,7 @@ def mapped(
             if todo:  # a cluster takes seconds to start, and a finished job needs none
                 client = stack.enter_context(around)
                 err.print(f"dashboard: {client.dashboard_link}", markup=False)
-                yield from cluster.mapper(client, pipeline.lost(plan.digest), note=note, prepare=prepare)(
-                    function, todo
-                )
+                yield from map_over(client, job_run.lost(plan.digest), note=note, prepare=prepare)(function, todo)
 
         yield over, threads
 
@@ -116,6 +117,6 @@ def mapped(
 def _gpus(plan: Plan) -> int:
     if plan.spec.cluster is None or plan.spec.cluster.kind != "cuda":
         return 0
-    from geoseg import weights
+    from geoseg.models import weights
 
     return weights.gpus()

@@ -23,10 +23,10 @@ from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 from distributed.comm.addressing import parse_host_port
 from distributed.security import Security
 
-from geoseg.cluster import security as security_room
+from geoseg.cluster import tls
 from geoseg.cluster import worker as worker_room
+from geoseg.cluster.spec import ClusterSpec
 from geoseg.errors import ClusterError
-from geoseg.job import ClusterSpec
 
 PATIENT_SCHEDULER = {"distributed.scheduler.allowed-failures": 10}
 """The map keeps count of dead workers itself; the scheduler's own count also takes in those that only stood by."""
@@ -149,7 +149,7 @@ def running(
     timeout_s : float
         How long to wait for an answer.
     security : Security, optional
-        From `security.tls`; default: dask's own configuration.
+        From `tls.certificates`; default: dask's own configuration.
     note : callable
         Told, in a sentence, if the connection is open to others.
 
@@ -159,7 +159,7 @@ def running(
         If nothing answers at `address`.
     """
     security = security or Security()
-    address = security_room.reachable(address, security, note)
+    address = tls.reachable(address, security, note)
     try:
         _knock(address, timeout_s)
         client = Client(address, timeout=timeout_s, security=security)
@@ -205,7 +205,7 @@ def opened(spec: ClusterSpec, memory_bytes: int, *, gpus: int = 0, note: Note = 
     ClusterError
         If the package for it is not installed, or the cluster cannot be started or reached.
     """
-    security = security_room.tls(spec.tls_ca, spec.tls_cert, spec.tls_key)
+    security = tls.certificates(spec.tls_ca, spec.tls_cert, spec.tls_key)
     if spec.kind == "local":
         opening = local(spec.workers or cores(), memory_bytes)
     elif spec.kind == "cuda":

@@ -22,7 +22,7 @@ from distributed.core import Status
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
-from geoseg.cluster.security import reachable
+from geoseg.cluster.tls import reachable
 from geoseg.errors import ClusterError
 
 THREADS = 2
@@ -138,7 +138,7 @@ def start(
     memory_bytes : int, optional
         Limit of each process; default: its share of the memory.
     security : Security, optional
-        From `security.tls`.
+        From `tls.certificates`.
     name : str, optional
         Default: the process's address.
     lifetime : str, optional

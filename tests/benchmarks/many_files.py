@@ -26,13 +26,13 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from geoseg import footprints, imagery
+from geoseg import imagery
 from geoseg.catalog import Band, Imagery
-from geoseg.grid import Grid
-from geoseg.job import JobSpec, Layout
-from geoseg.legend import LandClass, Legend
-from geoseg.plan import Plan
-from geoseg.windows import cut
+from geoseg.catalog.legend import LandClass, Legend
+from geoseg.grid import Grid, Layout, cut
+from geoseg.jobs.plan import Plan
+from geoseg.jobs.spec import JobSpec
+from geoseg.rasters import footprints
 
 BLOCK = 2048
 ZONES = ("EPSG:32632", "EPSG:32633")

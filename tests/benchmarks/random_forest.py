@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
-from geoseg import accuracy, catalog, chips, recipe, training
-from geoseg.card import read_model
-from geoseg.chips import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION
+from geoseg import catalog
+from geoseg.accuracy import score
+from geoseg.catalog.card import read_model
+from geoseg.training import chips, fit, recipe
+from geoseg.training.chips import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION
 
 MOST_PIXELS = 300_000
 """Training pixels given to a forest, drawn at random from all of them."""
@@ -42,7 +44,7 @@ def main() -> None:
     show(model.card.scores, scores["random forest"], legend)
     if given.write:
         card = model.card.model_copy(update={"scores": {**model.card.scores, "baselines": scores}})
-        Path(model.folder, "card.yaml").write_bytes(training.dump(card))
+        Path(model.folder, "card.yaml").write_bytes(fit.dump(card))
 
 
 def choose(scenes, classes, seed):
@@ -57,7 +59,7 @@ def choose(scenes, classes, seed):
         )
         forest.fit(pixels[taken], labels[taken])
         matrix = sum(confusion(forest, scene, VALIDATION, classes) for scene in scenes)
-        found = accuracy.mean_iou(matrix)
+        found = score.mean_iou(matrix)
         print(f"leaf {leaf}, class weights {weights}: mean IoU {found:.4f} on validation squares", flush=True)
         if found > best[0]:
             sentence = f"100 trees on {len(taken)} pixels, at least {leaf} in a leaf, class weights {weights}"
@@ -86,9 +88,9 @@ def scored(forest, scenes, legend):
         for division in (VALIDATION, TEST, BEYOND):
             matrix = confusion(forest, scene, division, len(legend))
             if matrix.any():
-                found.setdefault(scene.name, {})[DIVISIONS[division]] = training.scores_of(matrix, legend)
+                found.setdefault(scene.name, {})[DIVISIONS[division]] = fit.scores_of(matrix, legend)
                 unseen += matrix * (division != VALIDATION)
-    return found | {"all unseen": training.scores_of(unseen, legend)}
+    return found | {"all unseen": fit.scores_of(unseen, legend)}
 
 
 def show(network, forest, legend):

@@ -1,0 +1,95 @@
+"""Assessment: score any map against any reference, by file or by name in a catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geoseg import catalog
+from geoseg.accuracy import score as scoring
+from geoseg.accuracy.score import Accuracy
+from geoseg.catalog import Catalog, Reference
+from geoseg.catalog.legend import Crosswalk, Legend
+from geoseg.catalog.regions import region_of
+from geoseg.errors import CatalogError
+from geoseg.maps import mosaic
+
+
+def score(
+    map_file: Path,
+    reference: str,
+    *,
+    crosswalk: str | None = None,
+    legend: str | None = None,
+    reference_legend: str | None = None,
+    region: str | None = None,
+    catalog_file: Path | None = None,
+) -> Accuracy:
+    """Score a map against a reference map.
+
+    Parameters
+    ----------
+    map_file : Path
+        Land-cover GeoTIFF or VRT.
+    reference : str
+        Name of a reference in the catalog, or path of a raster.
+    crosswalk : str, optional
+        Name in the catalog; default: the only one between the two legends, or none for equal legends.
+    legend, reference_legend : str, optional
+        Legends by name, where the files do not say so themselves.
+    region : str, optional
+        Region of the catalog to stay inside of.
+    catalog_file : Path, optional
+        Default: data_catalog.yaml in the working folder if there is one, else what geoseg ships.
+
+    Raises
+    ------
+    GeosegError
+        For an unknown name, an unreadable file, or legends that cannot be compared.
+    """
+    known = open_catalog(catalog_file)
+    mine = legend_of(map_file, legend, known, "--legend")
+    other = _reference(reference, reference_legend, known)
+    walk = known.crosswalk(crosswalk) if crosswalk else _between(known, other.legend, mine)
+    where = None if region is None else region_of(known.region(region), region, known.folder)
+    return scoring.score(map_file, other, walk, legend=mine, region=where)
+
+
+def open_catalog(file: Path | None) -> Catalog:
+    """The catalog asked for, the one in the working folder, or what geoseg ships."""
+    if file is None and not Path("data_catalog.yaml").is_file():
+        return catalog.shipped()
+    return catalog.read(file or Path("data_catalog.yaml"))
+
+
+def legend_of(map_file: Path, name: str | None, known: Catalog, option: str) -> Legend:
+    """The legend by name, or the one that the map carries.
+
+    Raises
+    ------
+    CatalogError
+        If no name is given and the map carries none.
+    """
+    carried = None if name is not None else mosaic.legend_of(map_file)
+    if name is None and carried is None:
+        raise CatalogError(
+            f"{map_file} does not say what its classes are; name its legend with {option}, "
+            f"for instance one of {', '.join(known.names('legends')[:6])}"
+        )
+    return carried if name is None and carried is not None else known.legend(str(name))
+
+
+def _reference(name: str, legend: str | None, known: Catalog) -> Reference:
+    if name in known.names("references"):
+        return known.reference(name)
+    if not Path(name).is_file():
+        return known.reference(name)  # raises, naming the nearest
+    return Reference(
+        Path(name).name, str(Path(name).absolute()), 1, legend_of(Path(name), legend, known, "--reference-legend"), None
+    )
+
+
+def _between(known: Catalog, reference: Legend, mine: Legend) -> Crosswalk:
+    try:
+        return known.crosswalk_between(reference, mine)
+    except CatalogError:
+        return known.crosswalk_between(mine, reference)

@@ -1,0 +1,245 @@
+"""Agreement: confusion matrices of land classes, and the measures taken from them.
+
+Matrices are (class, class) int64, rows the reference, columns the map; counts add up over any split of the pixels.
+Arrays of labels are (row, col), -1 where there is no label. No files, no coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg.catalog.legend import Legend
+from geoseg.errors import CatalogError
+
+UNLABELLED = -1
+"""No label: nodata, or beyond the raster's edge."""
+
+
+# ----------------------------------------------------------------------------------------- counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Confusion:
+    """Pixels of each reference class by what the map says there; adds up over any split of the pixels."""
+
+    matrix: np.ndarray
+    """(class, class) int64: rows the reference, columns the map."""
+    unlabelled: np.ndarray
+    """(class,) int64: pixels of each reference class where the map is nodata."""
+    left_out: np.ndarray
+    """(class,) int64: pixels of each reference class where the map's class has no counterpart in the crosswalk."""
+    ignored: int
+    """Pixels without a reference label, or whose reference class the crosswalk leaves out."""
+
+    def __add__(self, other: Confusion) -> Confusion:
+        return Confusion(
+            self.matrix + other.matrix,
+            self.unlabelled + other.unlabelled,
+            self.left_out + other.left_out,
+            self.ignored + other.ignored,
+        )
+
+
+def confusion(labels: np.ndarray, reference: np.ndarray, legend: Legend) -> Confusion:
+    """Count two label arrays of one legend against each other.
+
+    Parameters
+    ----------
+    labels, reference : (row, col) integers
+        Class ids of the map and of the reference, -1 where there is no label.
+    legend : Legend
+        Order of the rows and columns.
+
+    Returns
+    -------
+    Confusion
+
+    Raises
+    ------
+    CatalogError
+        If an id is neither in the legend nor -1.
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> from geoseg.catalog.legend import LandClass
+    >>> legend = Legend("two", (LandClass(0, "land", "#000000"), LandClass(1, "water", "#0000ff")))
+    >>> confusion(np.array([[0, 1, -1]]), np.array([[0, 0, 1]]), legend).matrix
+    array([[1, 1],
+           [0, 0]])
+    """
+    if labels.shape != reference.shape:
+        raise ValueError(f"labels of shape {labels.shape} cannot be compared with a reference of {reference.shape}")
+    for what, array in (("the map", labels), ("the reference", reference)):
+        unknown = np.setdiff1d(array, (*legend.ids, -1))
+        if unknown.size:
+            raise unknown_ids(what, unknown.tolist(), legend)
+    index = places(legend)
+    counts = tally(index[reference], index[labels], len(legend), len(legend))
+    same = np.arange(len(legend) + 2)
+    return fold(counts, same, same, len(legend))
+
+
+# ---------------------------------------------------------------------------------------- measures
+
+
+def iou(matrix: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class (Jaccard index), as in Everingham et al. 2015, IJCV 111:98.
+
+    Parameters
+    ----------
+    matrix : (class, class) integers
+        Rows are the reference, columns the map.
+
+    Returns
+    -------
+    (class,) float64
+        TP / (TP + FP + FN) in [0, 1]; NaN for a class found in neither map nor reference.
+
+    Examples
+    --------
+    >>> iou(np.array([[3, 1], [0, 4]]))
+    array([0.75, 0.8 ])
+    """
+    hits = np.diag(matrix)
+    return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
+
+
+def precision(matrix: np.ndarray) -> np.ndarray:
+    """User's accuracy of each class: of the pixels mapped as it, the share that are (Congalton 1991, RSE 37:35).
+
+    NaN for a class that the map never gives.
+
+    >>> precision(np.array([[3, 1], [0, 4]]))
+    array([1. , 0.8])
+    """
+    return _ratio(np.diag(matrix), matrix.sum(0))
+
+
+def recall(matrix: np.ndarray) -> np.ndarray:
+    """Producer's accuracy of each class: of the pixels that are it, the share mapped so (Congalton 1991, RSE 37:35).
+
+    NaN for a class that the reference never gives.
+
+    >>> recall(np.array([[3, 1], [0, 4]]))
+    array([0.75, 1.  ])
+    """
+    return _ratio(np.diag(matrix), matrix.sum(1))
+
+
+def f1(matrix: np.ndarray) -> np.ndarray:
+    """F1 (Dice) of each class: 2 TP / (2 TP + FP + FN); NaN for a class found in neither.
+
+    >>> f1(np.array([[2, 2], [0, 4]])).round(3)
+    array([0.667, 0.8  ])
+    """
+    return _ratio(2 * np.diag(matrix), matrix.sum(0) + matrix.sum(1))
+
+
+def mean_iou(matrix: np.ndarray) -> float:
+    """Mean of the classes' IoU, classes found in neither map nor reference left out; NaN without any pixel.
+
+    After Long, Shelhamer and Darrell 2015 (CVPR, section 5).
+
+    >>> mean_iou(np.array([[90, 0], [10, 0]]))  # all called background
+    0.45
+    """
+    each = iou(matrix)
+    return float(each[np.isfinite(each)].mean()) if matrix.sum() else math.nan
+
+
+def pixel_accuracy(matrix: np.ndarray) -> float:
+    """Share of the compared pixels on which map and reference agree (overall accuracy); NaN without any pixel.
+
+    >>> pixel_accuracy(np.array([[90, 0], [10, 0]]))
+    0.9
+    """
+    return float(_ratio(np.trace(matrix), matrix.sum()))
+
+
+def frequency_weighted_iou(matrix: np.ndarray) -> float:
+    """IoU of the classes weighted by their share of the reference; NaN without any pixel.
+
+    After Long, Shelhamer and Darrell 2015 (CVPR, section 5).
+
+    >>> round(frequency_weighted_iou(np.array([[90, 0], [10, 0]])), 2)
+    0.81
+    """
+    weights = matrix.sum(1)
+    found = weights > 0
+    return float((weights[found] * iou(matrix)[found]).sum() / weights.sum()) if found.any() else math.nan
+
+
+# ------------------------------------------------------------------------- counting in two legends
+
+
+def tally(reference: np.ndarray, labels: np.ndarray, reference_classes: int, map_classes: int) -> np.ndarray:
+    """Count pairs of places in two legends, which need not be the same.
+
+    Parameters
+    ----------
+    reference, labels : integers of one shape
+        Places as `places` gives them: n for unlabelled and n + 1 for unknown in a legend of n classes.
+    reference_classes, map_classes : int
+        Classes of each legend.
+
+    Returns
+    -------
+    (reference_classes + 2, map_classes + 2) int64
+        Adds up over any split of the pixels; `fold` makes a Confusion of it.
+    """
+    shape = reference_classes + 2, map_classes + 2
+    codes = reference * shape[1] + labels
+    return np.bincount(codes.ravel(), minlength=shape[0] * shape[1]).astype(np.int64).reshape(shape)
+
+
+def fold(counts: np.ndarray, rows: np.ndarray, cols: np.ndarray, classes: int) -> Confusion:
+    """Bring counts in two legends onto the classes of one.
+
+    Parameters
+    ----------
+    counts : (reference class + 2, map class + 2) int64
+        From `tally`.
+    rows : (reference class + 2,) integers
+        Class of each reference place; `classes` or more: not labelled.
+    cols : (map class + 2,) integers
+        Class of each map place; `classes`: not labelled; more: no counterpart.
+    classes : int
+        How many classes are compared.
+    """
+    folded = np.zeros((classes + 1, classes + 2), np.int64)
+    np.add.at(folded, (np.minimum(rows, classes)[:, None], np.minimum(cols, classes + 1)[None, :]), counts)
+    return Confusion(
+        folded[:classes, :classes].copy(),
+        folded[:classes, classes].copy(),
+        folded[:classes, classes + 1].copy(),
+        int(folded[classes].sum()),
+    )
+
+
+def places(legend: Legend) -> np.ndarray:
+    """(65537,) int32: class id to its place in the legend of n; n for -1 (the last element), n + 1 for unknown ids."""
+    table = np.full(65537, len(legend) + 1, np.int32)
+    table[list(legend.ids)] = np.arange(len(legend))
+    table[UNLABELLED] = len(legend)
+    return table
+
+
+def unknown_ids(what: str, ids: Collection[int], legend: Legend) -> CatalogError:
+    """The refusal of ids that a legend lacks."""
+    listed = ", ".join(map(str, sorted(ids)[:12])) + (", ..." if len(ids) > 12 else "")
+    return CatalogError(
+        f"{what} holds id {listed}, which legend {legend.name!r} lacks (its ids are "
+        f"{', '.join(map(str, legend.ids))}); correct the legend or nodata, or ask to ignore unknown ids"
+    )
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """Quotient in float64, NaN for 0 / 0."""
+    under = np.asarray(under, np.float64)
+    return np.divide(over, under, out=np.full(under.shape, np.nan), where=under > 0)

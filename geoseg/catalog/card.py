@@ -1,0 +1,157 @@
+"""Card: all that a run needs to know of a model; `card.yaml` beside the weights in a model folder.
+
+The weights themselves are opened, and their hash checked, where they are loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from geoseg.catalog.legend import LandClass, Legend
+from geoseg.catalog.yaml import Spec, load_yaml, parse
+from geoseg.errors import ModelError
+
+
+class Normalisation(Spec):
+    """What turns physical values into what the network was trained on: (x - mean) / std."""
+
+    kind: Literal["none", "fixed", "scene"] = "none"
+    """fixed: the numbers below. scene: mean and std of each band over a fixed sample of the whole imagery."""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _numbers(self) -> Normalisation:
+        if (self.kind == "fixed") != (self.mean is not None and self.std is not None):
+            raise ValueError("mean and std belong to kind 'fixed', and only to it")
+        if not all(math.isfinite(each) and abs(each) < 1e30 for each in (*(self.mean or ()), *(self.std or ()))):
+            raise ValueError("each mean and std must be a finite number that float32 holds")
+        if self.std is not None and not all(each > 1e-30 for each in self.std):
+            raise ValueError("each std must be positive, and not so small that float32 takes it for 0")
+        return self
+
+
+class ClassSpec(Spec):
+    """A land class as YAML has it."""
+
+    id: int
+    name: str
+    colour: str
+
+
+class LegendSpec(Spec):
+    """A legend as YAML has it."""
+
+    title: str = ""
+    source: str = ""
+    classes: tuple[ClassSpec, ...]
+
+    def legend(self, name: str) -> Legend:
+        """The legend it stands for."""
+        return Legend(name, tuple(LandClass(each.id, each.name, each.colour.lower()) for each in self.classes))
+
+
+class Weights(Spec):
+    """A weights file."""
+
+    file: str
+    """Name inside the model folder: *.safetensors (or *.onnx)."""
+    sha256: str
+    """Hash of the file's bytes."""
+
+    @model_validator(mode="after")
+    def _inside(self) -> Weights:
+        if Path(self.file).name != self.file or "\0" in self.file:
+            raise ValueError(f"weights.file is {self.file!r}; name a file that lies in the model folder itself")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError("weights.sha256 must be 64 hexadecimal digits in lower case")
+        return self
+
+
+class ModelCard(Spec):
+    """All that a run needs to know of a model; `card.yaml` in the model folder."""
+
+    name: str
+    title: str = ""
+    architecture: dict[str, Any]
+    """`{name: compact, ...}`, `{name: smp, arch: Unet, ...}` (see `geoseg.models.networks`) or `{name: onnx}`."""
+    weights: Weights
+    bands: tuple[str, ...]
+    """Common names in the network's channel order."""
+    normalisation: Normalisation = Normalisation()
+    gsd_m: float | None = None
+    """Ground sampling distance it was trained at, metres."""
+    gsd_tolerance: float = 0.2
+    """Relative difference of GSD accepted without a warning."""
+    stride: int = 1
+    """Cores and halo are multiples of this many pixels."""
+    halo: int
+    """Pixels beyond the core that can change a label, rounded up to the stride."""
+    field: Literal["bounded", "image-wide"] = "bounded"
+    """image-wide: no halo makes windows independent of where they are cut."""
+    window: int = 256
+    """Default core, pixels."""
+    legend_name: str
+    classes: tuple[ClassSpec, ...]
+    """Legend; channel i of the scores is classes[i]."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    licence: str = ""
+    scores: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("bands")
+    @classmethod
+    def _bands(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        if not bands or len(set(bands)) != len(bands):
+            raise ValueError("list each band once, at least one")
+        return bands
+
+    @model_validator(mode="after")
+    def _whole(self) -> ModelCard:
+        if self.stride < 1 or self.halo < 0 or self.window < 1:
+            raise ValueError("stride and window are at least 1 and halo at least 0")
+        if self.halo % self.stride or self.window % self.stride:
+            raise ValueError(f"halo {self.halo} and window {self.window} must be multiples of the stride {self.stride}")
+        numbers = self.normalisation
+        for each in (numbers.mean, numbers.std):
+            if each is not None and len(each) != len(self.bands):
+                raise ValueError("normalisation needs one mean and one std for each band")
+        self.legend.check_fits_uint8()
+        return self
+
+    @property
+    def legend(self) -> Legend:
+        """The classes that the network tells apart."""
+        return LegendSpec(classes=self.classes).legend(self.legend_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model folder and its card."""
+
+    folder: str
+    card: ModelCard
+
+    @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return Path(self.folder) / self.card.weights.file
+
+
+def read_model(folder: Path | str) -> Model:
+    """Read a model folder's card (the weights are checked when they are loaded).
+
+    Raises
+    ------
+    ModelError
+        If the folder has no card.yaml or the card is wrong.
+    """
+    card = Path(folder) / "card.yaml"
+    if not card.is_file():
+        raise ModelError(f"model folder {folder} has no card.yaml; a model is a folder with a card and its weights")
+    return Model(str(folder), parse(ModelCard, load_yaml(card, ModelError), str(card), ModelError))

@@ -1,0 +1,19 @@
+"""Grid: windows of an endless lattice, the plane that they lie on, and how an extent is cut into blocks."""
+
+from geoseg.grid.grid import Bounds, Grid, Region, project, read_crs
+from geoseg.grid.lattice import Layout, block_bytes, block_edge
+from geoseg.grid.windows import Window, count, cut
+
+__all__ = [
+    "Bounds",
+    "Grid",
+    "Layout",
+    "Region",
+    "Window",
+    "block_bytes",
+    "block_edge",
+    "count",
+    "cut",
+    "project",
+    "read_crs",
+]

@@ -1,0 +1,332 @@
+"""Imagery: the pixels of a layer, as one or many files, over any window of any grid.
+
+Pixels are (band, row, col) float32 in physical units, NaN where there is no data for whatever cause. Files
+whose pixels are the grid's own are read as they are; others are warped in squares of the lattice, each by
+itself, so that a pixel's value never depends on the window in which it was asked for.
+
+Where files overlap, the upper one (`Imagery.order`) wins wherever it has data. Bands that lie in the same
+files are taken together: a pixel which lacks one of them is filled in all of them from the file below. Bands
+with files of their own are filled one by one.
+"""
+
+from __future__ import annotations
+
+import glob
+import os.path
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import shapely
+from odc.geo.geom import Geometry
+from rasterio import features
+
+from geoseg.catalog import Imagery
+from geoseg.errors import RasterError
+from geoseg.grid import Grid, Window, count, cut
+from geoseg.rasters import checks, footprints, warping
+from geoseg.rasters import files as raster_files
+from geoseg.rasters.files import Source
+from geoseg.rasters.footprints import SQUARE
+from geoseg.rasters.warping import Stack
+
+_SAMPLES = 64  # squares that statistics are taken from
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Imagery whose files were found and checked; plain facts, small enough to send to workers."""
+
+    imagery: Imagery
+    """What the catalog says."""
+    grid: Grid
+    """Own grid: that of the first band's first file."""
+    window: Window
+    """What all files together cover on that grid."""
+    bands: tuple[tuple[Source, ...], ...]
+    """For each band its files, in the stated order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a normalisation needs to know of a scene."""
+
+    mean: tuple[float, ...]
+    """Of each band, in physical units."""
+    std: tuple[float, ...]
+    """Of each band; 1 for a band that is constant."""
+    pixels: int
+    """How many pixels were looked at."""
+
+
+# ------------------------------------------------------------------------------------------ verbs
+
+
+def open(imagery: Imagery) -> Scene:
+    """Find and check all files of a layer. Patterns are expanded in the stated order, each sorted by name.
+
+    Raises
+    ------
+    RasterError
+        If a file is missing, unreadable, truncated, not georeferenced, or lacks a band.
+    CatalogError
+        If what the catalog says of the files cannot be.
+    """
+    files = [tuple(path for pattern in band.files for path in _expand(pattern, imagery)) for band in imagery.bands]
+    givers: dict[str, list[int]] = {}
+    for number, paths in enumerate(files):
+        for path in dict.fromkeys(paths):
+            givers.setdefault(path, []).append(number)
+    checked = raster_files.examine_all(
+        {path: [imagery.bands[number] for number in numbers] for path, numbers in givers.items()},
+        imagery.crs,
+        trust_vrt=imagery.trust_vrt,
+    )
+    found = {(path, n): source for path, numbers in givers.items() for n, source in zip(numbers, checked[path])}
+    bands = tuple(tuple(found[path, number] for path in paths) for number, paths in enumerate(files))
+    grid = Grid.of(bands[0][0].geobox)
+    return Scene(imagery, grid, _hull(bands, grid), bands)
+
+
+def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
+    """Physical values over a window; NaN wherever there are no data, also beyond the imagery's edge.
+
+    A file whose pixels are not the grid's is warped by `Imagery.resampling`, its coordinates true to 1/64 of a
+    pixel; where the grid's pixels are more than twice as long as the file's, bilinear and cubic give way to the
+    average of all valid pixels underneath.
+
+    Returns
+    -------
+    (band, row, col) float32
+
+    Raises
+    ------
+    RasterError
+        If a file cannot be read or changed since `open`; `forget` before trying again.
+    """
+    out = np.full((len(scene.bands), *window.shape), np.nan, np.float32)
+    with raster_files.environment():
+        for layer in _layers(_Same(scene), grid):
+            _fill(layer, grid, window, scene.imagery.resampling, out)
+    return out
+
+
+def inside(region: Geometry, grid: Grid, window: Window) -> np.ndarray:
+    """Where the centres of a window's pixels lie in a region.
+
+    Parameters
+    ----------
+    region
+        Polygon or multipolygon in the grid's CRS.
+
+    Returns
+    -------
+    (row, col) bool
+    """
+    out = np.zeros(window.shape, bool)
+    shape = region.geom
+    shapely.prepare(shape)
+    for square in cut(window, SQUARE):
+        outline = grid.footprint(square).geom
+        if not shape.intersects(outline):
+            continue
+        drawn = np.ones(square.shape, bool) if shape.contains(outline) else _draw(shape, grid, square)
+        if part := square.meet(window):
+            out[part.within(window)] = drawn[part.within(square)]
+    return out
+
+
+def touches(scene: Scene, grid: Grid, window: Window) -> bool:
+    """Whether any file's footprint meets a window; a file that is warped may touch by its bounding box alone."""
+    return any(
+        footprints.reach(layer.stacks[number].sources[0], grid, window) is not None
+        for layer in _layers(_Same(scene), grid)
+        for number in footprints.near(layer.index, grid, window)
+    )
+
+
+def extent(scene: Scene, grid: Grid) -> Window:
+    """The window of `grid` that covers all files.
+
+    Raises
+    ------
+    RasterError
+        If a file as a whole cannot be expressed on the grid.
+    """
+    return scene.window if grid == scene.grid else _hull(scene.bands, grid)
+
+
+def statistics(scene: Scene) -> Statistics:
+    """Mean and standard deviation of each band over a fixed sample of the scene, on its own grid.
+
+    The sample is up to 64 squares of 256 pixels, spread evenly; all of a smaller scene. Only pixels where all
+    bands have data count.
+
+    Raises
+    ------
+    RasterError
+        If the sample has no such pixel, or a file cannot be read.
+    """
+    bands, pixels = len(scene.bands), 0
+    shift = np.zeros((bands, 1))
+    first, second = np.zeros(bands), np.zeros(bands)
+    for square in _sample(scene):
+        found = read(scene, scene.grid, square)
+        values = found[:, np.isfinite(found).all(axis=0)].astype(np.float64)
+        if values.shape[1] and not pixels:
+            shift = values[:, :1].copy()  # sums of small differences keep their digits, and a constant gives exactly 0
+        values -= shift
+        pixels += values.shape[1]
+        first += values.sum(axis=1)
+        second += np.square(values).sum(axis=1)
+    if not pixels:
+        raise RasterError(
+            f"imagery {scene.imagery.name!r} has no pixel with data in all of its bands where it was sampled; "
+            "check 'nodata' and that the bands cover the same ground"
+        )
+    std = np.sqrt(np.maximum(second / pixels - np.square(first / pixels), 0))
+    std[std == 0] = 1.0
+    return Statistics(tuple((shift[:, 0] + first / pixels).tolist()), tuple(std.tolist()), pixels)
+
+
+def identity(scene: Scene) -> dict[str, str]:
+    """What tells the scene's files from others of the same name: path to 'size:modified'.
+
+    For files that are not local it is '0:': whether they changed cannot be told. A VRT stands for itself, not
+    for the files it names.
+    """
+    return {source.path: source.identity for files in scene.bands for source in files}
+
+
+def forget(scene: Scene) -> None:
+    """Close this thread's handles of the scene's files, so that the next read opens them anew."""
+    raster_files.forget(identity(scene))
+
+
+# ------------------------------------------------------------------------------ files on the grid
+
+
+def _expand(pattern: str, imagery: Imagery) -> list[str]:
+    if not checks.is_local(pattern) or not glob.has_magic(pattern) or os.path.lexists(pattern):
+        return [pattern]
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207, pathlib takes no absolute pattern
+    if not found:
+        raise RasterError(
+            f"imagery {imagery.name!r} wants files like {pattern}; there is none. Check the path in data_catalog.yaml"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """Bands that share their files."""
+
+    members: tuple[int, ...]
+    """Numbers of the bands."""
+    stacks: tuple[Stack, ...]
+    """The files, from the upper to the lower."""
+    index: footprints.Index
+    """Where they lie on a grid."""
+
+
+class _Same:
+    """A scene as a key, equal to itself alone: to compare thousands of files takes longer than to lay them out."""
+
+    __slots__ = ("scene",)
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.scene is other.scene
+
+    def __hash__(self) -> int:
+        return id(self.scene)
+
+
+@lru_cache(maxsize=8)
+def _layers(same: _Same, grid: Grid) -> tuple[_Layer, ...]:
+    scene = same.scene
+    together: dict[tuple[str, ...], list[int]] = {}
+    for number, files in enumerate(scene.bands):
+        together.setdefault(tuple(source.path for source in files), []).append(number)
+    found = []
+    for members in together.values():
+        bands = tuple(scene.imagery.bands[member] for member in members)
+        stacks = [Stack(stacked, bands) for stacked in zip(*(scene.bands[member] for member in members))]
+        if scene.imagery.order == "last":
+            stacks.reverse()
+        found.append(_Layer(tuple(members), tuple(stacks), footprints.index([s.sources[0] for s in stacks], grid)))
+    return tuple(found)
+
+
+def _fill(layer: _Layer, grid: Grid, window: Window, resampling: str, out: np.ndarray) -> None:
+    """Lay the files of some bands over each other, from the upper to the lower, until no hole is left."""
+    holes = np.ones(window.shape, bool)
+    for number in sorted(footprints.near(layer.index, grid, window)):
+        for part, found in warping.parts(layer.stacks[number], grid, window, holes, resampling):
+            place = part.within(window)
+            for member, values in zip(layer.members, found):
+                np.copyto(out[member][place], values, where=holes[place])
+            holes[place] &= np.isnan(found[0])
+        if not holes.any():
+            return
+
+
+def _hull(bands: tuple[tuple[Source, ...], ...], grid: Grid) -> Window:
+    places: dict[object, Source] = {}
+    for source in (source for files in bands for source in files):
+        places.setdefault((source.crs, source.transform, source.shape), source)
+    hull: Window | None = None
+    for source in places.values():
+        own = footprints.cover(source, grid)
+        hull = own if hull is None else hull.join(own)
+    assert hull is not None
+    return hull
+
+
+def _draw(shape: shapely.Geometry, grid: Grid, square: Window) -> np.ndarray:
+    """Pixels of one square whose centres lie in a shape."""
+    left, bottom, right, top = grid.footprint(square.grown(1)).boundingbox.bbox
+    near = shapely.clip_by_rect(shape, left, bottom, right, top)  # a coastline must not be walked for each square
+    if near.is_empty:
+        return np.zeros(square.shape, bool)
+    drawn = features.rasterize([(near, 1)], square.shape, transform=grid.transform_of(square), dtype=np.uint8)
+    found: np.ndarray = drawn == 1
+    return found
+
+
+# ----------------------------------------------------------------------------------------- sample
+
+
+def _sample(scene: Scene) -> list[Window]:
+    """Up to 64 windows spread evenly over the scene, looked for more densely while most of them miss its files."""
+    edge = 8
+    while True:
+        found = [square for square in _spread(scene.window, edge) if touches(scene, scene.grid, square)]
+        if len(found) >= _SAMPLES or edge * edge >= count(scene.window, SQUARE) or edge >= 128:
+            break
+        edge *= 2
+    if len(found) > _SAMPLES:
+        found = [found[number * len(found) // _SAMPLES] for number in range(_SAMPLES)]
+    return [part for square in found if (part := square.meet(scene.window))]
+
+
+def _spread(window: Window, edge: int) -> list[Window]:
+    """About edge x edge lattice squares at even distances; all of them where there are no more than that."""
+    whole = window.snapped(SQUARE)
+    rows, cols = whole.height // SQUARE, whole.width // SQUARE
+    if rows * cols <= edge * edge:
+        return list(cut(window, SQUARE))
+    down = min(rows, max(edge, edge * edge // cols))
+    across = min(cols, max(edge, edge * edge // rows))
+    return [
+        Window(
+            whole.row + (2 * row + 1) * rows // (2 * down) * SQUARE,
+            whole.col + (2 * col + 1) * cols // (2 * across) * SQUARE,
+            SQUARE,
+            SQUARE,
+        )
+        for row in range(down)
+        for col in range(across)
+    ]

@@ -1,0 +1,1 @@
+"""Inference: windows of pixels become labels and confidence."""

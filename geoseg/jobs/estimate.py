@@ -1,0 +1,80 @@
+"""Estimate: what a job will do, in numbers, before it runs.
+
+Counts are exact; bytes are uncompressed; minutes come from timing one block and are good to a factor of two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from geoseg.grid import Window, block_bytes, count
+from geoseg.jobs import block as job_block
+from geoseg.jobs.plan import Plan, ground_resolution
+from geoseg.storage.ledger import Record
+
+
+def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple[str, str]]:
+    """(what, how much) of everything worth knowing before a run.
+
+    Parameters
+    ----------
+    plan : Plan
+        The resolved job.
+    workers : int
+        Worker processes that share the work.
+    probe : bool
+        Whether to label one block to estimate the time.
+    """
+    layout, grid, scene = plan.layout, plan.grid, plan.scene
+    extent = layout.extent
+    todo = list(plan.blocks())
+    pixels = sum(window.pixels for window in todo)
+    reading = sum(layout.reading(window).pixels for window in todo) * len(scene.imagery.bands)
+    transform = grid.transform_of(extent)
+    yield "imagery", f"{scene.imagery.name}: {', '.join(band.name for band in scene.imagery.bands)}"
+    if plan.predictor is not None:
+        card = plan.predictor.model.card
+        yield "model", f"{card.name}: {len(card.classes)} classes, weights {card.weights.sha256[:12]}"
+    yield "grid", f"{grid.crs.splitlines()[0][:60]}, {ground_resolution(grid, extent):.4g} m pixels"
+    yield (
+        "map",
+        f"{extent.height} x {extent.width} pixels (rows x columns), corner ({transform.c:.10g}, {transform.f:.10g})",
+    )
+    yield "windows", f"{_windows(plan, todo)} of {layout.core} px, margin {layout.margin} px"
+    skipped = layout.blocks - len(todo)
+    yield "blocks", f"{len(todo)} of up to {layout.block} px; {skipped} skipped, outside the region or without imagery"
+    yield (
+        "read",
+        f"{_bytes(reading * 4)} as float32, {_bytes(pixels * len(scene.imagery.bands) * 4)} of it without margins",
+    )
+    yield "written", f"at most {_bytes(pixels * 7 // 3)}: blocks, map and overviews before compression"
+    held = block_bytes(layout.block, layout.margin, len(scene.imagery.bands))
+    yield "memory", f"about {_bytes(held)} of {_bytes(int(plan.spec.memory_per_worker))} for each worker"
+    if probe and todo and plan.predictor is not None:
+        seconds, labelled = _probe(plan, todo)
+        minutes = seconds * pixels / max(labelled, 1) / workers / 60
+        yield "time", f"about {minutes:.1f} minutes with {workers} worker{'s' * (workers > 1)} like this process"
+
+
+def _windows(plan: Plan, todo: list[Window]) -> int:
+    return sum(count(window, plan.layout.core) for window in todo)
+
+
+def _probe(plan: Plan, todo: list[Window]) -> tuple[float, int]:
+    """Seconds and pixels of the middle block's first cores, after one warming pass."""
+    middle, core = todo[len(todo) // 2], plan.layout.core
+    part = Window(middle.row, middle.col, min(core, middle.height), min(2 * core, middle.width))
+    assert plan.predictor is not None
+    job_block.make(plan, plan.predictor, Record(part, "empty", ""))
+    begin = time.perf_counter()
+    job_block.make(plan, plan.predictor, Record(part, "empty", ""))
+    return time.perf_counter() - begin, part.pixels
+
+
+def _bytes(count: int) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count = count / 1000  # type: ignore[assignment]
+    return f"{count:.3g} TB"

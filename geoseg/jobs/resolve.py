@@ -1,0 +1,180 @@
+"""Planning: a job spec resolved against the catalog, the imagery and the model. All bad input is refused here.
+
+Rasters and weights are opened and checked; nothing is labelled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import shapely
+from odc.geo.geom import Geometry
+
+from geoseg import catalog, imagery
+from geoseg.catalog import Catalog, RegionSpec
+from geoseg.catalog.card import Model
+from geoseg.catalog.legend import Crosswalk, Legend
+from geoseg.catalog.regions import region_of
+from geoseg.errors import GridError, JobError
+from geoseg.grid import Grid, Layout, Window, block_bytes, block_edge
+from geoseg.inference import predictor
+from geoseg.inference.predictor import Predictor
+from geoseg.jobs.plan import Plan, ground_resolution
+from geoseg.jobs.spec import Inference, JobSpec
+
+MOST_BLOCKS = 10_000_000
+"""More than the land of the whole Earth needs at a metre; what asks for more is a mistake or a trap."""
+
+_USABLE = 0.75
+"""Share of a worker's memory that blocks may take; Dask pauses a worker at 80 %."""
+
+
+def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | None = None) -> Plan:
+    """Resolve a job: open the imagery and the model, find the grid and the extent, size the blocks.
+
+    Parameters
+    ----------
+    spec : JobSpec
+        With an absolute catalog path, as `job.read` gives it.
+    predict_halo, legend : int, Legend
+        For a caller who brings a callable of their own in place of the job's model: pixels of context that it
+        needs, and its legend.
+
+    Raises
+    ------
+    GeosegError
+        One child for each kind of refusal: see `geoseg.errors`.
+    """
+    assert spec.catalog is not None
+    known = catalog.read(spec.catalog)
+    layer = known.imagery(spec.imagery)
+    model = None if legend is not None else known.model(spec.model)
+    if model is not None:
+        layer = layer.select(model.card.bands, f"model {model.card.name!r}")
+        legend = model.card.legend
+    assert legend is not None
+    legend.check_fits_uint8()
+    check_reference(spec, known, legend)
+    scene = imagery.open(layer)
+    grid = scene.grid if spec.grid == "source" else Grid.regular(spec.grid.crs, spec.grid.resolution)
+    extent, region = extent_of(spec.region, known, scene, grid)
+    ready = None if model is None else predictor_of(spec.inference, model, scene)
+    core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
+    layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands)))
+    if layout.blocks > MOST_BLOCKS:
+        raise JobError(
+            f"the map would have {extent.height} x {extent.width} pixels in {layout.blocks} blocks; a job has "
+            f"{MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
+        )
+    notes = [] if model is None else _notes(model, grid, extent)
+    wkb = None if region is None else shapely.to_wkb(region.geom, hex=True)
+    return Plan(spec, scene, grid, layout, legend, wkb, ready, tuple(notes))
+
+
+def check_reference(spec: JobSpec, known: Catalog, legend: Legend) -> None:
+    """Refuse a job whose reference cannot be compared with its map."""
+    if spec.reference is not None:
+        reference_of(spec, known, legend)
+
+
+def reference_of(spec: JobSpec, known: Catalog, legend: Legend) -> tuple[catalog.Reference, Crosswalk]:
+    """The job's reference and the crosswalk from its legend to the map's.
+
+    Raises
+    ------
+    CatalogError, JobError
+        If either is unknown, or the crosswalk joins other legends.
+    """
+    assert spec.reference is not None
+    reference = known.reference(spec.reference.name)
+    if spec.reference.crosswalk is None:
+        return reference, known.crosswalk_between(reference.legend, legend)
+    crosswalk = known.crosswalk(spec.reference.crosswalk)
+    if crosswalk.source.ids != reference.legend.ids or crosswalk.target.ids != legend.ids:
+        raise JobError(
+            f"crosswalk {crosswalk.name!r} leads from {crosswalk.source.name!r} to {crosswalk.target.name!r}; "
+            f"reference {reference.name!r} is in {reference.legend.name!r} and the map in {legend.name!r}, "
+            "so name another"
+        )
+    return reference, crosswalk
+
+
+def extent_of(
+    wanted: str | RegionSpec, known: Catalog, scene: imagery.Scene, grid: Grid
+) -> tuple[Window, Geometry | None]:
+    """The window of the grid that a region (or, for 'imagery', all of it) covers, and its outline in the grid's CRS.
+
+    Raises
+    ------
+    CatalogError, GridError
+        If the region is unknown, cannot be used, or does not meet the imagery.
+    """
+    whole = imagery.extent(scene, grid)
+    if wanted == "imagery":
+        return whole, None
+    asked = known.region(wanted) if isinstance(wanted, str) else wanted
+    name = wanted if isinstance(wanted, str) else "region"
+    region = region_of(asked, name, Path(known.path).parent).on(grid)
+    extent = grid.cover(region).meet(whole)
+    if extent is None or not region.geom.intersects(grid.footprint(whole).geom):
+        raise GridError(
+            f"region {name!r} covers {_bounds(region)} in {grid.crs}, but imagery {scene.imagery.name!r} covers "
+            f"{_bounds(grid.footprint(whole))}; they do not meet, so check the region's coordinates and CRS"
+        )
+    return extent, region
+
+
+def predictor_of(asked: Inference, model: Model, scene: imagery.Scene) -> Predictor:
+    """The model's predictor for a scene, its statistics taken where the model asks for them."""
+    numbers = imagery.statistics(scene) if model.card.normalisation.kind == "scene" else None
+    return predictor.prepare(
+        model,
+        numbers,
+        core=asked.window,
+        halo=asked.halo,
+        batch=asked.batch,
+        precision=asked.precision,
+        stitch=asked.stitch,
+        device=asked.device,
+    )
+
+
+def _callable_layout(spec: JobSpec, halo: int) -> tuple[int, int]:
+    asked = spec.inference
+    return 256 if asked.window == "auto" else asked.window, halo if asked.halo == "auto" else asked.halo
+
+
+def _block(spec: JobSpec, extent: Window, core: int, margin: int, bands: int) -> int:
+    allowed = int(_USABLE * spec.memory_per_worker)
+    auto = block_edge(extent, core, margin, bands, allowed)
+    if spec.inference.block == "auto":
+        return auto
+    edge = max(core, spec.inference.block // core * core)
+    if block_bytes(edge, margin, bands) > allowed:
+        raise JobError(
+            f"inference.block is {edge} pixels, which needs {block_bytes(edge, margin, bands) / 1e9:.1f} GB; "
+            f"memory_per_worker leaves {allowed / 1e9:.1f} GB, so use a block of at most {auto} or raise it"
+        )
+    return edge
+
+
+def _notes(model: Model, grid: Grid, extent: Window) -> list[str]:
+    notes = []
+    card = model.card
+    if card.gsd_m is not None:
+        found = ground_resolution(grid, extent)
+        if abs(found / card.gsd_m - 1) > card.gsd_tolerance:
+            notes.append(
+                f"model {card.name!r} was trained at {card.gsd_m:g} m pixels and the grid has {found:.3g} m; "
+                "expect lower accuracy, or set 'grid' to a matching resolution"
+            )
+    if card.field == "image-wide":
+        notes.append(
+            f"model {card.name!r} looks at its whole window, so windows may differ along their edges; "
+            "inference.stitch: blend smooths that"
+        )
+    return notes
+
+
+def _bounds(geometry: Geometry) -> str:
+    return "(" + ", ".join(f"{edge:.6g}" for edge in geometry.boundingbox.bbox) + ")"

@@ -1,0 +1,111 @@
+"""Job: what to do. A job spec (YAML) and the layout that follows from it: cores, blocks, bytes.
+
+A spec names things of the catalog; nothing is opened here but YAML. Sizes are pixels, memory is bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ByteSize, Field, model_validator
+
+from geoseg.catalog import RegionSpec
+from geoseg.catalog.yaml import Spec, load_yaml, parse
+from geoseg.cluster.spec import ClusterSpec
+from geoseg.errors import JobError
+
+Auto = Literal["auto"]
+VectorFormat = Literal["shp", "gpkg", "fgb", "parquet"]
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class GridSpec(Spec):
+    """A grid of the user's choice."""
+
+    crs: str
+    resolution: float = Field(gt=0)
+    """CRS units; edges are multiples of it from the CRS origin."""
+
+
+class ReferenceUse(Spec):
+    """A reference of the catalog and how to translate its legend."""
+
+    name: str
+    crosswalk: str | None = None
+    """Name in the catalog; None: the only one that fits."""
+
+
+class Outputs(Spec):
+    """What to write beside the map."""
+
+    confidence: bool = False
+    vectors: tuple[VectorFormat, ...] = ()
+    quicklook: bool = True
+    sheet_pixels: int = Field(65536, ge=512)
+    """A map wider or higher than this becomes several sheets and a map.vrt."""
+
+
+class Inference(Spec):
+    """How the network is run; only window, halo, precision and stitch can change a pixel."""
+
+    window: int | Auto = "auto"
+    halo: int | Auto = "auto"
+    batch: int | Auto = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    stitch: Literal["auto", "crop", "blend"] = "auto"
+    device: str = "auto"
+    block: int | Auto = "auto"
+    """Edge of a block in pixels, rounded down to whole cores."""
+
+    @model_validator(mode="after")
+    def _positive(self) -> Inference:
+        for key in ("window", "batch", "block"):
+            value = getattr(self, key)
+            if value != "auto" and value < 1:
+                raise ValueError(f"{key} is {value}; give a positive number of pixels or 'auto'")
+        if self.halo != "auto" and self.halo < 0:
+            raise ValueError(f"halo is {self.halo}; give 0 or more pixels or 'auto'")
+        return self
+
+
+class JobSpec(Spec):
+    """A whole job as YAML has it."""
+
+    catalog: str | None = None
+    """Path of data_catalog.yaml; default: beside the job, else in the working folder."""
+    imagery: str
+    model: str
+    region: str | RegionSpec = "imagery"
+    """Bounds and CRS, a vector file, a region of the catalog, or 'imagery' for its whole footprint."""
+    grid: Literal["source"] | GridSpec = "source"
+    reference: Annotated[ReferenceUse | None, BeforeValidator(_named)] = None
+    outputs: Outputs = Outputs()
+    inference: Inference = Inference()
+    memory_per_worker: ByteSize = ByteSize(2_000_000_000)
+    """Budget of one worker process, for instance '2GB'."""
+    cluster: ClusterSpec | None = None
+    """Where to run; None: what the command line says, else processes on this machine."""
+
+
+def read(path: Path | str) -> JobSpec:
+    """Read a job spec; its catalog comes back as an absolute path.
+
+    Raises
+    ------
+    JobError
+        If the file is missing or wrong (an unknown key names the nearest known one), or no catalog is found.
+    """
+    path = Path(path).absolute()
+    spec = parse(JobSpec, load_yaml(path, JobError), str(path), JobError)
+    if spec.catalog is not None:
+        return spec.model_copy(update={"catalog": str(path.parent / spec.catalog)})
+    for folder in (path.parent, Path.cwd()):
+        if (folder / "data_catalog.yaml").is_file():
+            return spec.model_copy(update={"catalog": str(folder / "data_catalog.yaml")})
+    raise JobError(
+        f"{path}: no data_catalog.yaml lies beside the job or in {Path.cwd()}; name it under the key 'catalog'"
+    )

@@ -1,0 +1,144 @@
+"""Handle: a job followed from its folder alone, whether or not its cluster still runs. Loads neither torch nor Dask."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from geoseg.errors import JobError, LedgerError
+from geoseg.storage import journal, ledger, lock
+from geoseg.storage.journal import Status
+from geoseg.storage.store import Store
+
+ENDED = ("finished", "failed blocks", "cancelled", "stopped")
+PATIENCE_S = lock.STALE_S + 3 * lock.BEAT_S
+"""How long a coordinator waits for the lock of one whose worker died."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """A submitted job: its name and its folder, which is all that is needed to follow it."""
+
+    id: str
+    folder: str
+
+    def status(self) -> Status:
+        """Where the job stands, read from its folder."""
+        return status(Store(self.folder))
+
+    def wait(self, timeout_s: float | None = None, every_s: float = 0.5) -> Status:
+        """Wait until the job has ended.
+
+        Raises
+        ------
+        TimeoutError
+            If it has not ended after `timeout_s`.
+        """
+        begin = time.monotonic()
+        while (now := self.status()).state not in ENDED:
+            if timeout_s is not None and time.monotonic() - begin > timeout_s:
+                raise TimeoutError(f"job {self.id} is still {now.state} after {timeout_s:.0f} s")
+            time.sleep(every_s)
+        return now
+
+    def cancel(self) -> None:
+        """Ask the coordinator to stop; what was finished is kept."""
+        journal.ask_to_cancel(Store(self.folder))
+
+    def log(self, last: int | None = None, *, follow: bool = False) -> Iterator[Mapping[str, Any]]:
+        """Lines of the job's log, all or the last; with `follow`, more as they come until the job has ended."""
+        until = (lambda: self.status().state in ENDED) if follow else (lambda: True)
+        return journal.read_log(Store(self.folder), last, until)
+
+
+def status(store: Store) -> Status:
+    """Where a job stands, from its folder alone.
+
+    A job that says it runs, but whose coordinator has not been seen for a minute, is 'stopped'. One that no worker has
+    taken up yet is 'submitted', for as long as that takes.
+
+    Raises
+    ------
+    LedgerError
+        If the folder holds no job.
+    """
+    ledger.read_job(store)
+    said = journal.read_status(store)
+    if said is None:
+        return Status("stopped", error="it has not run yet")
+    if said.state in ENDED or (said.state == "submitted" and not said.error):
+        return said
+    age = lock.age(store)
+    alive = age is not None and age <= lock.STALE_S
+    starts_again = (age is not None or said.state == "submitted") and time.time() - said.updated < PATIENCE_S
+    if alive or starts_again:
+        return said
+    facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated")}
+    return Status("stopped", **facts, error="its coordinator is gone")
+
+
+def find(name: str) -> JobHandle:
+    """A job by its id or by its folder.
+
+    Raises
+    ------
+    JobError
+        If neither is known.
+    """
+    note = _notes() / f"{name}.json"
+    if re.fullmatch(r"[\w.-]+", name) and note.is_file():
+        return JobHandle(**json.loads(note.read_text("utf-8")))
+    store = Store.at(name)
+    if store.exists(ledger.JOB):
+        return JobHandle(Path(store.root).name, store.root)
+    known = ", ".join(each.id for each in submitted()[:5]) or "none"
+    raise JobError(f"{name!r} is neither a job folder nor the id of a job submitted from here; known: {known}")
+
+
+def submitted() -> list[JobHandle]:
+    """Jobs submitted from this account whose folders still stand, the latest first."""
+    found = []
+    if _notes().is_dir():
+        for path in sorted(_notes().glob("*.json"), key=lambda each: -each.stat().st_mtime):
+            handle = JobHandle(**json.loads(path.read_text("utf-8")))
+            try:
+                stands = Store.at(handle.folder).exists(ledger.JOB)
+            except LedgerError:  # its object store cannot be reached today
+                stands = True
+            if stands:
+                found.append(handle)
+            else:
+                path.unlink(missing_ok=True)
+    return found
+
+
+def follow(handle: JobHandle, show: Callable[[Status], None], every_s: float = 0.5) -> Status:
+    """Show where a job stands until it has ended."""
+    while True:
+        now = handle.status()
+        show(now)
+        if now.state in ENDED:
+            return now
+        time.sleep(every_s)
+
+
+def remember(handle: JobHandle) -> None:
+    """Note a job's name, so that `find` knows it."""
+    text = json.dumps({"id": handle.id, "folder": handle.folder})
+    try:
+        Store(str(_notes())).put(f"{handle.id}.json", text.encode())
+    except LedgerError:  # a read-only home; the folder itself is enough to follow the job
+        _log.warning("the job's name could not be noted in %s", _notes())
+
+
+def _notes() -> Path:
+    return platformdirs.user_state_path("geoseg") / "jobs"

@@ -1,0 +1,1 @@
+"""Maps: blocks become georeferenced rasters that any GIS opens right."""

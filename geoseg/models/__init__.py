@@ -1,0 +1,1 @@
+"""Models: a folder of weights and a card becomes a network with known facts."""

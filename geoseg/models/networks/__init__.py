@@ -1,0 +1,10 @@
+"""Networks: architectures by name.
+
+A network takes float32 (batch, band, row, col) and gives scores (batch, class, row, col) of the same rows and
+columns, which must be multiples of its stride. Weights are never downloaded and files are never opened here.
+"""
+
+from geoseg.models.networks.build import build, stride_of
+from geoseg.models.networks.compact import Compact, parameters_of
+
+__all__ = ["Compact", "build", "parameters_of", "stride_of"]

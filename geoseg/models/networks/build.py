@@ -1,0 +1,123 @@
+"""Build: an architecture as a model card states it becomes a network with fresh weights."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from geoseg.catalog.yaml import Spec, nearest, parse
+from geoseg.errors import ModelError
+from geoseg.models.networks.compact import Compact
+
+NAMES = ("compact", "smp")
+"""Architectures that torch runs; ONNX files are the predictor's."""
+_REFUSED = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs", "self")
+
+
+class CompactSpec(Spec):
+    """`architecture: {name: compact, ...}`."""
+
+    name: Literal["compact"]
+    width: int = Field(24, ge=1, le=512)
+    depth: int = Field(3, ge=1, le=6)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+def build(architecture: Mapping[str, Any], bands: int, classes: int, *, most_bytes: int | None = None) -> nn.Module:
+    """A network with random weights, in training mode; nothing is downloaded.
+
+    Parameters
+    ----------
+    architecture
+        `{name: compact, width: 24, depth: 3, dropout: 0.0}`, all but the name optional; or
+        `{name: smp, arch: Unet, encoder: resnet18, ...}` with any further argument that the class of
+        segmentation-models-pytorch takes (its weights always start random).
+    bands, classes
+        Channels in and out.
+    most_bytes
+        Bytes that its weights may take; a network that needs more is refused before they are taken.
+
+    Returns
+    -------
+    torch.nn.Module
+        float32 (batch, band, row, col) to scores (batch, class, row, col).
+
+    Raises
+    ------
+    ModelError
+        For an unknown name or key (the nearest known one is named) or a value that cannot be used.
+    """
+    if most_bytes is not None:
+        with _Budget(most_bytes):
+            return build(architecture, bands, classes)
+    if bands < 1 or classes < 1:
+        raise ModelError(f"a network needs at least one band and one class, got {bands} and {classes}")
+    name = architecture.get("name")
+    if name == "compact":
+        spec = parse(CompactSpec, dict(architecture), "architecture", ModelError)
+        return Compact(bands, classes, spec.width, spec.depth, spec.dropout)
+    if name == "smp":
+        return _build_smp(dict(architecture), bands, classes)
+    if name is None:
+        raise ModelError(f"architecture has no name; {nearest('', NAMES)}")
+    raise ModelError(f"no architecture is called {name!r}; {nearest(str(name), NAMES)}")
+
+
+class _Budget(TorchDispatchMode):
+    """Refuses to make tensors that together hold more than some bytes, before their memory is taken."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self.most, self.made = most_bytes, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what makes a tensor of a stated size; all else passes."""
+        if func.overloadpacket in _MAKERS:
+            self.made += 4 * math.prod(args[0])
+            if self.made > self.most:
+                raise ModelError(
+                    f"the architecture needs more than the {self.most / 1e6:.1f} MB that its weights file can fill; "
+                    "are the weights those of this architecture?"
+                )
+        return func(*args, **(kwargs or {}))
+
+
+_aten = torch.ops.aten
+_MAKERS = (_aten.empty, _aten.zeros, _aten.ones, _aten.full, _aten.rand, _aten.randn)
+
+
+def stride_of(network: nn.Module) -> int:
+    """Rows and columns of the network's input must be multiples of this many pixels."""
+    owner: Any = network if hasattr(network, "stride") else network.encoder
+    return int(getattr(owner, "stride", None) or owner.output_stride)
+
+
+def _build_smp(architecture: dict[str, Any], bands: int, classes: int) -> nn.Module:
+    import segmentation_models_pytorch as smp  # several seconds, and only for these architectures
+
+    shapes = {shape.__name__: shape for shape in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+    arch, encoder = architecture.get("arch"), architecture.get("encoder", "resnet34")
+    if arch not in shapes:
+        raise ModelError(f"architecture smp has no arch {arch!r}; {nearest(str(arch), tuple(shapes))}")
+    encoders = tuple(smp.encoders.get_encoder_names())
+    if encoder not in encoders and not str(encoder).startswith("tu-"):
+        raise ModelError(f"architecture smp has no encoder {encoder!r}; {nearest(str(encoder), encoders)}")
+    options = {key: value for key, value in architecture.items() if key not in ("name", "arch", "encoder")}
+    known = tuple(key for key in inspect.signature(shapes[arch].__init__).parameters if key not in _REFUSED)
+    for key in options:
+        if key not in known:
+            raise ModelError(f"architecture smp {arch}: unknown key {key!r}; {nearest(key, ('encoder', *known))}")
+    try:
+        return shapes[arch](encoder_name=encoder, encoder_weights=None, in_channels=bands, classes=classes, **options)
+    except ModelError:
+        raise
+    except Exception as error:  # smp and timm raise many kinds for options that do not go together
+        said = " ".join(str(error).split())
+        raise ModelError(f"architecture smp cannot build {arch} with encoder {encoder!r}: {said}") from error

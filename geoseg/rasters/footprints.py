@@ -1,0 +1,222 @@
+"""Footprints: where raster files lie on a grid, and which of many can have pixels in a window of it.
+
+A file's own pixels count from its first row and column, a grid's from its lattice's origin. No pixels are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from rasterio import warp
+
+from geoseg.errors import RasterError
+from geoseg.grid import Grid, Window
+from geoseg.rasters import checks
+from geoseg.rasters.files import Source
+
+SQUARE = 256
+"""Edge in pixels of the lattice squares in which files are warped."""
+_FAR = 2**40  # pixels from the CRS origin
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """Many files on one grid, laid out so that a window can be compared with all of them at once."""
+
+    own: np.ndarray
+    """(file, 5) of files whose pixels are the grid's: their numbers, and row, row_end, col, col_end on the grid."""
+    others: tuple[_Zone, ...]
+    """The files that would have to be warped, by their CRS."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Zone:
+    """Files of one CRS. A file's (col, row) of a place is `turns[turn] @ (x, y) + shift`."""
+
+    crs: str
+    numbers: np.ndarray
+    """(file,)"""
+    turns: np.ndarray
+    """(turn, 2, 2), few: most files of a layer share their pixels' size and direction."""
+    turn: np.ndarray
+    """(file,)"""
+    shift: np.ndarray
+    """(file, 2) of (col, row)."""
+    size: np.ndarray
+    """(file, 2) of (cols, rows)."""
+
+
+# --------------------------------------------------------------------------------------- one file
+
+
+def own(source: Source, grid: Grid) -> Window | None:
+    """The window of `grid` that a file fills with the grid's own pixels, or None."""
+    return _aligned(source.crs, source.transform, source.shape, grid)
+
+
+def cover(source: Source, grid: Grid) -> Window:
+    """The window of `grid` around a file.
+
+    Raises
+    ------
+    RasterError
+        If the file as a whole cannot be expressed on the grid.
+    """
+    aligned = own(source, grid)
+    if aligned is not None:
+        return aligned
+    down, right = np.mgrid[0:65, 0:65] / 64  # not the outline alone: a hole inside is a sign of a place beyond
+    rows, cols = source.shape
+    x, y = _applied(Affine(*source.transform), right.ravel() * cols, down.ravel() * rows)
+    x, y = _moved(source.crs, grid.crs, x, y)
+    col, row = _applied(~grid.affine, x, y)
+    lost = not (np.abs([row, col]) < _FAR).all()
+    if lost or (CRS(grid.crs).geographic and not CRS(source.crs).geographic and np.ptp(x) > 180):
+        raise RasterError(
+            f"{source.path} as a whole cannot be expressed in {grid.crs}: it leaves the area where that is "
+            "defined, or crosses the antimeridian; choose another grid, or cut the file"
+        )
+    first_row, first_col = math.floor(row.min() + 1e-6), math.floor(col.min() + 1e-6)
+    height, width = math.ceil(row.max() - 1e-6) - first_row, math.ceil(col.max() - 1e-6) - first_col
+    return Window(first_row, first_col, max(1, height), max(1, width))
+
+
+def reach(source: Source, grid: Grid, window: Window) -> Window | None:
+    """The part of a file, in its own rows and columns, that a window needs; None where they do not meet."""
+    whole = Window(0, 0, *source.shape)
+    aligned = own(source, grid)
+    if aligned is not None:
+        return whole.meet(Window(window.row - aligned.row, window.col - aligned.col, *window.shape))
+    col, row = under(source, grid, window)
+    known = np.isfinite(col) & np.isfinite(row)
+    if not known.all() and max(window.shape) > SQUARE:
+        return whole  # partly beyond the projection; only its squares, each by itself, can tell
+    if not known.any():
+        return None
+    top, bottom, left, right = row[known].min(), row[known].max(), col[known].min(), col[known].max()
+    # An edge may bulge between the points looked at; more so that of a large window, which may hold a pole.
+    sags = _sags(np.array([row, col])) if max(window.shape) > SQUARE else (0.0, 0.0)
+    bulge_rows, bulge_cols = 1 + (bottom - top) / 100 + sags[0], 1 + (right - left) / 100 + sags[1]
+    if (
+        bottom < -bulge_rows
+        or right < -bulge_cols
+        or top > whole.height + bulge_rows
+        or left > whole.width + bulge_cols
+    ):
+        return None
+    # The kernels reach two pixels of the coarser grid.
+    down, across = steps(source, grid, window)
+    more_rows, more_cols = math.ceil(3 * max(1, down) + bulge_rows), math.ceil(3 * max(1, across) + bulge_cols)
+    first_row, first_col = math.floor(top) - more_rows, math.floor(left) - more_cols
+    height, width = math.ceil(bottom) + more_rows - first_row, math.ceil(right) + more_cols - first_col
+    return whole.meet(Window(first_row, first_col, height, width))
+
+
+def under(source: Source, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """A file's (col, row) under 17 x 17 points spread over a window, edges included; not all finite."""
+    return _applied(~Affine(*source.transform), *_seen(source.crs, grid, window))
+
+
+def steps(source: Source, grid: Grid, window: Window) -> tuple[float, float]:
+    """How many of the file's (rows, cols) one pixel of `grid` measures, at the window's middle."""
+    col, row = (each[7:10, 7:10] for each in under(source, grid, window))
+    height, width = window.height / 8, window.width / 8
+    down = math.hypot((row[2, 1] - row[0, 1]) / height, (row[1, 2] - row[1, 0]) / width)
+    across = math.hypot((col[2, 1] - col[0, 1]) / height, (col[1, 2] - col[1, 0]) / width)
+    return (down, across) if math.isfinite(down) and math.isfinite(across) and down * across > 0 else (1.0, 1.0)
+
+
+# -------------------------------------------------------------------------------------- many files
+
+
+def index(files: Sequence[Source], grid: Grid) -> Index:
+    """What `near` needs to know of the files; their numbers count from 0 in the given order."""
+    aligned, zones = [], dict[str, list[int]]()
+    for number, source in enumerate(files):
+        if (there := own(source, grid)) is None:
+            zones.setdefault(source.crs, []).append(number)
+        else:
+            aligned.append((number, there.row, there.row_end, there.col, there.col_end))
+    others = tuple(_zone(crs, numbers, files) for crs, numbers in zones.items())
+    return Index(np.array(aligned, np.int64).reshape(-1, 5), others)
+
+
+def near(known: Index, grid: Grid, window: Window) -> Iterator[int]:
+    """Numbers of the files that a window may need: all for which `reach` is not None, and perhaps a few more.
+
+    Each comes once, in no order. It is `reach`'s own rule with a pixel to spare, looked at for all files together.
+    """
+    numbers, row, row_end, col, col_end = known.own.T
+    meet = (row < window.row_end) & (row_end > window.row) & (col < window.col_end) & (col_end > window.col)
+    yield from numbers[meet].tolist()
+    for zone in known.others:
+        yield from _near(zone, grid, window).tolist()
+
+
+def _near(zone: _Zone, grid: Grid, window: Window) -> np.ndarray:
+    points = _seen(zone.crs, grid, window)
+    if not np.isfinite(points).all():
+        return zone.numbers
+    spots = np.tensordot(zone.turns, points, 1)  # (turn, 2, 17, 17)
+    first, last = (edge[zone.turn] + zone.shift for edge in (spots.min(axis=(2, 3)), spots.max(axis=(2, 3))))
+    bulge = 2 + (last - first) / 100 + _sags(spots)[zone.turn]
+    found: np.ndarray = zone.numbers[((last >= -bulge) & (first <= zone.size + bulge)).all(axis=1)]
+    return found
+
+
+def _zone(crs: str, numbers: list[int], files: Sequence[Source]) -> _Zone:
+    inverse = np.array([tuple(~Affine(*files[number].transform))[:6] for number in numbers]).reshape(-1, 2, 3)
+    turns, turn = np.unique(inverse[:, :, :2], axis=0, return_inverse=True)
+    size = np.array([files[number].shape[::-1] for number in numbers])
+    return _Zone(crs, np.array(numbers), turns, turn.ravel(), inverse[:, :, 2], size)
+
+
+# --------------------------------------------------------------------------------------- geometry
+
+
+@lru_cache(maxsize=65536)
+def _aligned(crs: str, transform: tuple[float, ...], shape: tuple[int, int], grid: Grid) -> Window | None:
+    return grid.window_of(GeoBox(shape, Affine(*transform), crs))
+
+
+@lru_cache(maxsize=1024)
+def _seen(crs: str, grid: Grid, window: Window) -> np.ndarray:
+    """Coordinates in `crs` of 17 x 17 points spread over a window, edges included: (2, 17, 17), not all finite."""
+    row, col = np.mgrid[0:17, 0:17] / 16
+    x, y = _applied(grid.transform_of(window), col.ravel() * window.width, row.ravel() * window.height)
+    return np.array(_moved(grid.crs, crs, x, y)).reshape(2, 17, 17)
+
+
+def _sags(values: np.ndarray) -> np.ndarray:
+    """How far (..., 17, 17) numbers are from straight lines, at most: by as much the true extremes may exceed them."""
+    along, across = (np.abs(np.diff(values, 2, axis)).max(axis=(-2, -1)) for axis in (-2, -1))
+    found: np.ndarray = along + across
+    return found
+
+
+def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
+
+
+def _moved(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates from one CRS to another; NaN where they cannot be moved."""
+    if source == target:
+        return x, y
+    try:  # by GDAL, as the warper does; another PROJ may know other datum shifts
+        moved = warp.transform(source, target, x, y)
+    except checks.FOREIGN:  # one lost point fails them all
+        if len(x) == 1:
+            return np.full(1, np.nan), np.full(1, np.nan)
+        half = len(x) // 2
+        first, second = _moved(source, target, x[:half], y[:half]), _moved(source, target, x[half:], y[half:])
+        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    found = np.array(moved)
+    found[:, ~np.isfinite(found).all(axis=0)] = np.nan
+    return found[0], found[1]

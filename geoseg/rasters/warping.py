@@ -1,0 +1,165 @@
+"""Warping: one file's pixels on a grid that need not be its own.
+
+A file whose pixels are the grid's is read as it is. Any other is warped in squares of the lattice, each by
+itself and with nothing but what the square determines, so that a pixel's value never depends on the window in
+which it was asked for. Pixels are (band, row, col) float32, NaN where the file has no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio import warp
+from rasterio.enums import Resampling
+
+from geoseg.catalog import Band
+from geoseg.errors import RasterError
+from geoseg.grid import Grid, Window, cut
+from geoseg.rasters import checks, footprints
+from geoseg.rasters import files as raster_files
+from geoseg.rasters.files import Source
+from geoseg.rasters.footprints import SQUARE, reach
+
+_AT_ONCE = 2**21  # source pixels behind one square, beyond which it is halved
+_READ_AT_ONCE = 2**20  # pixels of an aligned file; fresh memory for a whole block costs more than its decoding
+_BENT = 1 / 64  # of the longer pixel: how far GDAL's straight line through a row of a square may miss
+_LIMIT = 2**26  # source pixels behind one pixel
+_COARSER = 2.0  # a grid's pixel more than this many times as long as the file's takes their average
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The bands that one file gives."""
+
+    sources: tuple[Source, ...]
+    """What is known of the file, for each band."""
+    bands: tuple[Band, ...]
+    """What the catalog says, for each band."""
+
+
+def parts(
+    stack: Stack, grid: Grid, window: Window, holes: np.ndarray, resampling: str
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """The pieces of a window that one file covers, with its pixels.
+
+    Parameters
+    ----------
+    holes : (row, col) bool
+        What is still to be filled; pieces without a hole are skipped.
+    resampling
+        'nearest', 'bilinear' or 'cubic'; where the grid's pixels are more than twice as long as the file's, the
+        latter two give way to the average of the valid pixels underneath.
+
+    Raises
+    ------
+    RasterError
+        If the file cannot be read or warped.
+    """
+    own = footprints.own(stack.sources[0], grid)
+    if own is not None:
+        need = reach(stack.sources[0], grid, window)
+        if need is None:
+            return
+        step = max(1, _READ_AT_ONCE // need.width)
+        for row in range(need.row, need.row_end, step):
+            strip = Window(row, need.col, min(step, need.row_end - row), need.width)
+            piece = Window(own.row + row, own.col + need.col, *strip.shape)
+            if holes[piece.within(window)].any():
+                yield piece, raster_files.pixels(stack.sources, stack.bands, strip)
+        return
+    for square in cut(window, SQUARE):
+        part = square.meet(window)
+        if part and holes[part.within(window)].any() and reach(stack.sources[0], grid, square):
+            rows, cols = part.within(square)
+            yield part, _square(stack, grid, square, resampling)[:, rows, cols]
+
+
+def _square(stack: Stack, grid: Grid, square: Window, resampling: str) -> np.ndarray:
+    """One square of the lattice, warped by itself; halved while too large for memory or too bent."""
+    source = stack.sources[0]
+    out = np.full((len(stack.bands), *square.shape), np.nan, np.float32)
+    need = reach(source, grid, square)
+    if need is None:
+        return out
+    bent = square.width > 8 and _bent(source, grid, square)
+    if bent or (need.pixels > _AT_ONCE and square.pixels > 1):
+        for half in _halves(square, across=bent or square.width >= square.height):
+            rows, cols = half.within(square)
+            out[:, rows, cols] = _square(stack, grid, half, resampling)
+        return out
+    if need.pixels > _LIMIT:
+        raise RasterError(
+            f"one pixel of the grid lies over {need.pixels} pixels of {source.path}; choose a finer grid, coarser "
+            "imagery, or a region that does not cross the antimeridian or a pole"
+        )
+    down, across = footprints.steps(source, grid, square)
+    method = "average" if max(down, across) > _COARSER and resampling != "nearest" else resampling
+    found = raster_files.pixels(stack.sources, stack.bands, need)
+    try:
+        warp.reproject(
+            found,
+            out,
+            src_transform=_not_unit(Affine(*source.transform) @ Affine.translation(need.col, need.row)),
+            src_crs=source.crs,
+            src_nodata=np.nan,
+            dst_transform=_not_unit(grid.transform_of(square)),
+            dst_crs=grid.crs,
+            dst_nodata=np.nan,
+            resampling=Resampling[method],
+            XSCALE=min(1.0, 1 / across),  # else GDAL guesses them from how much of the file the square meets
+            YSCALE=min(1.0, 1 / down),
+            **_datum_shift(source.crs, source.transform, source.shape),
+        )
+    except checks.FOREIGN as error:
+        raise RasterError(
+            f"{source.path} cannot be warped to {grid.crs} at rows {square.row}..{square.row_end}, columns "
+            f"{square.col}..{square.col_end} of the grid: {error}"
+        ) from error
+    return out
+
+
+def _halves(window: Window, *, across: bool) -> tuple[Window, Window]:
+    height, width = (window.height, window.width // 2) if across else (window.height // 2, window.width)
+    first = Window(window.row, window.col, height, width)
+    return first, Window(window.row_end - height, window.col_end - width, height, width)
+
+
+def _bent(source: Source, grid: Grid, window: Window) -> bool:
+    """Whether rows of a window, seen from a file, are too curved for a straight line through their ends.
+
+    `reproject` follows such lines and has no switch for it; exact coordinates would cost eight times as much.
+    """
+    col, row = footprints.under(source, grid, window)
+    down, across = footprints.steps(source, grid, window)
+    share = np.linspace(0, 1, 17)
+    sags = [
+        np.abs(each - each[:, :1] - (each[:, -1:] - each[:, :1]) * share) / max(1, step)
+        for each, step in ((row, down), (col, across))
+    ]
+    return bool(np.nanmax(sags) > _BENT) if np.isfinite(sags).any() else False
+
+
+def _not_unit(transform: Affine) -> Affine:
+    """The same transform, but 0.00002 pixels off where rasterio 1.4 and 1.5 would turn it upside down.
+
+    `reproject` takes (1, 0, 0, 0, -1, 0) for a missing transform and puts the identity in its place.
+    """
+    unit = transform.almost_equals(Affine.identity()) or transform.almost_equals(Affine.scale(1, -1))
+    return Affine.translation(2e-5, 2e-5) @ transform if unit else transform
+
+
+@lru_cache(maxsize=4096)
+def _datum_shift(crs: str, transform: tuple[float, ...], shape: tuple[int, int]) -> dict[str, str]:
+    """Let GDAL choose among datum shifts by the whole file, not by the window that a square happens to need."""
+    bounds = GeoBox(shape, Affine(*transform), crs).extent.boundingbox.bbox
+    try:
+        west, south, east, north = warp.transform_bounds(crs, "EPSG:4326", *bounds)
+    except checks.FOREIGN:
+        return {}
+    known = -180 <= west <= east <= 180 and -90 <= south <= north <= 90
+    return {"AREA_OF_INTEREST": f"{west},{south},{east},{north}"} if known else {}

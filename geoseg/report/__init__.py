@@ -1,0 +1,1 @@
+"""Report: pictures of maps, legends and training."""

@@ -1,0 +1,1 @@
+"""Training: labelled scenes become a model folder."""

@@ -1,0 +1,1 @@
+"""Vectors: a map's classes as polygons, and files of them."""

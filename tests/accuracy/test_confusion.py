@@ -1,0 +1,138 @@
+"""Agreement: the measures against two other libraries, and the laws of counting."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn import metrics
+from torchmetrics.functional.classification import multiclass_jaccard_index
+
+from geoseg.accuracy.confusion import (
+    confusion,
+    f1,
+    frequency_weighted_iou,
+    iou,
+    mean_iou,
+    pixel_accuracy,
+    precision,
+    recall,
+)
+from geoseg.catalog.legend import LandClass, Legend
+from geoseg.errors import CatalogError
+
+IDS = (3, 7, 0, 41)
+LEGEND = Legend("four", tuple(LandClass(id, f"class {id}", "#000000") for id in IDS))
+
+
+@st.composite
+def pairs(draw):
+    shape = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    labels = arrays(np.int32, shape, elements=st.sampled_from((*IDS, -1)))
+    return draw(labels), draw(labels)
+
+
+@given(pairs())
+def test_measures_equal_scikit_learn(pair):
+    mapped, reference = pair
+    counted = confusion(mapped, reference, LEGEND)
+    both = (mapped >= 0) & (reference >= 0)
+    if not both.any():
+        assert not counted.matrix.any()
+        return
+    truth, said = reference[both], mapped[both]
+    assert np.array_equal(counted.matrix, metrics.confusion_matrix(truth, said, labels=IDS))
+    options = {"labels": IDS, "average": None}
+    found = counted.matrix.sum(0) + counted.matrix.sum(1) > 0  # scikit-learn cannot say NaN for Jaccard
+    ours, theirs = iou(counted.matrix), metrics.jaccard_score(truth, said, zero_division=0, **options)
+    assert np.array_equal(np.isnan(ours), ~found)
+    np.testing.assert_allclose(ours[found], theirs[found])
+    for measure, judge in (
+        (precision, metrics.precision_score),
+        (recall, metrics.recall_score),
+        (f1, metrics.f1_score),
+    ):
+        np.testing.assert_allclose(measure(counted.matrix), judge(truth, said, zero_division=np.nan, **options))
+    assert pixel_accuracy(counted.matrix) == pytest.approx(metrics.accuracy_score(truth, said))
+    present = [id for id, there in zip(IDS, found) if there]
+    mean = metrics.jaccard_score(truth, said, labels=present, average="macro", zero_division=0)
+    assert mean_iou(counted.matrix) == pytest.approx(mean)
+    weighted = metrics.jaccard_score(truth, said, labels=present, average="weighted", zero_division=0)
+    assert frequency_weighted_iou(counted.matrix) == pytest.approx(weighted)
+
+
+@given(pairs())
+def test_iou_equals_torchmetrics(pair):
+    mapped, reference = pair
+    both = (mapped >= 0) & (reference >= 0)
+    matrix = confusion(mapped, reference, LEGEND).matrix
+    if not both.any():
+        return
+    place = {id: i for i, id in enumerate(IDS)}
+    said, truth = (torch.tensor([place[id] for id in each[both].tolist()]) for each in (mapped, reference))
+    theirs = multiclass_jaccard_index(said, truth, num_classes=len(IDS), average="none").numpy()
+    np.testing.assert_allclose(np.nan_to_num(iou(matrix)), theirs, rtol=1e-6)
+
+
+@given(pairs(), st.data())
+def test_counts_add_up_over_any_split(pair, data):
+    mapped, reference = pair
+    row = data.draw(st.integers(0, mapped.shape[0]))
+    col = data.draw(st.integers(0, mapped.shape[1]))
+    whole = confusion(mapped, reference, LEGEND)
+    quarters = [(r, c) for r in (slice(0, row), slice(row, None)) for c in (slice(0, col), slice(col, None))]
+    parts = [confusion(mapped[each], reference[each], LEGEND) for each in quarters]
+    total = parts[0] + parts[1] + parts[2] + parts[3]
+    assert np.array_equal(total.matrix, whole.matrix)
+    assert np.array_equal(total.unlabelled, whole.unlabelled)
+    assert total.ignored == whole.ignored
+    assert whole.matrix.sum() + whole.unlabelled.sum() + whole.ignored == mapped.size
+    assert whole.matrix.dtype == np.int64
+
+
+def test_nine_tenths_background_called_all_background():
+    """Worked on paper: accuracy 90 %, IoU 90 % and 0 %, mean 45 %."""
+    legend = Legend("two", (LandClass(0, "background", "#000000"), LandClass(1, "thing", "#ff0000")))
+    reference = np.zeros((10, 10), np.uint8)
+    reference[0] = 1
+    matrix = confusion(np.zeros((10, 10), np.uint8), reference, legend).matrix
+    assert pixel_accuracy(matrix) == 0.9
+    assert mean_iou(matrix) == 0.45
+    assert frequency_weighted_iou(matrix) == pytest.approx(0.81)
+    assert iou(matrix).tolist() == [0.9, 0.0]
+    assert recall(matrix).tolist() == [1.0, 0.0]
+    assert math.isnan(precision(matrix)[1])
+
+
+def test_a_class_found_in_neither_is_nan_and_not_in_the_mean():
+    matrix = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    assert np.isnan(iou(matrix)).tolist() == [False, False, True]
+    assert np.isnan(f1(matrix)).tolist() == [False, False, True]
+    assert mean_iou(matrix) == pytest.approx((0.75 + 0.8) / 2)
+
+
+def test_nothing_compared_is_nan_never_zero_or_one():
+    empty = np.zeros((2, 2), np.int64)
+    assert all(math.isnan(measure(empty)) for measure in (mean_iou, pixel_accuracy, frequency_weighted_iou))
+
+
+def test_reference_is_ignored_and_map_nodata_is_counted():
+    counted = confusion(np.array([[3, -1, -1, 7]]), np.array([[3, 3, -1, -1]]), LEGEND)
+    assert counted.matrix.sum() == 1
+    assert counted.unlabelled.tolist() == [1, 0, 0, 0]
+    assert counted.ignored == 2
+
+
+def test_unknown_ids_are_refused_by_name():
+    with pytest.raises(
+        CatalogError, match=r"the map holds id 5, 9, which legend 'four' lacks \(its ids are 3, 7, 0, 41"
+    ):
+        confusion(np.array([[5, 9]]), np.array([[3, 3]]), LEGEND)
+
+
+def test_shapes_must_be_equal():
+    with pytest.raises(ValueError, match=r"shape \(1, 2\) cannot be compared with a reference of \(2, 1\)"):
+        confusion(np.array([[3, 3]]), np.array([[3], [3]]), LEGEND)

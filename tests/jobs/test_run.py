@@ -1,0 +1,266 @@
+"""Pipeline: serial is the reference, and every other way to run must equal it, bit for bit."""
+
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from painted_scenes import NORTH_UP, OBLONG, ROTATED, blur, coordinates, nir, read_map, red, resolved, scene
+
+from geoseg.cluster import kinds
+from geoseg.cluster.mapper import map_over
+from geoseg.errors import GridError, JobError, LedgerError, PredictionError
+from geoseg.jobs import block as job_block
+from geoseg.jobs import plan as plan_room
+from geoseg.jobs import run as job_run
+from geoseg.jobs import verify
+from geoseg.storage import ledger
+from geoseg.storage.store import Store
+
+
+@pytest.mark.parametrize("transform", [NORTH_UP, OBLONG, ROTATED], ids=["north-up", "oblong", "rotated"])
+@pytest.mark.parametrize("shape", [(137, 211), (1, 97), (7, 5)], ids=["odd", "one row", "smaller than a window"])
+@pytest.mark.parametrize(("axis", "predict"), [(0, red), (1, nir)], ids=["rows", "columns"])
+def test_a_coordinate_image_comes_back_unshifted(tmp_path, transform, shape, axis, predict):
+    scene(tmp_path, shape, transform)
+    summary = job_run.run(resolved(tmp_path), tmp_path / "out", predict=predict)
+    labels, found, crs = read_map(summary)
+    assert np.array_equal(labels, coordinates(shape, axis))
+    assert tuple(found) == tuple(transform)
+    assert crs.to_epsg() == 32612
+
+
+def test_any_order_of_blocks_gives_one_map(tmp_path):
+    scene(tmp_path)
+
+    def shuffled(function, items):
+        items = list(items)
+        random.Random(3).shuffle(items)
+        return map(function, items)
+
+    one = job_run.run(resolved(tmp_path, 2), tmp_path / "one", predict=blur)
+    two = job_run.run(resolved(tmp_path, 2), tmp_path / "two", predict=blur, mapper=shuffled)
+    assert (tmp_path / "one/map.tif").read_bytes() == (tmp_path / "two/map.tif").read_bytes()
+    assert one.progress.finished == two.progress.finished == len(list(resolved(tmp_path, 2).blocks()))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(window=st.integers(8, 40), factor=st.integers(1, 4), seed=st.integers(0, 9))
+def test_no_way_of_cutting_changes_a_pixel(tmp_path_factory, window, factor, seed):
+    folder = tmp_path_factory.mktemp("cut")
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 90)), int(rng.integers(1, 90)))
+    scene(folder, shape, bands=[rng.integers(1, 99, shape, "uint8"), rng.integers(1, 99, shape, "uint8")])
+    cuts = {"window": window, "block": window * factor}
+    one = job_run.run(resolved(folder, 2, inference=cuts), folder / "one", predict=blur)
+    two = job_run.run(resolved(folder, 2), folder / "two", predict=blur)
+    assert np.array_equal(read_map(one)[0], read_map(two)[0])
+
+
+def test_a_cluster_gives_the_serial_map(tmp_path):
+    scene(tmp_path)
+    plan = resolved(tmp_path, 2)
+    serial = job_run.run(plan, tmp_path / "serial", predict=blur)
+    with kinds.local(2, 2_000_000_000) as client:
+        mapper = map_over(client, job_run.lost(plan.digest))
+        spread = job_run.run(plan, tmp_path / "spread", predict=blur, mapper=mapper)
+    assert (tmp_path / "serial/map.tif").read_bytes() == (tmp_path / "spread/map.tif").read_bytes()
+    assert spread.progress.finished == serial.progress.finished
+
+
+def test_two_jobs_agree_where_their_regions_overlap(tmp_path):
+    scene(tmp_path)
+    whole = job_run.run(resolved(tmp_path, 2), tmp_path / "whole", predict=blur)
+    bounds = [300015 + 30 * 41, 4199985 - 30 * 93, 300015 + 30 * 150, 4199985 - 30 * 17]
+    part_plan = resolved(tmp_path, 2, region={"bounds": bounds, "crs": "EPSG:32612"})
+    part = job_run.run(part_plan, tmp_path / "part", predict=blur)
+    labels, transform, _ = read_map(part)
+    assert labels.shape == (76, 109)
+    assert (transform.c, transform.f) == (bounds[0], bounds[3])
+    assert np.array_equal(labels, read_map(whole)[0][17:93, 41:150])
+
+
+def test_outside_a_polygon_is_nodata_and_inside_does_not_know_of_it(tmp_path):
+    scene(tmp_path)
+    ring = [(300100, 4199900), (305900, 4199000), (303000, 4196500), (300100, 4199900)]
+    shape = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "properties": {}, "geometry": shape}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32612"}}
+    (tmp_path / "area.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}))
+    plan = resolved(tmp_path, 2, region={"file": "area.geojson"})
+    labels, transform, _ = read_map(job_run.run(plan, tmp_path / "part", predict=blur))
+    whole = read_map(job_run.run(resolved(tmp_path, 2), tmp_path / "whole", predict=blur))[0]
+    from rasterio.features import geometry_mask
+
+    outside = geometry_mask([shape], labels.shape, transform)
+    row, col = plan.layout.extent.row + plan.grid.row0 * 0, plan.layout.extent.col
+    first = plan.scene.window
+    same = whole[row - first.row :, col - first.col :][: labels.shape[0], : labels.shape[1]]
+    assert 0 < outside.sum() < outside.size
+    assert np.array_equal(labels, np.where(outside, 255, same))
+
+
+def test_a_pixel_without_one_band_is_nodata(tmp_path):
+    bands = [coordinates((40, 50), 0) + 1, coordinates((40, 50), 1) + 1]
+    bands[0][3, 4] = bands[1][30:35, 20:30] = 0
+    scene(tmp_path, (40, 50), bands=bands, nodata=0)
+    labels, *_ = read_map(job_run.run(resolved(tmp_path), tmp_path / "out", predict=red))
+    missing = (bands[0] == 0) | (bands[1] == 0)
+    assert np.array_equal(labels, np.where(missing, 255, bands[0]))
+
+
+def test_a_scene_of_nodata_alone_is_a_map_of_nodata(tmp_path):
+    scene(tmp_path, bands=[np.zeros((137, 211), "uint8")] * 2, nodata=0)
+    summary = job_run.run(resolved(tmp_path), tmp_path / "out", predict=lambda _: 1 / 0)
+    assert (read_map(summary)[0] == 255).all()
+    assert not summary.failed
+
+
+def fail_in_the_east(pixels):
+    if np.nanmax(pixels[1]) > 150:
+        raise ValueError("no such east")
+    return red(pixels)
+
+
+def test_a_failed_block_is_nodata_and_listed_and_only_it_is_tried_again(tmp_path):
+    scene(tmp_path)
+    plan = resolved(tmp_path)
+    summary = job_run.run(plan, tmp_path / "out", predict=fail_in_the_east)
+    labels, *_ = read_map(summary)
+    expected = coordinates((137, 211), 0)
+    bad = np.zeros_like(expected, bool)
+    for record in summary.failed:
+        bad[record.window.within(plan.layout.extent)] = True
+    assert 0 < bad.sum() < bad.size
+    assert np.array_equal(labels, np.where(bad, 255, expected))
+    listed = json.loads((tmp_path / "out/failed.geojson").read_text())["features"]
+    assert len(listed) == len(summary.failed)
+    assert listed[0]["properties"]["error"] == "ValueError: no such east"
+    again = job_run.run(plan, tmp_path / "out", predict=red)
+    assert again.progress.finished == len(summary.failed)
+    assert np.array_equal(read_map(again)[0], expected)
+    assert not (tmp_path / "out/failed.geojson").exists()
+
+
+def test_strict_stops_at_the_first_failure(tmp_path):
+    scene(tmp_path)
+    with pytest.raises(PredictionError, match=r"no such east \(--strict stops here\)"):
+        job_run.run(resolved(tmp_path), tmp_path / "out", predict=fail_in_the_east, strict=True)
+    assert not (tmp_path / "out/map.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (lambda pixels: pixels[0], "returned float32"),
+        (lambda pixels: red(pixels)[1:], "return integer labels of that shape"),
+        (lambda pixels: red(pixels).astype(int) + 400, "labels run|they run from 0 to 254"),
+        (lambda pixels: np.full(pixels.shape[1:], 251, "uint8"), "returned 251, which legend 'bytes' lacks"),
+    ],
+)
+def test_an_answer_that_is_no_label_fails_the_block(tmp_path, answer, sentence):
+    scene(tmp_path, (20, 20))
+    summary = job_run.run(resolved(tmp_path), tmp_path / "out", predict=answer)
+    assert len(summary.failed) == summary.progress.total
+    import re
+
+    assert re.search(sentence, summary.failed[0].error)
+    assert (read_map(summary)[0] == 255).all()
+
+
+def test_going_on_makes_only_what_is_missing(tmp_path):
+    scene(tmp_path)
+    plan = resolved(tmp_path, 2)
+    first = job_run.run(plan, tmp_path / "out", predict=blur)
+    whole = (tmp_path / "out/map.tif").read_bytes()
+    again = job_run.run(plan, tmp_path / "out", predict=lambda _: 1 / 0)
+    assert again.progress.reused == first.progress.finished
+    assert set(again.kept) == set(again.outputs) == set(first.outputs)
+    store = Store(str(tmp_path / "out"))
+    gone = next(iter(plan.blocks()))
+    store.put(ledger.block_name(gone), b"rubbish")
+    mended = job_run.run(plan, tmp_path / "out", predict=blur)
+    assert mended.progress.finished == 1
+    assert "has changed since it was written" in mended.notes[0]
+    assert (tmp_path / "out/map.tif").read_bytes() == whole
+
+
+def test_another_job_s_folder_is_refused_and_left_alone(tmp_path):
+    scene(tmp_path)
+    job_run.run(resolved(tmp_path), tmp_path / "out", predict=red)
+    before = (tmp_path / "out/map.tif").read_bytes()
+    other = resolved(tmp_path, inference={"window": 8})
+    with pytest.raises(LedgerError, match=r"layout\.core was 16, is now 8"):
+        job_run.run(other, tmp_path / "out", predict=nir)
+    assert (tmp_path / "out/map.tif").read_bytes() == before
+    job_run.run(other, tmp_path / "out", predict=nir, overwrite=True)
+    assert (tmp_path / "out/map.tif").read_bytes() != before
+
+
+def test_changed_imagery_is_another_job(tmp_path):
+    path = scene(tmp_path)
+    job_run.run(resolved(tmp_path), tmp_path / "out", predict=red)
+    path.unlink()
+    scene(tmp_path, bands=[coordinates((137, 211), 1)] * 2)
+    with pytest.raises(LedgerError, match="another job: files"):
+        job_run.run(resolved(tmp_path), tmp_path / "out", predict=red)
+
+
+def test_output_among_the_imagery_is_refused(tmp_path):
+    scene(tmp_path)
+    with pytest.raises(JobError, match="holds the imagery"):
+        job_run.run(resolved(tmp_path), tmp_path, predict=red)
+
+
+def test_a_region_elsewhere_is_refused(tmp_path):
+    scene(tmp_path)
+    with pytest.raises(GridError, match="they do not meet"):
+        resolved(tmp_path, region={"bounds": [10, 40, 11, 41], "crs": "EPSG:4326"})
+
+
+def test_a_map_too_large_for_one_file_becomes_sheets(tmp_path):
+    scene(tmp_path, (700, 900), bands=[coordinates((700, 900), 0), coordinates((700, 900), 1)])
+    keys = {"inference": {"window": 64, "block": 256}}
+    one = job_run.run(resolved(tmp_path, **keys), tmp_path / "one", predict=red)
+    many = job_run.run(resolved(tmp_path, outputs={"sheet_pixels": 512}, **keys), tmp_path / "many", predict=red)
+    with rasterio.open(tmp_path / "many/map.vrt") as source:
+        assert np.array_equal(source.read(1), read_map(one)[0])
+    assert sum(name.startswith("maps/") and name.endswith(".tif") for name in many.outputs) >= 4
+
+
+def test_verification_finds_equal_pixels_and_unequal_ones(tmp_path):
+    scene(tmp_path)
+    plan = resolved(tmp_path, 2)
+    folder = str(tmp_path / "out")
+    job_run.run(plan, folder, predict=blur)
+    windows = verify.sample(Store(folder), plan, 3)
+    assert not any(each.differing for each in verify.verify(folder, plan, windows, predict=blur))
+    found = list(verify.verify(folder, plan, windows, predict=red))
+    assert all(each.differing for each in found)
+    assert found[0].first is not None
+
+
+def test_what_crosses_to_a_worker_and_back_is_small(tmp_path):
+    import pickle
+
+    scene(tmp_path)
+    plan = resolved(tmp_path)
+    folder = str(tmp_path / "out")
+    job_run.run(plan, folder, predict=red)
+    work = job_block.task(folder, plan.digest, None, 2)
+    record = job_block.finish(folder, plan.digest, red, None, next(iter(plan.blocks())))
+    assert len(pickle.dumps(work)) < 1000
+    assert len(pickle.dumps(record)) < 1000
+
+
+def test_a_plan_survives_its_job_json(tmp_path):
+    scene(tmp_path)
+    plan = resolved(tmp_path)
+    again = plan_room.Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert again == plan
+    assert again.digest == plan.digest
+    assert replace(again, region=None).facts == plan.facts

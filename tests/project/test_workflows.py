@@ -1,0 +1,115 @@
+"""Workflows: each file that a user copies says how to run it, and that line works as it stands."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from affine import Affine
+
+from geoseg.cluster import kinds
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted(path for path in (ROOT / "workflows").iterdir() if path.suffix in {".yaml", ".py"})
+ROWS, COLS = 96, 128
+CORNER = (630534.0 + 28.5 * 180, 228114.0)
+"""The small scene straddles the western edge of the region 'east' of data_catalog.yaml."""
+
+
+def opening(path: Path) -> str:
+    """The comment or docstring that a workflow opens with."""
+    return path.read_text("utf-8").split('"""')[1] if path.suffix == ".py" else path.read_text("utf-8").split("\n\n")[0]
+
+
+def run_line(path: Path) -> list[str]:
+    return shlex.split(re.search(r"Run:\s+(.+)", opening(path)).group(1))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """What a clone looks like after `make demo`, with a scene of 96 x 128 pixels."""
+    place = tmp_path_factory.mktemp("clone")
+    shutil.copytree(ROOT / "workflows", place / "workflows")
+    shutil.copy(ROOT / "data_catalog.yaml", place)
+    imagery = place / "demo/imagery"
+    imagery.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    classes = np.kron(random.integers(1, 8, (ROWS // 16, COLS // 16)), np.ones((16, 16))).astype("float32")
+    pixels = 40 + 25 * classes * np.array([1, 0.9, 0.8, 1.2, 1.1], "float32")[:, None, None]
+    pixels += random.normal(0, 3, pixels.shape).astype("float32")
+    profile = {"driver": "GTiff", "height": ROWS, "width": COLS, "dtype": "float32", "nodata": -99999}
+    profile |= {"crs": "EPSG:32119", "transform": Affine(28.5, 0, CORNER[0], 0, -28.5, CORNER[1])}
+    for name, array in (("landsat_multiband.tif", pixels), ("strata.tif", classes[None])):
+        with rasterio.open(imagery / name, "w", count=len(array), **profile) as file:
+            file.write(array)
+    return place
+
+
+def run(place: Path, command: list[str]) -> str:
+    """Run a command as a user in `place` would; its output."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(command, cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_each_opens_with_purpose_inputs_outputs_and_run_line_and_is_short(path):
+    assert re.search(r"Purpose: .+\n(.*\n)*.*Inputs: .+\n(.*\n)*.*Outputs: .+\n(.*\n)*.*Run: .+", opening(path))
+    assert len(path.read_text("utf-8").splitlines()) <= 40
+    assert f"workflows/{path.name}" in run_line(path)
+
+
+@pytest.mark.slow
+def test_map_score_and_vectorize_run_as_they_say(place):
+    run(place, run_line(place / "workflows/map_region.yaml"))
+    with rasterio.open(place / "map_region/map.tif") as file:
+        assert file.crs.to_epsg() == 32119
+        assert (file.read(1) != 255).any()
+    assert (place / "map_region/accuracy.json").is_file()
+    assert (place / "map_region/vectors/map.gpkg").is_file()
+
+    printed = run(place, run_line(place / "workflows/score_map.py"))
+    assert "forest" in printed
+    assert (place / "scores/accuracy.csv").is_file()
+
+    here = set(np.unique(rasterio.open(place / "map_region/map.tif").read(1))) - {255}
+    names = {1: "water", 2: "developed", 3: "barren", 4: "forest"}
+    command = [each for each in run_line(place / "workflows/vectorize_classes.py") if each not in ("water", "forest")]
+    wanted = [names.get(each, str(each)) for each in sorted(here)][:2]
+    run(place, [*command, *wanted])
+    assert len(list((place / "polygons").glob("*.shp"))) == len(wanted)
+
+
+@pytest.mark.slow
+def test_submit_runs_on_a_cluster_that_is_there(place):
+    submit = run_line(place / "workflows/submit_to_cluster.py")
+    with kinds.local(1, 2_000_000_000) as client:
+        here = [each.replace("tcp://127.0.0.1:8786", client.scheduler.address) for each in submit]
+        assert "map.tif" in run(place, here)
+
+
+@pytest.mark.slow
+def test_train_writes_a_model_that_a_job_can_use(place):
+    spec = place / "workflows/train_model.yaml"
+    short = {"epochs": 1, "chips": {"size": 32, "square": 16, "per_epoch": 8}, "batch": 4}
+    spec.write_text(opening(spec) + "\n\n" + yaml.safe_dump({**yaml.safe_load(spec.read_text()), **short}))
+    run(place, run_line(spec))
+    job = place / "workflows/own.yaml"
+    job.write_text("catalog: ../data_catalog.yaml\nimagery: raleigh\nmodel: models/raleigh\n")
+    run(place, ["geoseg", "run", str(job), "--workers", "0"])
+    assert (place / "own/map.tif").is_file()
+
+
+@pytest.mark.slow
+def test_labels_in_a_notebook_add_up(place):
+    printed = run(place, run_line(place / "workflows/label_in_a_notebook.py"))
+    shares = [float(each) for each in re.findall(r"([\d.]+)%", printed)]
+    assert sum(shares) == pytest.approx(100, abs=0.5)

@@ -1,0 +1,234 @@
+"""Ledger: a block counts when its record does, and only while its bytes are what they were."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+import tracemalloc
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoseg.errors import LedgerError
+from geoseg.grid import Grid, Window
+from geoseg.storage import ledger, lock
+from geoseg.storage.ledger import Record
+from geoseg.storage.store import Store
+
+GRID = Grid("EPSG:32612", (30.0, 0.0, 300000.0, 0.0, -30.0, 4200000.0))
+WINDOW = Window(-3, 40, 5, 300)
+JOB = {"digest": "d", "facts": {"model": {"name": "a"}, "layout": {"core": 8}}}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "job"))
+
+
+def block(seed=0, window=WINDOW):
+    return ledger.encode(np.random.default_rng(seed).integers(0, 9, window.shape, np.uint8), GRID, window)
+
+
+def keep(store, window=WINDOW, state="done", digest="d"):
+    return ledger.commit(store, Record(window, state, digest, counts={1: 3}), {"labels": block(window=window)})
+
+
+def test_a_block_is_a_georeferenced_tiff_of_its_own(store, tmp_path):
+    keep(store)
+    with rasterio.open(store.path(ledger.block_name(WINDOW))) as source:
+        assert source.crs.to_epsg() == 32612
+        assert source.nodata == 255
+        assert tuple(source.transform)[:6] == tuple(GRID.transform_of(WINDOW))[:6]
+        assert np.array_equal(source.read(1), ledger.decode(block()))
+
+
+def test_records_come_back_whole(store):
+    kept = keep(store)
+    found, damaged = ledger.records(store, "d")
+    assert found == {WINDOW: kept}
+    assert not damaged
+    assert found[WINDOW].counts == {1: 3}
+
+
+def test_blocks_of_another_job_are_passed_over(store):
+    keep(store, digest="other")
+    assert ledger.records(store, "d") == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [(ledger.block_name(WINDOW), "has changed since it was written"), (ledger.record_name(WINDOW), "is damaged")],
+)
+def test_every_flipped_bit_is_found(store, name, sentence):
+    keep(store)
+    path = store.path(name)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(1)
+    for place in rng.integers(0, len(whole) * 8, 1000):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        found, damaged = ledger.records(store, "d")
+        assert not found
+        assert sentence in damaged[0]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"window": 3}', "null"])
+def test_a_damaged_record_is_set_aside(store, text):
+    keep(store)
+    store.put(ledger.record_name(WINDOW), text.encode())
+    found, damaged = ledger.records(store, "d")
+    assert not found
+    assert "is damaged; its block is made again" in damaged[0]
+
+
+def test_a_record_without_its_block_is_set_aside(store):
+    keep(store)
+    store.drop(ledger.block_name(WINDOW))
+    found, damaged = ledger.records(store, "d")
+    assert not found
+    assert "is missing" in damaged[0]
+
+
+@pytest.mark.slow
+def test_ten_thousand_blocks_are_checked_within_two_seconds(store):
+    data = block(window=Window(0, 0, 8, 8))
+    store.put("blocks/warm", b"")
+    for at in range(10_000):  # written plainly: 20,000 flushes to the disk are not what is measured
+        window = Window(at, 0, 8, 8)
+        record = {"window": {"row": at, "col": 0, "height": 8, "width": 8}, "state": "done", "digest": "d"}
+        record |= {"hashes": {"labels": hashlib.sha256(data).hexdigest()}, "counts": {"1": 64}}
+        record |= {"check": ledger.digest_of(record)}
+        Path(store.root, ledger.block_name(window)).write_bytes(data)
+        Path(store.root, ledger.record_name(window)).write_text(json.dumps(record))
+    taken = []
+    for _ in range(3):
+        begin = time.process_time()  # what the processor takes, since test machines are shared
+        found, _ = ledger.records(store, "d")
+        taken.append(time.process_time() - begin)
+        assert len(found) == 10_000
+    assert min(taken) < 2
+
+
+def test_blocks_that_are_slow_to_read_are_checked_several_at_a_time(store, monkeypatch):
+    for col in range(100):
+        keep(store, Window(0, 8 * col, 8, 8))
+    get = Store.get
+
+    def slowly(self, name):
+        time.sleep(0.01)
+        return get(self, name)
+
+    monkeypatch.setattr(Store, "get", slowly)
+    begin = time.perf_counter()
+    found, _ = ledger.records(store, "d")
+    assert len(found) == 100
+    assert time.perf_counter() - begin < 0.7 * 200 * 0.01
+
+
+def test_gathered_records_keep_their_order_and_little_memory():
+    windows = [Window(row, col, 1, 1) for row in range(1000, 1100) for col in range(1000, 1100)]
+    tracemalloc.start()
+    gathered = ledger.Gathered("d", iter(windows))
+    for number, window in reversed(list(enumerate(windows))):
+        hashes = {"labels": hashlib.sha256(str(number).encode()).hexdigest()}
+        made = Record(Window(*astuple(window)), "done", "d", hashes, counts={1: 5}, seconds={"read": 0.1}, worker="w")
+        gathered.put(made)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 300 * len(windows)
+    assert [each.window for each in gathered] == windows
+    assert next(iter(gathered)) == Record(windows[0], "done", "d", hashes)
+    failed = Record(windows[5], "failed", "d", error="why", worker="w", attempts=3)
+    gathered.put(failed)
+    assert [each for each in gathered if each.state == "failed"] == [failed]
+
+
+def test_blocks_that_are_missing_are_those_without_a_record():
+    windows = [Window(row, 0, 1, 1) for row in range(3)]
+    gathered = ledger.Gathered("d", windows)
+    gathered.put(Record(windows[1], "empty", "d"))
+    assert gathered.missing() == [windows[0], windows[2]]
+    assert len(gathered) == 3
+
+
+def test_an_empty_folder_becomes_the_job_s_and_stays_so(store):
+    assert ledger.claim(store, JOB) is False
+    assert ledger.claim(store, JOB) is True
+    assert ledger.read_job(store)["facts"] == JOB["facts"]
+
+
+def test_another_job_s_folder_is_refused_saying_what_differs(store):
+    ledger.claim(store, JOB)
+    keep(store)
+    other = {"digest": "e", "facts": {"model": {"name": "b"}, "layout": {"core": 8}}}
+    with pytest.raises(LedgerError, match=r'another job: model.name was "a", is now "b"\. .*--overwrite'):
+        ledger.claim(store, other)
+    assert ledger.records(store, "d")[0]
+    assert ledger.claim(store, other, overwrite=True) is False
+    assert not list(store.names("blocks"))
+
+
+def test_a_folder_of_other_files_is_refused(store):
+    store.put("holiday.jpg", b"")
+    with pytest.raises(LedgerError, match="holds files but no job"):
+        ledger.claim(store, JOB)
+    ledger.claim(store, JOB, overwrite=True)
+    assert store.exists("holiday.jpg")
+
+
+def test_a_folder_without_job_is_told(store):
+    with pytest.raises(LedgerError, match=r"no job folder: it has no job\.json"):
+        ledger.read_job(store)
+    store.put("job.json", b"{}")
+    with pytest.raises(LedgerError, match="is damaged"):
+        ledger.read_job(store)
+
+
+def test_one_coordinator_at_a_time(store):
+    with (
+        lock.hold(store),
+        pytest.raises(LedgerError, match="is in use by another geoseg"),
+        lock.hold(store),
+    ):
+        raise AssertionError("two hold the lock")
+    with lock.hold(store):
+        assert store.exists("job.lock")
+    assert not store.exists("job.lock")
+
+
+def _die_holding(root):
+    with lock.hold(Store(root)):
+        os._exit(1)
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(store):
+    process = multiprocessing.get_context("spawn").Process(target=_die_holding, args=(store.root,))
+    process.start()
+    process.join()
+    assert store.exists("job.lock")
+    with lock.hold(store):
+        pass
+
+
+def test_a_lock_that_stopped_beating_is_taken_over(store):
+    store.put("job.lock", b"another.host:1:x")
+    with pytest.raises(LedgerError, match=r"another\.host"), lock.hold(store):
+        pass
+    old = time.time() - lock.STALE_S - 1
+    os.utime(store.path("job.lock"), (old, old))
+    with lock.hold(store):
+        pass
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers() | st.lists(st.integers()), max_size=4))
+def test_a_digest_does_not_depend_on_key_order(facts):
+    turned = dict(reversed(facts.items()))
+    assert ledger.digest_of(facts) == ledger.digest_of(turned)
+    assert ledger.differences(facts, turned) == []
