@@ -138,19 +138,19 @@ def test_weights_are_a_file_of_a_known_kind(model, file, said):
     ids=["1 TB header", "8 EB header", "nested header", "trailing bytes", "empty", "two bytes"],
 )
 def test_a_hostile_header_is_refused_at_once(model, data):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ModelError, match="is no safetensors file"):
         weights.load(swapped(model, data), "cpu")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_file_that_is_too_large_is_refused_unread(model):
     with model.weights.open("ab") as file:
         file.truncate(weights.LARGEST + 1)  # a hole, no bytes on disk
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ModelError, match=r"has 4\.0 GB; weights files have at most 4 GB"):
         weights.load(model, "cpu")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize(

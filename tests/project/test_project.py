@@ -153,7 +153,7 @@ def test_wheel_carries_types_legends_models_and_licence(tmp_path):
         ("maps/mosaic", "import geoseg.vectors.rings", "packages"),
         ("catalog/catalog", "import torch.nn", "torch stays"),
         ("jobs/spec", "from dask import delayed", "Dask stays"),
-        ("grid/grid", "import rasterio.warp", "rasterio stays"),
+        ("grid/grid", "import rasterio.warp", "rasterio stays where"),
         ("grid/grid", "import pyogrio", "vector files"),
         ("jobs/outputs", "import matplotlib", "pictures"),
     ],
