@@ -1,0 +1,85 @@
+"""Process: what one process keeps from call to call, in one object: loaded networks, open files, clients, caches.
+
+Nothing else in geoseg holds state at module level. A forked process starts with nothing kept; tests begin anew with
+`renew`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class _Kept:
+    """All that this process keeps."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.RLock()
+        self.things: dict[object, Any] = {}
+
+    def get(self, key: object, make: Callable[[], Any]) -> Any:
+        found = self.things.get(key)
+        if found is None:
+            with self.lock:
+                found = self.things.get(key)
+                if found is None:
+                    found = self.things[key] = make()
+        return found
+
+
+_kept = _Kept()
+
+
+def kept(kind: Callable[[], T]) -> T:
+    """The one `kind()` of this process, made at the first call; whichever thread asks first makes it.
+
+    >>> class Numbers(list): ...
+    >>> kept(Numbers).append(1)
+    >>> kept(Numbers)
+    [1]
+    """
+    found: T = _now().get(kind, kind)
+    return found
+
+
+def remembered(most: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Keep the last `most` results of a function of hashable arguments; threads that ask at once may each compute one.
+
+    >>> @remembered(8)
+    ... def double(number):
+    ...     return 2 * number
+    >>> double(4)
+    8
+    """
+
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        make = functools.lru_cache(most)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            found: R = _now().get(call, lambda: make(function))(*args, **kwargs)
+            return found
+
+        return call
+
+    return wrap
+
+
+def renew() -> None:
+    """Forget all that is kept, as in a process that just began; what is in use elsewhere lives on there."""
+    global _kept
+    _kept = _Kept()
+
+
+def _now() -> _Kept:
+    if _kept.pid != os.getpid():
+        renew()
+    return _kept
