@@ -29,7 +29,7 @@ from geoseg.catalog.legend import NODATA, LandClass, Legend
 from geoseg.errors import GeosegError, RasterError
 from geoseg.grid import Grid, Window, cut
 from geoseg.rasters import checks
-from geoseg.rasters.vrt import LEGEND_TAG, Band, Sources, class_names, compose, nested
+from geoseg.rasters.vrt import LEGEND_TAG, MapBand, Sources, class_names, compose, nested
 from geoseg.storage.store import UNFINISHED, Store, sync_folder
 
 CONFIDENCE_SCALE = 1 / 254
@@ -86,7 +86,7 @@ def assemble(
     CatalogError
         If a legend id exceeds 254.
     """
-    band = Band(legend, band_name, scale, counts)
+    band = MapBand(legend, band_name, scale, counts)
     inside = [(window, path) for window, path in blocks if window.meet(extent)]
     with _folder_beside(out) as folder, rasterio.Env(GDAL_PAM_ENABLED=True, GDAL_CACHEMAX=_CACHE_MB):
         for window, path in inside:
@@ -150,7 +150,7 @@ def assemble_sheets(
     CatalogError
         If a legend id exceeds 254.
     """
-    band = Band(legend, band_name, scale, counts)
+    band = MapBand(legend, band_name, scale, counts)
     folder = Store.at(out.parent).folder("maps")
     with _writing(out):
         out.unlink(missing_ok=True)
@@ -250,7 +250,7 @@ def _named(extent: Window, sheet_pixels: int, stem: str) -> Iterator[tuple[str, 
 # ------------------------------------------------------------------------------------------- the file
 
 
-def _options(extent: Window, band: Band) -> dict[str, str]:
+def _options(extent: Window, band: MapBand) -> dict[str, str]:
     return {
         "COMPRESS": "DEFLATE",
         "LEVEL": "6",

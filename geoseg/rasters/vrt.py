@@ -39,7 +39,7 @@ _PLAIN = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class MapBand:
     """What the one band of a map says about itself."""
 
     legend: Legend | None
@@ -60,7 +60,7 @@ def compose(
     sources: Sources,
     grid: Grid,
     extent: Window,
-    band: Band,
+    band: MapBand,
     tags: Mapping[str, str],
     *,
     relative_to: Path | None = None,
@@ -73,7 +73,7 @@ def compose(
         Rasters of one uint8 band, each of its window's size; what lies beyond the extent is left out.
     grid, extent : Grid, Window
         Where the mosaic lies.
-    band, tags : Band, mapping
+    band, tags : MapBand, mapping
         What it says about itself.
     relative_to : Path, optional
         Folder of the .vrt, which then names its sources by their paths below it; absolute paths by default.
@@ -110,7 +110,7 @@ def nested(
     sources: Sources,
     grid: Grid,
     extent: Window,
-    band: Band,
+    band: MapBand,
     tags: Mapping[str, str],
     folder: Path,
     most: int = MOST_SOURCES,
@@ -142,7 +142,7 @@ def nested(
     for row, members in sorted(rows.items()):
         strip = Window(row * step, extent.col, step, extent.width).meet(extent)
         if strip is not None:
-            files[f"row{row}.vrt"] = compose(members, grid, strip, Band(None, band.name, 1.0, None), {})
+            files[f"row{row}.vrt"] = compose(members, grid, strip, MapBand(None, band.name, 1.0, None), {})
             strips.append((strip, folder / f"row{row}.vrt"))
     return files | {"map.vrt": compose(strips, grid, extent, band, tags)}
 

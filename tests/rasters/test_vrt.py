@@ -9,7 +9,7 @@ from geoseg.grid import Grid, Window
 from geoseg.rasters import vrt
 
 GRID = Grid("EPSG:32612", (30.0, 0.0, 300015.0, 0.0, -30.0, 4199985.0))
-BAND = vrt.Band(None, "values", 1.0, None)
+BAND = vrt.MapBand(None, "values", 1.0, None)
 
 
 def rasters(folder: Path, windows: list[Window]) -> list[tuple[Window, Path]]:
