@@ -52,9 +52,9 @@ def worker(
         refuse(JobError(f"--memory is {memory!r}; give bytes with a unit, '8GB' say"))
     gpus = tuple(gpu or ())
     if gpus == ("all",):
-        from geoseg.models import weights
+        from geoseg.models import devices
 
-        gpus = kinds.devices(weights.gpus())
+        gpus = kinds.devices(devices.gpus())
         if not gpus:
             refuse(JobError("--gpu all, but torch finds no CUDA device here; leave it out to run on the CPU"))
     room.start(
@@ -78,13 +78,13 @@ def mapped(
     from geoseg.cluster import kinds, tls
     from geoseg.cluster.mapper import map_over
     from geoseg.jobs import run as job_run
-    from geoseg.models import weights
+    from geoseg.models import devices, loading
 
     if workers is not None and scheduler is not None:
         refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
     elsewhere = scheduler is not None or (workers is None and plan.spec.cluster is not None)
     if plan.predictor is not None and not elsewhere:
-        weights.place(plan.predictor.device)  # refuses a device that is not here, before the first block does
+        devices.available(plan.predictor.device)  # refuses a device that is not here, before the first block does
     if workers == 0:
         yield map, kinds.cores()
         return
@@ -101,7 +101,7 @@ def mapped(
         around, threads = kinds.local(count, memory_bytes), kinds.threads_per_worker(count)
     prepare = None
     if plan.predictor is not None:
-        prepare = functools.partial(weights.ready, plan.predictor.model, plan.predictor.device)
+        prepare = functools.partial(loading.ready, plan.predictor.model, plan.predictor.device)
     with ExitStack() as stack:
 
         def over(function: Any, items: Iterable[Any]) -> Iterator[Any]:
@@ -117,6 +117,6 @@ def mapped(
 def _gpus(plan: Plan) -> int:
     if plan.spec.cluster is None or plan.spec.cluster.kind != "cuda":
         return 0
-    from geoseg.models import weights
+    from geoseg.models import devices
 
-    return weights.gpus()
+    return devices.gpus()

@@ -25,7 +25,8 @@ from geoseg.catalog.legend import NODATA
 from geoseg.errors import JobError, ModelError, PredictionError
 from geoseg.grid import Window, cut
 from geoseg.imagery import Statistics
-from geoseg.models.weights import Network, check_device, load, place, reproducible
+from geoseg.models.devices import available, check_device, reproducible
+from geoseg.models.loading import Network, load
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Predictor:
             If the network cannot be loaded or the device is not there.
         """
         self._check(pixels)
-        device = place(self.device)
+        device = available(self.device)
         with torch.inference_mode(), reproducible(device):
             work = _Work(self, load(self.model, device), torch.device(device), pixels)
             work.crop() if self.stitch == "crop" else work.blend()

@@ -27,7 +27,7 @@ from geoseg.jobs import status as job_status
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.spec import JobSpec
 from geoseg.jobs.status import JobHandle
-from geoseg.models import weights
+from geoseg.models import loading
 from geoseg.storage import journal, ledger, lock
 from geoseg.storage.journal import Status
 from geoseg.storage.store import Store
@@ -116,7 +116,7 @@ def _preload(plan: Plan) -> Callable[[], object] | None:
     """Loads the network in a worker process before its first block."""
     if plan.predictor is None:
         return None
-    return functools.partial(weights.ready, plan.predictor.model, plan.predictor.device)
+    return functools.partial(loading.ready, plan.predictor.model, plan.predictor.device)
 
 
 def _until_free(root: str) -> Iterator[bool]:
@@ -137,13 +137,13 @@ def resume(folder: Path | str) -> Plan:
         If the folder holds no job, or what it was made from has changed since (the message says what).
     """
     store = Store.at(folder)
-    held = ledger.read_job(store)
+    held = job_file.read_job(store)
     plan = Plan.from_json(held["plan"])
     again = resolve.resolve(plan.spec) if plan.predictor is not None else plan
     if again.digest != held["digest"]:
         facts = json.loads(json.dumps(again.facts))
         raise LedgerError(
-            f"{store.root} cannot be gone on with: {'; '.join(ledger.differences(held['facts'], facts))}. "
+            f"{store.root} cannot be gone on with: {'; '.join(job_file.differences(held['facts'], facts))}. "
             "Restore what changed, or start over with geoseg run and --overwrite."
         )
     return again

@@ -18,7 +18,7 @@ from geoseg.grid import Window, cut
 from geoseg.imagery import Statistics
 from geoseg.inference import predictor
 from geoseg.inference.predictor import Predictor, prepare
-from geoseg.models import weights
+from geoseg.models import loading
 
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -68,7 +68,7 @@ def label(predict, scene, at, cores):
 
 
 def network_of(predict):
-    return weights.load(predict.model, "cpu")
+    return loading.load(predict.model, "cpu")
 
 
 def normalised(predict, pixels):

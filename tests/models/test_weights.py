@@ -16,10 +16,11 @@ import yaml
 from hand_made_onnx import convolution
 from model_folders import sha256, write_model
 
+from geoseg import process
 from geoseg.catalog.card import read_model
 from geoseg.errors import JobError, ModelError
 from geoseg.inference.predictor import prepare
-from geoseg.models import weights
+from geoseg.models import loading, weights
 
 
 class Trap:
@@ -33,8 +34,8 @@ class Trap:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_loaded(monkeypatch):
-    monkeypatch.setattr(weights, "_loaded", {})
+def _nothing_loaded():
+    process.renew()
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +67,16 @@ def changed(model, change):
 
 
 def test_a_network_comes_back_ready_and_only_once_per_process(model, monkeypatch):
-    loads, read = [], weights._load
+    loads, read = [], loading._load
 
     def slow(*args):
         loads.append(threading.get_ident())
         time.sleep(0.2)
         return read(*args)
 
-    monkeypatch.setattr(weights, "_load", slow)
+    monkeypatch.setattr(loading, "_load", slow)
     with ThreadPoolExecutor(4) as pool:
-        networks = list(pool.map(lambda _: weights.load(model, "cpu"), range(8)))
+        networks = list(pool.map(lambda _: loading.load(model, "cpu"), range(8)))
     assert len(loads) == 1
     assert all(each is networks[0] for each in networks)
     assert not networks[0].training
@@ -83,9 +84,9 @@ def test_a_network_comes_back_ready_and_only_once_per_process(model, monkeypatch
 
 
 def test_old_networks_make_room_for_new_ones(model):
-    for seed in range(weights._KEPT + 2):
-        weights.load(changed(model, lambda tensors: tensors["head.bias"].fill_(seed)), "cpu")  # noqa: B023
-    assert len(weights._loaded) == weights._KEPT
+    for seed in range(loading.KEPT + 2):
+        loading.load(changed(model, lambda tensors: tensors["head.bias"].fill_(seed)), "cpu")  # noqa: B023
+    assert len(process.kept(loading._Networks).by_key) == loading.KEPT
 
 
 def test_other_bytes_than_the_card_says_are_refused(model):
@@ -93,7 +94,7 @@ def test_other_bytes_than_the_card_says_are_refused(model):
     data[-1] ^= 1
     model.weights.write_bytes(data)
     with pytest.raises(ModelError, match=r"weights.safetensors has sha256 [0-9a-f]{64}, but the card says"):
-        weights.load(model, "cpu")
+        loading.load(model, "cpu")
 
 
 def test_a_pickle_is_refused_by_its_content_and_never_run(model, tmp_path):
@@ -102,7 +103,7 @@ def test_a_pickle_is_refused_by_its_content_and_never_run(model, tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / "old", _use_new_zipfile_serialization=False)
     for data in (*traps, (tmp_path / "zip").read_bytes(), (tmp_path / "old").read_bytes()):
         with pytest.raises(ModelError, match=r"is a pickle, which can run code|is no safetensors file"):
-            weights.load(swapped(model, data), "cpu")
+            loading.load(swapped(model, data), "cpu")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -110,7 +111,7 @@ def test_a_pickle_is_refused_by_its_content_and_never_run(model, tmp_path):
 def test_a_pickle_is_refused_by_its_name(model, name):
     held = {"file": name, "sha256": "0" * 64}
     with pytest.raises(ModelError, match=r"is a pickle, .* convert the weights to \*\.safetensors"):
-        weights.load(swapped(model, weights=held), "cpu")
+        loading.load(swapped(model, weights=held), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_a_pickle_is_refused_by_its_name(model, name):
 )
 def test_weights_are_a_file_of_a_known_kind(model, file, said):
     with pytest.raises(ModelError, match=said):
-        weights.load(swapped(model, weights={"file": file, "sha256": "0" * 64}), "cpu")
+        loading.load(swapped(model, weights={"file": file, "sha256": "0" * 64}), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_weights_are_a_file_of_a_known_kind(model, file, said):
 def test_a_hostile_header_is_refused_at_once(model, data):
     start = time.process_time()
     with pytest.raises(ModelError, match="is no safetensors file"):
-        weights.load(swapped(model, data), "cpu")
+        loading.load(swapped(model, data), "cpu")
     assert time.process_time() - start < 1
 
 
@@ -149,7 +150,7 @@ def test_a_file_that_is_too_large_is_refused_unread(model):
         file.truncate(weights.LARGEST + 1)  # a hole, no bytes on disk
     start = time.process_time()
     with pytest.raises(ModelError, match=r"has 4\.0 GB; weights files have at most 4 GB"):
-        weights.load(model, "cpu")
+        loading.load(model, "cpu")
     assert time.process_time() - start < 1
 
 
@@ -166,14 +167,14 @@ def test_a_file_that_is_too_large_is_refused_unread(model):
 )
 def test_tensors_that_are_not_the_networks_are_refused(model, change, said):
     with pytest.raises(ModelError, match=said):
-        weights.load(changed(model, change), "cpu")
+        loading.load(changed(model, change), "cpu")
 
 
 def test_a_card_that_contradicts_its_network_is_refused(model):
     with pytest.raises(ModelError, match="says stride 1, but its network needs multiples of 2"):
-        weights.load(swapped(model, stride=1), "cpu")
+        loading.load(swapped(model, stride=1), "cpu")
     with pytest.raises(ModelError, match="no architecture is called 'compcat'"):
-        weights.load(swapped(model, architecture={"name": "compcat"}), "cpu")
+        loading.load(swapped(model, architecture={"name": "compcat"}), "cpu")
 
 
 # ------------------------------------------------------------------------------------------- ONNX
@@ -216,4 +217,4 @@ def test_an_onnx_file_that_does_not_fit_its_card_is_refused(model):
 def test_an_onnx_model_without_onnxruntime_says_what_to_install(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModelError, match=r"pip install 'geoseg\[onnx\]'"):
-        weights.load(onnx(model, b"anything"), "cpu")
+        loading.load(onnx(model, b"anything"), "cpu")

@@ -19,7 +19,7 @@ from small_jobs import SmallJob, contents, geoseg, process
 from strategies import write
 
 from geoseg.cluster import kinds
-from geoseg.models import weights
+from geoseg.process import renew
 
 UTM = {"crs": "EPSG:32612"}
 INSIDE = [300100, 4199200, 300900, 4199800]
@@ -34,9 +34,9 @@ def ready(tmp_path_factory):
 
 
 @pytest.fixture
-def job(ready, tmp_path, monkeypatch):
+def job(ready, tmp_path):
     """A fresh copy: what is bad is made bad here, after a run had filled `out`."""
-    monkeypatch.setattr(weights, "_loaded", {})
+    renew()
     return SmallJob(shutil.copytree(ready.folder, tmp_path / "job"))
 
 

@@ -24,6 +24,7 @@ from strategies import NORTH_UP, write
 
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.models import weights
+from geoseg.process import renew
 
 LONGEST_S = 30
 BYTES = Legend("bytes", tuple(LandClass(id, f"value {id}", f"#{id:02x}8040") for id in range(255)))
@@ -40,9 +41,9 @@ def good(tmp_path_factory):
 
 
 @pytest.fixture
-def job(good, tmp_path, monkeypatch):
+def job(good, tmp_path):
     """A copy to do harm to."""
-    monkeypatch.setattr(weights, "_loaded", {})
+    renew()
     return SmallJob(shutil.copytree(good.folder, tmp_path / "job"))
 
 

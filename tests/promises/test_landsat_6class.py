@@ -10,7 +10,7 @@ import torch
 from geoseg import catalog
 from geoseg.catalog import SHIPPED
 from geoseg.catalog.card import read_model
-from geoseg.models import networks, receptive_field, weights
+from geoseg.models import loading, networks, receptive_field
 from geoseg.training import chips, fit, recipe
 
 FOLDER = SHIPPED / "models" / "landsat-6class"
@@ -27,7 +27,7 @@ def model():
 def network(model):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield weights.load(model, "cpu")
+    yield loading.load(model, "cpu")
     torch.set_num_threads(before)
 
 
@@ -39,7 +39,7 @@ def test_it_is_in_the_shipped_catalog_and_small(model):
 
 def test_its_card_is_that_of_its_weights_and_legend(model):
     card = model.card
-    weights.load(model, "cpu")  # refuses a wrong hash, name, shape or number
+    loading.load(model, "cpu")  # refuses a wrong hash, name, shape or number
     assert card.bands == ("blue", "green", "red", "nir")
     assert card.legend == catalog.shipped().legend("landsat-6class")
     fresh = networks.build(card.architecture, 4, 6)

@@ -18,7 +18,7 @@ from geoseg import catalog, imagery
 from geoseg.catalog.card import Normalisation, read_model
 from geoseg.errors import CatalogError, JobError, ModelError
 from geoseg.grid import Window
-from geoseg.models import receptive_field, weights
+from geoseg.models import loading, receptive_field
 from geoseg.training import chips, fit, recipe
 from geoseg.training.chips import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION, Draw
 from geoseg.training.recipe import ChipsSpec, SceneSpec
@@ -210,7 +210,7 @@ def test_training_learns_and_writes_a_whole_model_folder(folder):
 
 def test_the_scores_on_the_card_are_those_of_its_weights(folder):
     model = fit.train(recipe.read(folder / "training.yaml"))
-    network = weights.load(model, "cpu")
+    network = loading.load(model, "cpu")
     field = receptive_field.Field(model.card.halo, model.card.stride, model.card.field)
     scene = loaded(folder)
     for division in (VALIDATION, TEST):
