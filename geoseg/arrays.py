@@ -36,7 +36,8 @@ from geoseg.jobs import block as job_block
 from geoseg.jobs import resolve
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.spec import Inference, JobSpec, Outputs
-from geoseg.storage.ledger import Record, digest_of
+from geoseg.storage.digests import digest_of
+from geoseg.storage.record import Record
 
 CHUNK = 1024
 """Edge of a chunk in pixels, about; chunks begin at multiples of it on the lattice."""

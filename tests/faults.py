@@ -17,7 +17,7 @@ from typing import Any
 
 from geoseg.grid import Window
 from geoseg.jobs import block as job_block
-from geoseg.storage.ledger import Record
+from geoseg.storage.record import Record
 
 _finish = job_block.finish
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from geoseg.errors import GeosegError
 from geoseg.jobs import run as job_run
 from geoseg.jobs.plan import Plan
-from geoseg.storage import ledger
+from geoseg.storage import job_file
 from geoseg.storage.store import Store
 
 CHANGES = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
@@ -50,7 +50,7 @@ def interrupt(folder: Path, at: int, how: str) -> None:
 
 def go_on(folder: Path) -> None:
     """Go on with the job of a folder in this process."""
-    job_run.run(Plan.from_json(ledger.read_job(Store(str(folder)))["plan"]), folder, threads=1)
+    job_run.run(Plan.from_json(job_file.read_job(Store(str(folder)))["plan"]), folder, threads=1)
 
 
 if __name__ == "__main__":

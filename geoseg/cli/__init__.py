@@ -140,11 +140,11 @@ def verify(
     """Make a sample of blocks again in other ways and say whether the pixels are identical."""
     from geoseg.jobs import block as blocks_room
     from geoseg.jobs import verify
-    from geoseg.storage import ledger
+    from geoseg.storage import job_file
     from geoseg.storage.store import Store
 
     store = Store.at(folder or job.with_suffix("").name)
-    held = blocks_room.load_plan(store.root, ledger.read_job(store)["digest"])
+    held = blocks_room.load_plan(store.root, job_file.read_job(store)["digest"])
     asked = resolved_job(job)
     if asked.digest != held.digest:
         refuse(LedgerError(f"{store.root} was made by another job; run {job} first or give --out"))

@@ -23,8 +23,8 @@ from geoseg.errors import GeosegError, LedgerError, PredictionError, RasterError
 from geoseg.grid import Window
 from geoseg.jobs import metrics
 from geoseg.jobs.plan import Plan, Predict
-from geoseg.storage import ledger
-from geoseg.storage.ledger import Record
+from geoseg.storage import block_file, job_file, ledger
+from geoseg.storage.record import Record
 from geoseg.storage.store import Store
 
 READS = 4
@@ -75,7 +75,7 @@ def finish(root: str, digest: str, predict: Predict | None, threads: int | None,
         attempts = READS if isinstance(error, RasterError) else 1
         record, files = replace(blank, state="failed", attempts=attempts, error=reason(error)), {}
     begin = time.perf_counter()
-    kept = ledger.commit(store, record, {kind: ledger.encode(a, plan.grid, window) for kind, a in files.items()})
+    kept = ledger.commit(store, record, {kind: block_file.encode(a, plan.grid, window) for kind, a in files.items()})
     seconds = {**record.seconds, "write": round(time.perf_counter() - begin, 4)}
     metrics.count(record.state, window.pixels, seconds)
     return replace(kept, seconds=seconds)
@@ -141,7 +141,7 @@ def load_plan(root: str, digest: str) -> Plan:
     LedgerError
         If the folder meanwhile became another job's, or its plan has changed since it was written.
     """
-    held = ledger.read_job(Store(root), digest)
+    held = job_file.read_job(Store(root), digest)
     if held["digest"] != digest:
         raise LedgerError(f"{root} became another job while this one ran; run it in a folder of its own")
     plan = Plan.from_json(held["plan"])

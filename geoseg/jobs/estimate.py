@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from geoseg.grid import Window, block_bytes, count
 from geoseg.jobs import block as job_block
 from geoseg.jobs.plan import Plan, ground_resolution
-from geoseg.storage.ledger import Record
+from geoseg.storage.record import Record
 
 
 def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,8 @@ from geoseg.jobs.resolve import reference_of
 from geoseg.maps import mosaic
 from geoseg.report import pictures
 from geoseg.storage import staging
-from geoseg.storage.ledger import Record, digest_of
+from geoseg.storage.digests import digest_of
+from geoseg.storage.record import Record
 from geoseg.storage.staging import Desk
 from geoseg.storage.store import Store
 from geoseg.vectors import polygons

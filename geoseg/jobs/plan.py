@@ -24,7 +24,7 @@ from geoseg.catalog.legend import Legend
 from geoseg.grid import Grid, Layout, Window, project
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs.spec import JobSpec
-from geoseg.storage.ledger import digest_of
+from geoseg.storage.digests import digest_of
 
 PIXELS = 1
 """Raised whenever a change of geoseg changes what any map would hold."""

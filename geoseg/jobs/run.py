@@ -21,9 +21,10 @@ from geoseg.grid import Window
 from geoseg.jobs import block as job_block
 from geoseg.jobs import outputs
 from geoseg.jobs.plan import Plan, Predict
-from geoseg.storage import ledger, lock
+from geoseg.storage import job_file, ledger, lock
 from geoseg.storage.journal import CANCEL, Journal, Status
-from geoseg.storage.ledger import Gathered, Record
+from geoseg.storage.ledger import Gathered
+from geoseg.storage.record import Record
 from geoseg.storage.store import Store
 
 _LOOK_S = 2.0
@@ -134,7 +135,7 @@ def run(
 
 
 def claim(plan: Plan, store: Store, *, overwrite: bool = False) -> bool:
-    """Check that a job can be kept in a folder and make the folder its own; see `ledger.claim`.
+    """Check that a job can be kept in a folder and make the folder its own; see `job_file.claim`.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def claim(plan: Plan, store: Store, *, overwrite: bool = False) -> bool:
         check_space(plan, Path(tempfile.gettempdir()), "point TMPDIR at a larger disk, where the map is put together")
     else:
         check_space(plan, Path(store.root))
-    return ledger.claim(store, _job(plan), overwrite=overwrite)
+    return job_file.claim(store, _job(plan), overwrite=overwrite)
 
 
 def lost(digest: str) -> Callable[[Window, str], Record]:

@@ -14,7 +14,7 @@ from typing import Any
 import platformdirs
 
 from geoseg.errors import JobError, LedgerError
-from geoseg.storage import journal, ledger, lock
+from geoseg.storage import job_file, journal, lock
 from geoseg.storage.journal import Status
 from geoseg.storage.store import Store
 
@@ -71,7 +71,7 @@ def status(store: Store) -> Status:
     LedgerError
         If the folder holds no job.
     """
-    ledger.read_job(store)
+    job_file.read_job(store)
     said = journal.read_status(store)
     if said is None:
         return Status("stopped", error="it has not run yet")
@@ -98,7 +98,7 @@ def find(name: str) -> JobHandle:
     if re.fullmatch(r"[\w.-]+", name) and note.is_file():
         return JobHandle(**json.loads(note.read_text("utf-8")))
     store = Store.at(name)
-    if store.exists(ledger.JOB):
+    if store.exists(job_file.JOB):
         return JobHandle(Path(store.root).name, store.root)
     known = ", ".join(each.id for each in submitted()[:5]) or "none"
     raise JobError(f"{name!r} is neither a job folder nor the id of a job submitted from here; known: {known}")
@@ -111,7 +111,7 @@ def submitted() -> list[JobHandle]:
         for path in sorted(_notes().glob("*.json"), key=lambda each: -each.stat().st_mtime):
             handle = JobHandle(**json.loads(path.read_text("utf-8")))
             try:
-                stands = Store.at(handle.folder).exists(ledger.JOB)
+                stands = Store.at(handle.folder).exists(job_file.JOB)
             except LedgerError:  # its object store cannot be reached today
                 stands = True
             if stands:

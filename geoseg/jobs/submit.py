@@ -28,7 +28,7 @@ from geoseg.jobs.plan import Plan
 from geoseg.jobs.spec import JobSpec
 from geoseg.jobs.status import JobHandle
 from geoseg.models import loading
-from geoseg.storage import journal, ledger, lock
+from geoseg.storage import job_file, journal, lock
 from geoseg.storage.journal import Status
 from geoseg.storage.store import Store
 

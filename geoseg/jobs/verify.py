@@ -16,8 +16,8 @@ from geoseg.errors import LedgerError
 from geoseg.grid import Window, cut
 from geoseg.jobs import block as job_block
 from geoseg.jobs.plan import Plan, Predict
-from geoseg.storage import ledger
-from geoseg.storage.ledger import Record
+from geoseg.storage import block_file, ledger
+from geoseg.storage.record import Record, block_name
 from geoseg.storage.store import Store
 
 
@@ -90,7 +90,7 @@ def check(root: str, digest: str, predict: Predict | None, item: tuple[Way, Wind
     """Make one block one way and compare it with the folder."""
     way, window = item
     plan = job_block.load_plan(root, digest)
-    kept = ledger.decode(Store(root).get(ledger.block_name(window)))
+    kept = block_file.decode(Store(root).get(block_name(window)))
     again = made(plan, way, window, predict)
     unlike = np.argwhere(kept != again)
     first = (int(unlike[0, 0]) + window.row, int(unlike[0, 1]) + window.col) if len(unlike) else None

@@ -6,111 +6,23 @@ fingerprint; a block whose bytes changed, or which another job made, is never re
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
 
-import numpy as np
-import rasterio
-from rasterio.io import MemoryFile
-from rasterio.session import DummySession
-
-from geoseg.catalog.legend import NODATA
 from geoseg.errors import LedgerError
-from geoseg.grid import Grid, Window
-from geoseg.storage.lock import LOCK
+from geoseg.grid import Window
+from geoseg.storage.digests import sha256
+from geoseg.storage.record import BLOCKS, ROLL, Record, block_name, from_json, pack, record_name, to_json, unpack
 from geoseg.storage.store import Store, patiently
 
-JOB = "job.json"
-BLOCKS = "blocks"
-ROLL = "roll"
 _ROLLED = 500
 """Records of one file of the roll."""
 _TRIED = 10
 _QUICK_S = 0.0005
 """A block checked within this needs no threads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of one block."""
-
-    window: Window
-    state: Literal["done", "empty", "failed"]
-    """done: its file holds labels. empty: nodata throughout, no file. failed: nodata, and listed."""
-    digest: str
-    """Of the job's fingerprint."""
-    hashes: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of each file of the block: 'labels', perhaps 'confidence'."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """ETag of each of them in an object store, and of the record's own object as 'record'."""
-    counts: Mapping[int, int] = field(default_factory=dict)
-    """Pixels of each class; nodata is not counted."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Time spent: read, infer, write."""
-    bytes: int = 0
-    """Size of its files."""
-    worker: str = ""
-    """Process that made it, and its device."""
-    attempts: int = 1
-    error: str = ""
-    """Why it failed, one sentence."""
-
-
-def block_name(window: Window, kind: str = "labels") -> str:
-    """Name of a block's file in the job folder."""
-    return f"{BLOCKS}/r{window.row}_c{window.col}_{kind}.tif"
-
-
-def record_name(window: Window) -> str:
-    """Name of a block's record in the job folder."""
-    return f"{BLOCKS}/r{window.row}_c{window.col}.json"
-
-
-def digest_of(facts: Mapping[str, Any]) -> str:
-    """sha256 of plain data, whatever its key order."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-# ------------------------------------------------------------------------------------------- blocks
-
-
-def encode(pixels: np.ndarray, grid: Grid, window: Window) -> bytes:
-    """A block as the bytes of a small tiled GeoTIFF; `pixels` is (row, col) uint8, nodata 255."""
-    profile = {
-        "driver": "GTiff",
-        "dtype": "uint8",
-        "count": 1,
-        "height": window.height,
-        "width": window.width,
-        "crs": grid.crs,
-        "transform": grid.transform_of(window),
-        "nodata": NODATA,
-        "compress": "zstd",
-        "zstd_level": 1,
-    }
-    if min(window.shape) >= 256:
-        profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
-    with _plain(), MemoryFile() as memory:
-        with memory.open(**profile) as target:
-            target.write(pixels, 1)
-        return bytes(memory.getbuffer())
-
-
-def decode(data: bytes) -> np.ndarray:
-    """The (row, col) uint8 pixels of an encoded block."""
-    with _plain(), MemoryFile(data) as memory, memory.open() as source:
-        return source.read(1)
-
-
-def _plain() -> rasterio.Env:
-    """GDAL without credentials; rasterio would ask boto3 for some, where that is installed, for 20 ms each time."""
-    return rasterio.Env(session=DummySession())
 
 
 def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
@@ -127,13 +39,13 @@ def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
         If the folder cannot be written; the block then does not count.
     """
     begin = time.perf_counter()
-    hashes = {kind: hashlib.sha256(data).hexdigest() for kind, data in files.items()}
+    hashes = {kind: sha256(data) for kind, data in files.items()}
     tags = {kind: store.put(block_name(record.window, kind), data) for kind, data in files.items()}
     tags = {kind: tag for kind, tag in tags.items() if tag}
     if files:
         record = replace(record, seconds={**record.seconds, "write": round(time.perf_counter() - begin, 4)})
     record = replace(record, hashes=hashes, tags=tags, bytes=sum(map(len, files.values())))
-    own = store.put(record_name(record.window), _written(record))
+    own = store.put(record_name(record.window), to_json(record))
     return replace(record, tags={**tags, "record": own}) if own else record
 
 
@@ -159,7 +71,7 @@ class Roll:
     def close(self) -> None:
         """Write what waits."""
         if self._waiting:
-            lines = [_written(each) for each in self._waiting]
+            lines = [to_json(each) for each in self._waiting]
             self._store.put(f"{ROLL}/{self._next:06d}.json", b"\n".join(lines))
             self._waiting, self._next = [], self._next + 1
 
@@ -181,7 +93,7 @@ class Gathered:
     def __iter__(self) -> Iterator[Record]:
         for window, packed in self._packed.items():
             if packed:
-                yield Record(window, digest=self._digest, **json.loads(packed))
+                yield unpack(packed, window, self._digest)
 
     def missing(self) -> list[Window]:
         """Windows without a record so far."""
@@ -189,18 +101,15 @@ class Gathered:
 
     def put(self, record: Record) -> None:
         """Take in the record of one of the windows."""
-        facts: dict[str, Any] = {"state": record.state, "hashes": dict(record.hashes)}
-        if record.state == "failed":
-            facts |= {"error": record.error, "worker": record.worker, "attempts": record.attempts}
-        self._packed[record.window] = json.dumps(facts).encode()
+        self._packed[record.window] = pack(record)
 
 
 def _rolled(store: Store) -> dict[str, Record]:
     found = {}
     for name in sorted(store.names(ROLL)) if store.remote else ():
-        with suppress(ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):  # then they are fetched
+        with suppress(ValueError, FileNotFoundError):  # then they are fetched
             for line in store.get(name).split(b"\n"):
-                record = _read_record(line)
+                record = from_json(line)
                 found[record_name(record.window)] = record
     return found
 
@@ -252,10 +161,10 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
     """
     name, expected = block_name(record.window, kind), record.hashes[kind]
     try:
-        data = patiently(lambda: store.get(name), lambda found: hashlib.sha256(found).hexdigest() == expected)
+        data = patiently(lambda: store.get(name), lambda found: sha256(found) == expected)
     except FileNotFoundError:
         raise LedgerError(f"{store.place(name)} is missing; run the same command again to make it anew") from None
-    if hashlib.sha256(data).hexdigest() != expected:
+    if sha256(data) != expected:
         store.drop(record_name(record.window))  # so that the block is missing, and made again
         raise LedgerError(
             f"{store.place(name)} has changed since it was written; run the same command again to make it anew"
@@ -268,11 +177,11 @@ def _check(
 ) -> Record | str:
     try:
         record = rolled.get(name)
-        if record is None or record.tags["record"] != tags.get(name):
-            record = _read_record(store.get(name))
+        if record is None or record.tags.get("record") != tags.get(name):
+            record = from_json(store.get(name))
     except FileNotFoundError:
         return ""
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         return f"{name} is damaged; its block is made again"
     if record.digest != digest:
         return ""
@@ -281,118 +190,9 @@ def _check(
             if record.tags.get(kind, "") == tags.get(block_name(record.window, kind)):
                 continue
             try:
-                found = hashlib.sha256(store.get(block_name(record.window, kind))).hexdigest()
+                found = sha256(store.get(block_name(record.window, kind)))
             except FileNotFoundError:
                 return f"{block_name(record.window, kind)} is missing; the block is made again"
             if found != expected:
                 return f"{block_name(record.window, kind)} has changed since it was written; the block is made again"
     return record
-
-
-def _written(record: Record) -> bytes:
-    facts = asdict(record) | {"counts": {str(k): v for k, v in record.counts.items()}}
-    return json.dumps(facts | {"check": digest_of(facts)}).encode()
-
-
-def _read_record(data: bytes) -> Record:
-    facts = json.loads(data)
-    if facts.pop("check") != digest_of(facts):
-        raise ValueError("its bytes have changed")
-    facts["window"] = Window(**facts["window"])
-    facts["counts"] = {int(k): int(v) for k, v in facts["counts"].items()}
-    return Record(**facts)
-
-
-# ---------------------------------------------------------------------------------------- the folder
-
-
-def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> bool:
-    """Make `store` the folder of a job, or find that it already is.
-
-    Parameters
-    ----------
-    store : Store
-        The job folder; created if need be.
-    job : mapping
-        Plain data with at least `digest` and `facts` (what the digest is of).
-    overwrite : bool
-        Whether blocks of another job may be dropped.
-
-    Returns
-    -------
-    bool
-        True where the folder already was this job's, so that finished blocks can be reused.
-
-    Raises
-    ------
-    LedgerError
-        If the folder holds another job (the message says what differs) or files that are no job.
-    """
-    root = store.root
-    if store.exists(JOB):
-        held = read_job(store)
-        if held["digest"] == job["digest"]:
-            if held != json.loads(json.dumps(job)):  # what changes no pixel, such as the outputs, may be new
-                store.put(JOB, json.dumps(job, indent=1).encode())
-            return True
-        if not overwrite:
-            raise LedgerError(
-                f"{root} holds another job: {'; '.join(differences(held['facts'], job['facts']))}. "
-                "Choose another folder with --out, or start over in this one with --overwrite."
-            )
-        store.drop(JOB)
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(store.drop, [*store.names(BLOCKS), *store.names(ROLL)]))
-    elif not overwrite and any(name != LOCK for name in store.names()):
-        raise LedgerError(f"{root} holds files but no job; choose an empty folder with --out, or pass --overwrite")
-    store.put(JOB, json.dumps(job, indent=1).encode())
-    return False
-
-
-def read_job(store: Store, awaited: str = "") -> dict[str, Any]:
-    """The job.json of a folder.
-
-    Parameters
-    ----------
-    store : Store
-        The folder.
-    awaited : str
-        Digest of the job that must be there, on a worker that may see it late; it is waited for.
-
-    Raises
-    ------
-    LedgerError
-        If there is none or it is damaged.
-    """
-    try:
-        wait_s = None if awaited else 0.0
-        job = json.loads(patiently(lambda: store.get(JOB), lambda found: awaited.encode() in found, wait_s))
-        if not {"digest", "facts"} <= set(job):
-            raise KeyError("digest")
-        return dict(job)
-    except FileNotFoundError:
-        raise LedgerError(f"{store.root} is no job folder: it has no {JOB}; name the folder given as --out") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(f"{store.place(JOB)} is damaged; start over with --overwrite") from error
-
-
-def differences(held: Any, asked: Any, place: str = "") -> list[str]:
-    """What differs between two fingerprints, as 'key was a, is now b'; at most five."""
-    if isinstance(held, dict) and isinstance(asked, dict):
-        found = []
-        for key in sorted(held.keys() | asked.keys()):
-            found += differences(held.get(key), asked.get(key), f"{place}.{key}" if place else key)
-        return found[:5]
-    if held == asked:
-        return []
-    return [f"{place} was {_short(held)}, is now {_short(asked)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def gdal_versions() -> dict[str, str]:
-    """Versions that belong in provenance."""
-    return {"gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__}

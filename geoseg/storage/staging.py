@@ -17,7 +17,7 @@ from pathlib import Path
 from geoseg.errors import LedgerError
 from geoseg.grid import Window
 from geoseg.storage import ledger
-from geoseg.storage.ledger import Record
+from geoseg.storage.record import BLOCKS, Record, block_name
 from geoseg.storage.store import Store, patiently
 
 _COPIES = 16
@@ -40,7 +40,7 @@ class Desk:
             If one is missing, or an object's bytes are not those that its record names.
         """
         wanted = [each for each in records if kind in each.hashes]
-        names = [ledger.block_name(each.window, kind) for each in wanted]
+        names = [block_name(each.window, kind) for each in wanted]
         if self.store.remote:
             local = Store(str(self.folder))
 
@@ -58,7 +58,7 @@ class Desk:
     def clear_blocks(self) -> None:
         """Remove the copies of blocks, which the map now holds."""
         if self.store.remote:
-            shutil.rmtree(self.folder / ledger.BLOCKS, ignore_errors=True)
+            shutil.rmtree(self.folder / BLOCKS, ignore_errors=True)
 
     def bring(self, names: Iterable[str]) -> None:
         """Have files that an earlier step or run made at hand, such as the map.
@@ -97,7 +97,7 @@ class Desk:
         return {
             name: (facts.st_size, facts.st_mtime_ns)
             for name, facts in stands.items()
-            if not name.startswith(f"{ledger.BLOCKS}/")
+            if not name.startswith(f"{BLOCKS}/")
         }
 
 

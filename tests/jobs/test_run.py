@@ -18,7 +18,7 @@ from geoseg.jobs import block as job_block
 from geoseg.jobs import plan as plan_room
 from geoseg.jobs import run as job_run
 from geoseg.jobs import verify
-from geoseg.storage import ledger
+from geoseg.storage.record import block_name
 from geoseg.storage.store import Store
 
 
@@ -182,7 +182,7 @@ def test_going_on_makes_only_what_is_missing(tmp_path):
     assert set(again.kept) == set(again.outputs) == set(first.outputs)
     store = Store(str(tmp_path / "out"))
     gone = next(iter(plan.blocks()))
-    store.put(ledger.block_name(gone), b"rubbish")
+    store.put(block_name(gone), b"rubbish")
     mended = job_run.run(plan, tmp_path / "out", predict=blur)
     assert mended.progress.finished == 1
     assert "has changed since it was written" in mended.notes[0]

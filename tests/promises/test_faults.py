@@ -37,7 +37,7 @@ from geoseg.jobs import outputs, resolve
 from geoseg.jobs import run as job_run
 from geoseg.jobs import spec as job_spec
 from geoseg.jobs import status as job_status
-from geoseg.storage import ledger
+from geoseg.storage import job_file, ledger
 from geoseg.storage.store import Store
 
 NOTES = ("blocks/", "log/", "status.json", "outputs.json", "job.lock", "cancel")
@@ -121,7 +121,7 @@ def check_no_half_file(folder: Path) -> None:
             source.read(1)
     if (folder / "job.json").exists():
         store = Store.at(folder)
-        assert ledger.records(store, ledger.read_job(store)["digest"])[1] == []
+        assert ledger.records(store, job_file.read_job(store)["digest"])[1] == []
 
 
 def test_a_lost_scheduler_ends_the_run_and_the_same_command_goes_on(tmp_path, model):

@@ -26,8 +26,9 @@ from geoseg.jobs import block as job_block
 from geoseg.jobs import run as job_run
 from geoseg.jobs import submit
 from geoseg.rasters import files as raster_files
-from geoseg.storage import ledger, lock, s3
+from geoseg.storage import job_file, ledger, lock, s3
 from geoseg.storage import store as store_room
+from geoseg.storage.record import BLOCKS, ROLL, block_name, record_name
 from geoseg.storage.store import Store
 
 GEOSEG = (sys.executable, "-c", "from geoseg.cli import main; main()")
@@ -63,7 +64,7 @@ def held(store):
 
 def same_map(remote, local):
     """Whether a job in a store left the very files that one in a folder left."""
-    changing = {"status.json", "outputs.json", ledger.JOB}
+    changing = {"status.json", "outputs.json", job_file.JOB}
     one, two = ({n: data for n, data in held(Store.at(each)).items() if n not in changing} for each in (remote, local))
     assert "map.tif" in one or "map.vrt" in one
     assert one.keys() == two.keys()
@@ -239,12 +240,12 @@ def test_flipped_bytes_in_a_bucket_are_found_and_made_again(tmp_path, prefix):
     job_run.run(plan, tmp_path / "out", predict=blur)
     job_run.run(plan, prefix, predict=blur)
     windows = list(plan.blocks())
-    flipped = [ledger.block_name(windows[0]), ledger.record_name(windows[3])]
+    flipped = [block_name(windows[0]), record_name(windows[3])]
     for name in flipped:
         data = bytearray(store.get(name))
         data[len(data) // 2] ^= 1
         store.put(name, bytes(data))
-    store.drop(ledger.block_name(windows[5]))
+    store.drop(block_name(windows[5]))
     mended = job_run.run(plan, prefix, predict=blur)
     assert mended.progress.finished == 3
     assert same_map(prefix, tmp_path / "out")
@@ -255,7 +256,7 @@ def test_bits_that_flip_inside_the_server_never_reach_the_map(tmp_path, server, 
     plan, store = resolved(tmp_path, 2), Store.at(prefix)
     job_run.run(plan, tmp_path / "out", predict=blur)
     monkeypatch.setattr(store_room, "PATIENCE_S", 0.3)
-    server.rotten = ledger.block_name(next(iter(plan.blocks())))
+    server.rotten = block_name(next(iter(plan.blocks())))
     with pytest.raises(LedgerError, match="has changed since it was written; run the same command again"):
         job_run.run(plan, prefix, predict=blur)
     assert not store.exists("map.tif")
@@ -286,12 +287,12 @@ def test_going_on_fetches_no_record_that_the_roll_holds(tmp_path, server, prefix
     assert len(known) == len(list(plan.blocks()))
     assert not [each for each in server.requests if "/blocks/" in each and each.endswith(".json")]
     changed = next(iter(known))
-    record = store.get(ledger.record_name(changed)).replace(b'"state": "done"', b'"state": "gone"')
-    store.put(ledger.record_name(changed), record)
+    record = store.get(record_name(changed)).replace(b'"state": "done"', b'"state": "gone"')
+    store.put(record_name(changed), record)
     again, damaged = ledger.records(store, plan.digest)
     assert changed not in again
     assert "is damaged" in damaged[0]
-    for name in list(store.names(ledger.ROLL)):
+    for name in list(store.names(ROLL)):
         store.put(name, b"rubbish")
     again, _ = ledger.records(store, plan.digest)
     assert len(again) == len(known) - 1
@@ -403,7 +404,7 @@ def test_a_local_block_that_vanished_before_the_map_stops_the_run(tmp_path, monk
 
     def losing(function, items):
         for record in map(function, items):
-            (tmp_path / "out" / ledger.block_name(record.window)).unlink()
+            (tmp_path / "out" / block_name(record.window)).unlink()
             yield record
 
     with pytest.raises(LedgerError, match=r"labels\.tif is missing; run the same command again"):
@@ -428,7 +429,7 @@ def test_imagery_in_a_bucket_gives_the_same_map(tmp_path, server, prefix):
     job_run.run(resolved(tmp_path, 2), tmp_path / "out", predict=blur)
     url = move_into_bucket(tmp_path, path.name)
     job_run.run(resolved(tmp_path, 2), tmp_path / "far", predict=blur)
-    for name in (ledger.block_name(each) for each in resolved(tmp_path, 2).blocks()):
+    for name in (block_name(each) for each in resolved(tmp_path, 2).blocks()):
         assert (tmp_path / "far" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
     with pytest.raises(JobError, match="holds the imagery"):
         job_run.run(resolved(tmp_path, 2), url.rpartition("/")[0], predict=blur)
@@ -500,7 +501,7 @@ def test_a_killed_command_goes_on_from_the_bucket(tmp_path, prefix):
     store, kills = Store.at(prefix), 0
     for wanted in (3, 15, 30):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while len(list(store.names(ledger.BLOCKS))) < wanted and process.poll() is None:
+        while len(list(store.names(BLOCKS))) < wanted and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL

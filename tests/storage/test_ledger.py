@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from geoseg.errors import LedgerError
 from geoseg.grid import Grid, Window
-from geoseg.storage import ledger, lock
-from geoseg.storage.ledger import Record
+from geoseg.storage import block_file, digests, job_file, ledger, lock
+from geoseg.storage.record import Record, block_name, record_name
 from geoseg.storage.store import Store
 
 GRID = Grid("EPSG:32612", (30.0, 0.0, 300000.0, 0.0, -30.0, 4200000.0))
@@ -32,7 +32,7 @@ def store(tmp_path):
 
 
 def block(seed=0, window=WINDOW):
-    return ledger.encode(np.random.default_rng(seed).integers(0, 9, window.shape, np.uint8), GRID, window)
+    return block_file.encode(np.random.default_rng(seed).integers(0, 9, window.shape, np.uint8), GRID, window)
 
 
 def keep(store, window=WINDOW, state="done", digest="d"):
@@ -41,11 +41,11 @@ def keep(store, window=WINDOW, state="done", digest="d"):
 
 def test_a_block_is_a_georeferenced_tiff_of_its_own(store, tmp_path):
     keep(store)
-    with rasterio.open(store.path(ledger.block_name(WINDOW))) as source:
+    with rasterio.open(store.path(block_name(WINDOW))) as source:
         assert source.crs.to_epsg() == 32612
         assert source.nodata == 255
         assert tuple(source.transform)[:6] == tuple(GRID.transform_of(WINDOW))[:6]
-        assert np.array_equal(source.read(1), ledger.decode(block()))
+        assert np.array_equal(source.read(1), block_file.decode(block()))
 
 
 def test_records_come_back_whole(store):
@@ -63,7 +63,7 @@ def test_blocks_of_another_job_are_passed_over(store):
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [(ledger.block_name(WINDOW), "has changed since it was written"), (ledger.record_name(WINDOW), "is damaged")],
+    [(block_name(WINDOW), "has changed since it was written"), (record_name(WINDOW), "is damaged")],
 )
 def test_every_flipped_bit_is_found(store, name, sentence):
     keep(store)
@@ -82,7 +82,7 @@ def test_every_flipped_bit_is_found(store, name, sentence):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"window": 3}', "null"])
 def test_a_damaged_record_is_set_aside(store, text):
     keep(store)
-    store.put(ledger.record_name(WINDOW), text.encode())
+    store.put(record_name(WINDOW), text.encode())
     found, damaged = ledger.records(store, "d")
     assert not found
     assert "is damaged; its block is made again" in damaged[0]
@@ -90,7 +90,7 @@ def test_a_damaged_record_is_set_aside(store, text):
 
 def test_a_record_without_its_block_is_set_aside(store):
     keep(store)
-    store.drop(ledger.block_name(WINDOW))
+    store.drop(block_name(WINDOW))
     found, damaged = ledger.records(store, "d")
     assert not found
     assert "is missing" in damaged[0]
@@ -104,9 +104,9 @@ def test_ten_thousand_blocks_are_checked_within_two_seconds(store):
         window = Window(at, 0, 8, 8)
         record = {"window": {"row": at, "col": 0, "height": 8, "width": 8}, "state": "done", "digest": "d"}
         record |= {"hashes": {"labels": hashlib.sha256(data).hexdigest()}, "counts": {"1": 64}}
-        record |= {"check": ledger.digest_of(record)}
-        Path(store.root, ledger.block_name(window)).write_bytes(data)
-        Path(store.root, ledger.record_name(window)).write_text(json.dumps(record))
+        record |= {"check": digests.digest_of(record)}
+        Path(store.root, block_name(window)).write_bytes(data)
+        Path(store.root, record_name(window)).write_text(json.dumps(record))
     taken = []
     for _ in range(3):
         begin = time.process_time()  # what the processor takes, since test machines are shared
@@ -159,36 +159,36 @@ def test_blocks_that_are_missing_are_those_without_a_record():
 
 
 def test_an_empty_folder_becomes_the_job_s_and_stays_so(store):
-    assert ledger.claim(store, JOB) is False
-    assert ledger.claim(store, JOB) is True
-    assert ledger.read_job(store)["facts"] == JOB["facts"]
+    assert job_file.claim(store, JOB) is False
+    assert job_file.claim(store, JOB) is True
+    assert job_file.read_job(store)["facts"] == JOB["facts"]
 
 
 def test_another_job_s_folder_is_refused_saying_what_differs(store):
-    ledger.claim(store, JOB)
+    job_file.claim(store, JOB)
     keep(store)
     other = {"digest": "e", "facts": {"model": {"name": "b"}, "layout": {"core": 8}}}
     with pytest.raises(LedgerError, match=r'another job: model.name was "a", is now "b"\. .*--overwrite'):
-        ledger.claim(store, other)
+        job_file.claim(store, other)
     assert ledger.records(store, "d")[0]
-    assert ledger.claim(store, other, overwrite=True) is False
+    assert job_file.claim(store, other, overwrite=True) is False
     assert not list(store.names("blocks"))
 
 
 def test_a_folder_of_other_files_is_refused(store):
     store.put("holiday.jpg", b"")
     with pytest.raises(LedgerError, match="holds files but no job"):
-        ledger.claim(store, JOB)
-    ledger.claim(store, JOB, overwrite=True)
+        job_file.claim(store, JOB)
+    job_file.claim(store, JOB, overwrite=True)
     assert store.exists("holiday.jpg")
 
 
 def test_a_folder_without_job_is_told(store):
     with pytest.raises(LedgerError, match=r"no job folder: it has no job\.json"):
-        ledger.read_job(store)
+        job_file.read_job(store)
     store.put("job.json", b"{}")
     with pytest.raises(LedgerError, match="is damaged"):
-        ledger.read_job(store)
+        job_file.read_job(store)
 
 
 def test_one_coordinator_at_a_time(store):
@@ -230,5 +230,5 @@ def test_a_lock_that_stopped_beating_is_taken_over(store):
 @given(st.dictionaries(st.text(max_size=3), st.integers() | st.lists(st.integers()), max_size=4))
 def test_a_digest_does_not_depend_on_key_order(facts):
     turned = dict(reversed(facts.items()))
-    assert ledger.digest_of(facts) == ledger.digest_of(turned)
-    assert ledger.differences(facts, turned) == []
+    assert digests.digest_of(facts) == digests.digest_of(turned)
+    assert job_file.differences(facts, turned) == []

@@ -1,0 +1,105 @@
+"""Job file: `job.json`, which makes a folder the folder of one job and says what that job is.
+
+It holds plain data with at least `digest` and `facts`, what the digest is of. A folder belongs to one job at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from geoseg.errors import LedgerError
+from geoseg.storage.lock import LOCK
+from geoseg.storage.record import BLOCKS, ROLL
+from geoseg.storage.store import Store, patiently
+
+JOB = "job.json"
+
+
+def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> bool:
+    """Make `store` the folder of a job, or find that it already is.
+
+    Parameters
+    ----------
+    store : Store
+        The job folder; created if need be.
+    job : mapping
+        Plain data with at least `digest` and `facts` (what the digest is of).
+    overwrite : bool
+        Whether blocks of another job may be dropped.
+
+    Returns
+    -------
+    bool
+        True where the folder already was this job's, so that finished blocks can be reused.
+
+    Raises
+    ------
+    LedgerError
+        If the folder holds another job (the message says what differs) or files that are no job.
+    """
+    root = store.root
+    if store.exists(JOB):
+        held = read_job(store)
+        if held["digest"] == job["digest"]:
+            if held != json.loads(json.dumps(job)):  # what changes no pixel, such as the outputs, may be new
+                store.put(JOB, json.dumps(job, indent=1).encode())
+            return True
+        if not overwrite:
+            raise LedgerError(
+                f"{root} holds another job: {'; '.join(differences(held['facts'], job['facts']))}. "
+                "Choose another folder with --out, or start over in this one with --overwrite."
+            )
+        store.drop(JOB)
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(store.drop, [*store.names(BLOCKS), *store.names(ROLL)]))
+    elif not overwrite and any(name != LOCK for name in store.names()):
+        raise LedgerError(f"{root} holds files but no job; choose an empty folder with --out, or pass --overwrite")
+    store.put(JOB, json.dumps(job, indent=1).encode())
+    return False
+
+
+def read_job(store: Store, awaited: str = "") -> dict[str, Any]:
+    """The job.json of a folder.
+
+    Parameters
+    ----------
+    store : Store
+        The folder.
+    awaited : str
+        Digest of the job that must be there, on a worker that may see it late; it is waited for.
+
+    Raises
+    ------
+    LedgerError
+        If there is none or it is damaged.
+    """
+    try:
+        wait_s = None if awaited else 0.0
+        job = json.loads(patiently(lambda: store.get(JOB), lambda found: awaited.encode() in found, wait_s))
+        if not {"digest", "facts"} <= set(job):
+            raise KeyError("digest")
+        return dict(job)
+    except FileNotFoundError:
+        raise LedgerError(f"{store.root} is no job folder: it has no {JOB}; name the folder given as --out") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{store.place(JOB)} is damaged; start over with --overwrite") from error
+
+
+def differences(held: Any, asked: Any, place: str = "") -> list[str]:
+    """What differs between two fingerprints, as 'key was a, is now b'; at most five."""
+    if isinstance(held, dict) and isinstance(asked, dict):
+        found = []
+        for key in sorted(held.keys() | asked.keys()):
+            found += differences(held.get(key), asked.get(key), f"{place}.{key}" if place else key)
+        return found[:5]
+    if held == asked:
+        return []
+    return [f"{place} was {_short(held)}, is now {_short(asked)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

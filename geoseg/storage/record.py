@@ -1,0 +1,104 @@
+"""Records: what is known of one block, and the names and the JSON under which a job folder keeps it.
+
+A record carries a digest of its own text, so that one whose bytes changed is never believed. Nothing is read or
+written here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from geoseg.grid import Window
+from geoseg.storage.digests import digest_of
+
+BLOCKS = "blocks"
+"""Folder of the blocks' files and records."""
+ROLL = "roll"
+"""Folder of copies of records, many to a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one block."""
+
+    window: Window
+    state: Literal["done", "empty", "failed"]
+    """done: its file holds labels. empty: nodata throughout, no file. failed: nodata, and listed."""
+    digest: str
+    """Of the job's fingerprint."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of each file of the block: 'labels', perhaps 'confidence'."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """ETag of each of them in an object store, and of the record's own object as 'record'."""
+    counts: Mapping[int, int] = field(default_factory=dict)
+    """Pixels of each class; nodata is not counted."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time spent: read, infer, write."""
+    bytes: int = 0
+    """Size of its files."""
+    worker: str = ""
+    """Process that made it, and its device."""
+    attempts: int = 1
+    error: str = ""
+    """Why it failed, one sentence."""
+
+
+def block_name(window: Window, kind: str = "labels") -> str:
+    """Name of a block's file in the job folder."""
+    return f"{BLOCKS}/r{window.row}_c{window.col}_{kind}.tif"
+
+
+def record_name(window: Window) -> str:
+    """Name of a block's record in the job folder."""
+    return f"{BLOCKS}/r{window.row}_c{window.col}.json"
+
+
+def to_json(record: Record) -> bytes:
+    """A record as one line of JSON that holds its own digest."""
+    facts = asdict(record) | {"counts": {str(k): v for k, v in record.counts.items()}}
+    return json.dumps(facts | {"check": digest_of(facts)}).encode()
+
+
+def from_json(data: bytes) -> Record:
+    """The record that `to_json` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not those of a record, or have changed.
+    """
+    try:
+        facts = json.loads(data)
+        if facts.pop("check") != digest_of(facts):
+            raise ValueError("its bytes have changed")
+        facts["window"] = Window(**facts["window"])
+        facts["counts"] = {int(k): int(v) for k, v in facts["counts"].items()}
+        return Record(**facts)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("it is no record") from error
+
+
+def pack(record: Record) -> bytes:
+    """What the outputs are made of, without the window: state, hashes, and why and where a block failed."""
+    facts: dict[str, Any] = {"state": record.state, "hashes": dict(record.hashes)}
+    if record.state == "failed":
+        facts |= {"error": record.error, "worker": record.worker, "attempts": record.attempts}
+    return json.dumps(facts).encode()
+
+
+def unpack(packed: bytes, window: Window, digest: str) -> Record:
+    """The record of a window that `pack` made small.
+
+    Parameters
+    ----------
+    packed : bytes
+        What `pack` gave.
+    window : Window
+        Of the block.
+    digest : str
+        Of the job's fingerprint.
+    """
+    return Record(window, digest=digest, **json.loads(packed))
