@@ -31,7 +31,7 @@ from geoseg.jobs import run as job_run
 from geoseg.jobs import spec as job_spec
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.run import Progress, Summary
-from geoseg.maps import mosaic
+from geoseg.maps import view
 from geoseg.report import pictures
 from geoseg.storage.store import Store
 
@@ -161,11 +161,11 @@ def _picture(resolved: Plan, out: Path, known: Path) -> Path:
     pixels = imagery.read(resolved.scene, grid, extent)[[names.index(name) for name in ("nir", "red", "green")]]
     panels = [
         ("Landsat 7, 2000 (near infrared, red, green)", pictures.stretched(pixels)),
-        ("geoseg", mosaic.overview(out / "map.tif")),
+        ("geoseg", view.overview(out / "map.tif")),
         ("Reference", np.where(truth == IGNORED, NODATA, truth).astype(np.uint8)),
     ]
     path = out / "demo.png"
-    ground = mosaic.ground_size(out / "map.tif")
+    ground = view.ground_size(out / "map.tif")
     pictures.panels(panels, legend, path, attribution=resolved.scene.imagery.attribution, ground_m=ground)
     return path
 

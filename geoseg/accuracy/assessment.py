@@ -11,7 +11,7 @@ from geoseg.catalog import Catalog, Reference
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.catalog.regions import region_of
 from geoseg.errors import CatalogError
-from geoseg.maps import mosaic
+from geoseg.maps import view
 
 
 def score(
@@ -69,7 +69,7 @@ def legend_of(map_file: Path, name: str | None, known: Catalog, option: str) -> 
     CatalogError
         If no name is given and the map carries none.
     """
-    carried = None if name is not None else mosaic.legend_of(map_file)
+    carried = None if name is not None else view.legend_of(map_file)
     if name is None and carried is None:
         raise CatalogError(
             f"{map_file} does not say what its classes are; name its legend with {option}, "

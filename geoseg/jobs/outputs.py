@@ -15,10 +15,11 @@ from typing import Any
 
 from geoseg import __version__, catalog
 from geoseg.accuracy import score
-from geoseg.catalog.legend import qgis_style
 from geoseg.jobs.plan import Plan, outline
 from geoseg.jobs.resolve import reference_of
-from geoseg.maps import mosaic
+from geoseg.maps import cog, style, view
+from geoseg.maps import sheets as map_sheets
+from geoseg.maps.blocks import BlockFile
 from geoseg.report import pictures
 from geoseg.storage import staging
 from geoseg.storage.digests import digest_of
@@ -110,16 +111,16 @@ def _steps(plan: Plan, place: Desk, records: Iterable[Record], counts: Mapping[i
         settings: Any = {
             "tags": _provenance(plan, records),
             "band_name": "confidence of the class" if values else "land cover",
-            "scale": mosaic.CONFIDENCE_SCALE if values else 1.0,
+            "scale": cog.CONFIDENCE_SCALE if values else 1.0,
             "counts": None if values else dict(counts),
         }
-        files = place.blocks(records, kind)
+        files = [BlockFile(window, path) for window, path in place.blocks(records, kind)]
         out = root / f"{name}.{'tif' if one else 'vrt'}"
         sheets: Sequence[Path] = ()
         if one:
-            mosaic.assemble(files, plan.grid, extent, legend, out, **settings)
+            cog.assemble(files, plan.grid, extent, legend, out, **settings)
         else:
-            sheets = mosaic.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
+            sheets = map_sheets.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
         place.clear_blocks()
         return _with_sidecars([*sheets, out])
 
@@ -162,7 +163,7 @@ def _provenance(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
 
 
 def _style(plan: Plan, root: Path) -> Sequence[Path]:
-    Store(str(root)).put("map.qml", qgis_style(plan.legend))
+    Store(str(root)).put("map.qml", style.qgis_style(plan.legend))
     return [root / "map.qml"]
 
 
@@ -170,15 +171,14 @@ def _picture(plan: Plan, map_path: Path, out: Path, counts: Mapping[int, int]) -
     title = f"Land cover of {plan.scene.imagery.name}"
     if plan.predictor is not None:
         title += f" by {plan.predictor.model.card.name}"
-    view = mosaic.overview(map_path)
     pictures.quicklook(
-        view,
+        view.overview(map_path),
         plan.legend,
         out,
         title=title,
         attribution=plan.scene.imagery.attribution,
         counts=counts,
-        ground_m=mosaic.ground_size(map_path),
+        ground_m=view.ground_size(map_path),
     )
     return [out]
 

@@ -55,7 +55,7 @@ def quicklook(
     Parameters
     ----------
     labels : (row, col) integer
-        The map, or a small view of it such as `mosaic.overview` gives.
+        The map, or a small view of it such as `maps.view.overview` gives.
     legend : Legend
         Its classes.
     out : path
@@ -67,7 +67,7 @@ def quicklook(
     counts : mapping, optional
         Pixels of each class in the whole map, for exact shares; those of `labels` by default.
     ground_m : (height, width), optional
-        Size on the ground in metres, such as `mosaic.ground_size` gives: the picture keeps its proportions and gets
+        Size on the ground in metres, such as `maps.view.ground_size` gives: the picture keeps its proportions and gets
         a scale bar. Square pixels and no bar by default.
 
     Raises

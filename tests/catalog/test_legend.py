@@ -1,13 +1,11 @@
 """The shipped legends and crosswalks: whole, well formed, and true to the files that carry them."""
 
-import xml.etree.ElementTree as ET
-
 import numpy as np
 import pytest
 import rasterio
 
 from geoseg import catalog
-from geoseg.catalog.legend import IGNORED, qgis_style
+from geoseg.catalog.legend import IGNORED
 
 SHIPPED = catalog.shipped()
 LEGENDS = SHIPPED.names("legends")
@@ -91,15 +89,3 @@ def test_worldcover_ids_and_colours_are_those_of_its_files(shared_data):
     with rasterio.open(shared_data / "maps/ESA_WorldCover_10m_2021_v200_N00E006_Map.tif") as file:
         painted = {id: colour[:3] for id, colour in file.colormap(1).items() if any(colour[:3])}
     assert painted == {each.id: each.rgb for each in SHIPPED.legend("worldcover").classes}
-
-
-@pytest.mark.parametrize("name", LEGENDS)
-def test_the_style_lists_every_class_for_qgis(name):
-    legend = SHIPPED.legend(name)
-    text = qgis_style(legend)
-    assert text.startswith(b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>")
-    renderer = ET.fromstring(text).find("pipe/rasterrenderer")
-    assert renderer is not None
-    assert (renderer.get("type"), renderer.get("band")) == ("paletted", "1")
-    entries = [(int(e.attrib["value"]), e.get("label"), e.get("color")) for e in renderer.iter("paletteEntry")]
-    assert entries == [(each.id, each.name, each.colour) for each in legend.classes]

@@ -150,7 +150,7 @@ def test_wheel_carries_types_legends_models_and_licence(tmp_path):
         ("grid/utils", "", "inside grid"),
         ("grid/windows", "import geoseg.catalog", "packages"),
         ("grid/windows", "import geoseg.grid.grid", "inside grid"),
-        ("maps/mosaic", "import geoseg.vectors.rings", "packages"),
+        ("maps/cog", "import geoseg.vectors.rings", "packages"),
         ("catalog/catalog", "import torch.nn", "torch stays"),
         ("jobs/spec", "from dask import delayed", "Dask stays"),
         ("grid/grid", "import rasterio.warp", "rasterio stays where"),

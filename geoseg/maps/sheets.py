@@ -1,0 +1,148 @@
+"""Sheets: a map in several files of at most so many pixels on an edge, under a virtual mosaic.
+
+Sheets are cut on the grid's lattice, so that overlapping jobs cut alike. Windows are (row, col, height, width).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.catalog.legend import Legend
+from geoseg.grid import Grid, Window, cut
+from geoseg.maps import blocks as block_files
+from geoseg.maps.blocks import BlockFile
+from geoseg.maps.cog import assemble, check_counts, count
+from geoseg.maps.files import sidecar_of, writing
+from geoseg.rasters.vrt import MapBand, compose
+from geoseg.storage.store import Store
+
+
+def sheets(extent: Window, sheet_pixels: int) -> list[Window]:
+    """Sheets of at most `sheet_pixels` on an edge, row by row.
+
+    Parameters
+    ----------
+    extent : Window
+        The map.
+    sheet_pixels : int
+        Sheets end where rows or columns of the lattice are a multiple of it, and at the map's edge.
+
+    Examples
+    --------
+    >>> sheets(Window(90, 0, 20, 50), 100)
+    [Window(row=90, col=0, height=10, width=50), Window(row=100, col=0, height=10, width=50)]
+    """
+    return [part for square in cut(extent, sheet_pixels) if (part := square.meet(extent))]
+
+
+def assemble_sheets(
+    blocks: Sequence[BlockFile],
+    grid: Grid,
+    extent: Window,
+    legend: Legend | None,
+    out: Path,
+    *,
+    sheet_pixels: int,
+    tags: Mapping[str, str],
+    band_name: str = "land cover",
+    scale: float = 1.0,
+    counts: Mapping[int, int] | None = None,
+) -> list[Path]:
+    """Put blocks together into several maps and a virtual mosaic `out` (.vrt) over them.
+
+    Sheets are `maps/<stem>_<row>_<col>.tif` beside `out`, counted from 0; a sheet without blocks is not written and
+    reads as nodata. `out` refers to them by relative paths, is absent while sheets change, and is written last.
+    Sheets of an earlier run that are none of these are removed.
+
+    Parameters
+    ----------
+    blocks, grid, extent, legend, tags, band_name, scale, counts
+        As in `cog.assemble`; `counts` are those of the whole map.
+    out : Path
+        The .vrt to write; its folder must exist.
+    sheet_pixels : int
+        Longest edge of a sheet.
+
+    Returns
+    -------
+    list of Path
+        The sheets written.
+
+    Raises
+    ------
+    DamagedBlocksError, RasterError
+        As `cog.assemble`; sheets already finished stay, `out` does not.
+    CatalogError
+        If a legend id exceeds 254.
+    """
+    band = MapBand(legend, band_name, scale, counts)
+    folder = Store.at(out.parent).folder("maps")
+    with writing(out):
+        out.unlink(missing_ok=True)
+    block_files.check([block for block in blocks if block.window.meet(extent)])
+    made: list[tuple[Window, Path]] = []
+    total = np.zeros(256, np.int64)
+    held = held_by(blocks, extent, sheet_pixels)
+    for name, sheet in _named(extent, sheet_pixels, out.stem):
+        inside = held.get(_position(sheet, sheet_pixels))
+        if inside is None:
+            continue
+        path = folder / name
+        assemble(inside, grid, sheet, legend, path, tags=tags, band_name=band_name, scale=scale)
+        made.append((sheet, path))
+        if counts is not None:
+            total += count(path)
+    if counts is not None:
+        check_counts(total, counts, out)
+    Store(str(out.parent.absolute())).put(out.name, compose(made, grid, extent, band, tags, relative_to=out.parent))
+    kept = {path.name for _, path in made}
+    for old in folder.glob(f"{out.stem}_*_*.tif"):
+        if old.name not in kept:
+            old.unlink()
+            sidecar_of(old).unlink(missing_ok=True)
+    return [path for _, path in made]
+
+
+def held_by(blocks: Sequence[BlockFile], extent: Window, sheet_pixels: int) -> dict[tuple[int, int], list[BlockFile]]:
+    """Which blocks each sheet holds a part of, found from the blocks' own positions, not by trying all pairs.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockFile
+        In any order, which each list keeps; those beyond the extent are in none.
+    extent : Window
+        The map.
+    sheet_pixels : int
+        Longest edge of a sheet.
+
+    Returns
+    -------
+    dict of (row, col) to list
+        By the sheet's position on the lattice of sheets; a sheet without blocks is absent.
+    """
+    found: dict[tuple[int, int], list[BlockFile]] = defaultdict(list)
+    for block in blocks:
+        part = block.window.meet(extent)
+        if part is None:
+            continue
+        for row in range(part.row // sheet_pixels, (part.row_end - 1) // sheet_pixels + 1):
+            for col in range(part.col // sheet_pixels, (part.col_end - 1) // sheet_pixels + 1):
+                found[row, col].append(block)
+    return dict(found)
+
+
+def _position(sheet: Window, sheet_pixels: int) -> tuple[int, int]:
+    return sheet.row // sheet_pixels, sheet.col // sheet_pixels
+
+
+def _named(extent: Window, sheet_pixels: int, stem: str) -> Iterator[tuple[str, Window]]:
+    parts = sheets(extent, sheet_pixels)
+    (row0, col0), (row1, col1) = (_position(part, sheet_pixels) for part in (parts[0], parts[-1]))
+    for part in parts:
+        row, col = _position(part, sheet_pixels)
+        row_digits, col_digits = len(str(row1 - row0)), len(str(col1 - col0))
+        yield f"{stem}_{row - row0:0{row_digits}}_{col - col0:0{col_digits}}.tif", part

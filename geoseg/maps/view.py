@@ -1,0 +1,82 @@
+"""View: what a finished map shows of itself: a small picture of it, its size on the ground, its legend.
+
+Maps are opened here and never changed. Arrays are (row, col); lengths are metres.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+from rasterio.enums import Resampling
+
+from geoseg.catalog.legend import LandClass, Legend
+from geoseg.errors import RasterError
+from geoseg.maps.files import opened, sidecar_of
+from geoseg.rasters.vrt import LEGEND_TAG, class_names
+
+
+def overview(path: Path, longest_side: int = 1600) -> np.ndarray:
+    """A small view of a map for pictures: (row, col) in the file's dtype, at most `longest_side` on an edge.
+
+    Pixels are picked, from the map's own overviews where it has them, so no value appears that the map lacks.
+
+    Raises
+    ------
+    RasterError
+        If the map cannot be read.
+    """
+    with opened(path) as source:
+        step = max(1.0, max(source.shape) / longest_side)
+        shape = tuple(max(1, round(side / step)) for side in source.shape)
+        return source.read(1, out_shape=shape, resampling=Resampling.nearest)
+
+
+def ground_size(path: Path) -> tuple[float, float]:
+    """(height, width) of a map on the ground in metres, along its middle row and column.
+
+    Raises
+    ------
+    RasterError
+        If the map cannot be read.
+    """
+    with opened(path) as source:
+        a, b, _, d, e, f = tuple(source.transform)[:6]
+        rows, cols = source.shape
+        crs = source.crs
+    down, across = math.hypot(b, e) * rows, math.hypot(a, d) * cols
+    if crs is None or not crs.is_geographic:
+        factor = crs.linear_units_factor[1] if crs is not None else 1.0
+        return down * factor, across * factor
+    degree_m = 111_195.0  # of a sphere of the earth's volume; a scale bar needs no more
+    latitude = f + d * cols / 2 + e * rows / 2
+    return down * degree_m, across * degree_m * math.cos(math.radians(latitude))
+
+
+def legend_of(path: Path) -> Legend | None:
+    """The legend that a map carries, or None where it carries none.
+
+    geoseg's own tag is read first, then the attribute table or category names in `<path>.aux.xml`.
+
+    Raises
+    ------
+    RasterError
+        If the map or its legend cannot be read.
+    """
+    with opened(path) as source:
+        text = source.tags().get(LEGEND_TAG)
+        colours = source.colormap(1) if source.colorinterp[0].name == "palette" else {}
+    try:
+        if text is not None:
+            held = json.loads(text)
+            return Legend(held["name"], tuple(LandClass(**each) for each in held["classes"]))
+        names = class_names(sidecar_of(path).read_bytes()) if sidecar_of(path).is_file() else {}
+        colour = {id: "#{:02x}{:02x}{:02x}".format(*colours.get(id, (128, 128, 128))) for id in sorted(names)}
+        return Legend(path.stem, tuple(LandClass(id, names[id], colour[id]) for id in colour)) if names else None
+    except (ValueError, KeyError, TypeError, ET.ParseError) as error:
+        raise RasterError(
+            f"{path} carries a legend that cannot be read ({error}); name one of the catalog's"
+        ) from error

@@ -1,0 +1,88 @@
+"""Sheets: judged by the map that they make up, and by rio-cogeo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+from painted_maps import GRID, LEGEND, TAGS, Gdal, blocks_of, classes, square
+from rio_cogeo import cog_validate
+
+from geoseg.catalog.legend import NODATA
+from geoseg.errors import RasterError
+from geoseg.grid import Window
+from geoseg.maps import sheets, view
+
+
+@given(
+    row=st.integers(-500, 500),
+    col=st.integers(-500, 500),
+    height=st.integers(1, 400),
+    width=st.integers(1, 400),
+    step=st.integers(40, 300),
+)
+def test_sheets_cover_every_pixel_once(row: int, col: int, height: int, width: int, step: int) -> None:
+    extent = Window(row, col, height, width)
+    hits = np.zeros(extent.shape, int)
+    for sheet in sheets.sheets(extent, step):
+        assert extent.holds(sheet)
+        assert max(sheet.shape) <= step
+        assert sheet.row // step == (sheet.row_end - 1) // step
+        hits[sheet.within(extent)] += 1
+    assert (hits == 1).all()
+
+
+def test_sheets_and_their_virtual_mosaic_are_the_map(tmp_path: Path, extent: Window) -> None:
+    folder = tmp_path / "job"
+    (folder / "maps").mkdir(parents=True)
+    (folder / "maps" / "map_9_9.tif").write_bytes(b"of an earlier run")
+    (folder / "maps" / "notes_of_mine.tif").write_bytes(b"not ours")
+    blocks = [
+        each for each in blocks_of(tmp_path, square(extent, 512)) if each.window.row >= 0 or each.window.col >= 512
+    ]
+    wanted = np.full(extent.shape, NODATA, np.uint8)
+    for block in blocks:
+        inside = block.window.meet(extent)
+        assert inside is not None
+        wanted[inside.within(extent)] = classes(inside)
+    counts = np.bincount(wanted.ravel(), minlength=256)
+    paths = sheets.assemble_sheets(
+        blocks,
+        GRID,
+        extent,
+        LEGEND,
+        folder / "map.vrt",
+        sheet_pixels=512,
+        tags=TAGS,
+        counts={each: int(counts[each]) for each in LEGEND.ids},
+    )
+    names = ["map_0_1.tif", "map_0_2.tif", *(f"map_{row}_{col}.tif" for row in (1, 2, 3) for col in (0, 1, 2))]
+    assert [path.name for path in paths] == names
+    left = sorted(path.name for path in (folder / "maps").glob("*.tif"))
+    assert left == [*names, "notes_of_mine.tif"]
+    assert all(cog_validate(path, strict=True)[0] for path in paths)
+    folder.rename(tmp_path / "moved")
+    with rasterio.open(tmp_path / "moved" / "map.vrt") as source:
+        assert np.array_equal(source.read(1), wanted)
+        assert source.transform == GRID.transform_of(extent)
+        assert source.colormap(1)[3] == (0, 100, 0, 255)
+        assert source.tags()["GEOSEG_MODEL"] == TAGS["GEOSEG_MODEL"]
+    gdal = Gdal(tmp_path / "moved" / "map.vrt")
+    assert gdal.categories()[3] == LEGEND.classes[1].name
+    assert [row["Count"] for row in gdal.table()] == [str(counts[value]) for value in sorted(LEGEND.ids)]
+    gdal.close()
+    assert view.legend_of(tmp_path / "moved" / "map.vrt") == LEGEND
+
+
+def test_sheets_that_fail_leave_no_virtual_mosaic_over_a_mixture(tmp_path: Path, extent: Window) -> None:
+    blocks = blocks_of(tmp_path, square(extent, 512))
+    out = tmp_path / "map.vrt"
+    out.write_text("of an earlier run")
+    blocks[-1].path.unlink()
+    with pytest.raises(RasterError, match="is missing"):
+        sheets.assemble_sheets(blocks, GRID, extent, LEGEND, out, sheet_pixels=512, tags={})
+    assert not out.exists()
