@@ -15,28 +15,21 @@ from typing import Any, Literal
 
 import numpy as np
 import rasterio
-from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.warp import Resampling as Kernel
-from rasterio.warp import reproject, transform
 from rasterio.windows import Window as FileWindow
 
 from geoseg.accuracy.confusion import UNLABELLED, places, unknown_ids
 from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window, cut, read_crs
-from geoseg.rasters import checks
+from geoseg.rasters import checks, footprints, warping
 from geoseg.rasters import files as raster_files
+from geoseg.rasters.files import Source
+from geoseg.rasters.footprints import SQUARE
 
 Resampling = Literal["auto", "nearest", "mode"]
-_SQUARE = 256
-"""Warps are computed in whole lattice squares of this edge, so that no pixel depends on the window asked for."""
-_NARROW = ((np.uint8, 255), (np.uint16, 65535), (np.int32, UNLABELLED))
-"""Types in which ids are warped, the first that holds them, and what means no label in each."""
-_MARGIN = 3
-"""Reference pixels read beyond the outline of a square, against rounding."""
 
 
 def on_grid(
@@ -95,108 +88,72 @@ def check(reference: Reference) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """An open raster of class ids."""
+class LabelRaster:
+    """An open raster of class ids: a `warping.Raster` of one band."""
 
     file: Any
-    path: str
+    source: Source
+    """Where it lies."""
     band: int
-    nodata: float | None
-    grid: Grid
-    """Its own grid."""
-    window: Window
-    """The pixels of that grid which it fills."""
+    """Number of the band of ids, from 1."""
+
+    @property
+    def grid(self) -> Grid:
+        """Its own grid."""
+        return Grid.of(self.source.geobox)
+
+    @property
+    def window(self) -> Window:
+        """The pixels of its own grid that it fills."""
+        grid = self.grid
+        return Window(grid.row0, grid.col0, *self.source.shape)
+
+    @property
+    def count(self) -> int:
+        """One band."""
+        return 1
+
+    @property
+    def void(self) -> float:
+        """UNLABELLED."""
+        return UNLABELLED
 
     def labels(self, grid: Grid, window: Window, resampling: Resampling) -> np.ndarray:
-        """(row, col) int32 on `grid`, UNLABELLED beyond the edge."""
+        """Class ids on a grid, UNLABELLED beyond the edge.
+
+        Parameters
+        ----------
+        grid, window : Grid, Window
+            The pixels wanted.
+        resampling : {'auto', 'nearest', 'mode'}
+            As for `on_grid`; of no effect where the raster's pixels are the grid's.
+
+        Returns
+        -------
+        (row, col) int32
+
+        Raises
+        ------
+        RasterError
+            If the window crosses the antimeridian of a raster in degrees: the mode there would be that of the world.
+        """
         out = np.full(window.shape, UNLABELLED, np.int32)
-        aligned = grid.window_of(self.grid.geobox(self.window))
-        for square in [aligned] if aligned else cut(window, _SQUARE):
-            part = square.meet(window)
-            if part is None:
-                continue
-            if aligned:
-                row, col = part.row - aligned.row, part.col - aligned.col
-                own = Window(self.window.row + row, self.window.col + col, *part.shape)
-                out[part.within(window)] = self._read(own)
-            else:
-                out[part.within(window)] = self._warped(grid, square, resampling)[part.within(square)]
-        return out
-
-    def fineness(self, grid: Grid, square: Window) -> float:
-        """How many of its pixel sides make one of the grid's, there; 0 where the square is out of its reach."""
-        rows, cols = self._outline(grid, square)
-        if not np.isfinite(rows).all():
-            return 0.0
-        area = 0.5 * abs(np.dot(cols, np.roll(rows, -1)) - np.dot(rows, np.roll(cols, -1)))
-        return math.sqrt(area / square.pixels)
-
-    def _warped(self, grid: Grid, square: Window, resampling: Resampling) -> np.ndarray:
-        """A whole lattice square."""
-        out = np.full(square.shape, UNLABELLED, np.int32)
-        fineness = self.fineness(grid, square)
-        if resampling == "auto":
-            resampling = "mode" if round(fineness, 2) >= 2 else "nearest"
-        # A much finer reference is taken in smaller squares, so that what is read at once stays small.
-        step = _SQUARE if fineness <= 8 else max(16, _SQUARE >> math.ceil(math.log2(fineness / 8)))
-        for small in cut(square, step):
-            needed = self._needed(grid, small)
-            if needed is None:
-                continue
-            labels = self._read(needed)
-            # GDAL takes the mode of 8 and 16 bits by histogram, of 32 bits by a search that is 300 times slower.
-            narrow, void = next(each for each in _NARROW if labels.max() < each[1] or each[1] == UNLABELLED)
-            target = np.full(small.shape, void, narrow)
-            with _faults(self.path):
-                reproject(
-                    np.where(labels == UNLABELLED, void, labels).astype(narrow),
-                    target,
-                    src_transform=self.grid.transform_of(needed),
-                    src_crs=self.grid.crs,
-                    src_nodata=void,
-                    dst_transform=grid.transform_of(small),
-                    dst_crs=grid.crs,
-                    dst_nodata=void,
-                    resampling=Kernel[resampling],
-                    tolerance=0,  # the exact transformer: an approximate one would depend on the chunk
-                )
-            out[small.within(square)] = np.where(target == void, UNLABELLED, target.astype(np.int32))
-        return out
-
-    def _needed(self, grid: Grid, square: Window) -> Window | None:
-        """Which pixels of the file, on its own grid, a square of `grid` needs."""
-        rows, cols = self._outline(grid, square)
-        rows, cols = rows[np.isfinite(rows)], cols[np.isfinite(rows)]
-        if not rows.size:
-            return None
-        row, col = math.floor(rows.min()) - _MARGIN, math.floor(cols.min()) - _MARGIN
-        height, width = math.ceil(rows.max()) + _MARGIN - row, math.ceil(cols.max()) + _MARGIN - col
-        return Window(row, col, height, width).meet(self.window)
-
-    def _outline(self, grid: Grid, square: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Points along a square's outline as (rows, cols) of the file's own grid; NaN where none can be told."""
-        steps = np.arange(16) / 16
-        up, down, flat = steps, 1 - steps, np.zeros(16)
-        right, below = np.concatenate([up, flat + 1, down, flat]), np.concatenate([flat, up, flat + 1, down])
-        xs, ys = _moved(grid.transform_of(square), right * square.width, below * square.height)
-        xs, ys = _project(grid.crs, self.grid.crs, xs, ys)
-        known = np.isfinite(xs) & np.isfinite(ys)
-        # Neighbours of a projected grid that lie 180 degrees apart lie on the two sides of the antimeridian.
-        far = known.any() and np.ptp(xs[known]) > 180
-        if far and read_crs(self.grid.crs, self.path).geographic and not read_crs(grid.crs, "grid").geographic:
+        if any(footprints.straddles_antimeridian(self.source, grid, square) for square in cut(window, SQUARE)):
             raise RasterError(
-                f"the map crosses the antimeridian of {self.path}, whose coordinates are degrees; "
+                f"the map crosses the antimeridian of {self.source.path}, whose coordinates are degrees; "
                 "bring the reference to the map's CRS first, with gdalwarp for instance"
             )
-        cols, rows = _moved(~self.grid.affine, np.where(known, xs, np.nan), np.where(known, ys, np.nan))
-        return rows, cols
+        for part, found in warping.parts(self, grid, window, resampling):
+            out[part.within(window)] = found[0]
+        return out
 
-    def _read(self, part: Window) -> np.ndarray:
-        """Pixels of the file, on its own grid, as int32."""
-        rows, cols = part.within(self.window)
-        with _faults(self.path):
-            values = self.file.read(self.band, window=FileWindow.from_slices(rows, cols))
-        void = np.zeros(values.shape, bool) if self.nodata is None else _equal(values, self.nodata)
+    def read(self, window: Window) -> np.ndarray:
+        """(1, row, col) int32 of a window of the file, counted from its first pixel."""
+        with _faults(self.source.path):
+            box = FileWindow(window.col, window.row, window.width, window.height)
+            values = self.file.read([self.band], window=box)
+        nodata = self.source.nodata
+        void = np.zeros(values.shape, bool) if nodata is None else _equal(values, nodata)
         if values.dtype not in (np.uint8, np.uint16):
             self._check(values[~void])
         labels = np.where(void, 0, values).astype(np.int32)
@@ -207,18 +164,18 @@ class Source:
         """Refuse what cannot be class ids."""
         if not np.isfinite(values).all() or (values % 1).any():
             raise RasterError(
-                f"{self.path} holds fractions or NaN, not class ids; give the band of classes, or its 'nodata'"
+                f"{self.source.path} holds fractions or NaN, not class ids; give the band of classes, or its 'nodata'"
             )
         beyond = values[(values < 0) | (values > 65535)]
         if beyond.size:
             raise CatalogError(
-                f"{self.path} holds id {beyond[0]:g}; ids run from 0 to 65535, so if it means not labelled, "
+                f"{self.source.path} holds id {beyond[0]:g}; ids run from 0 to 65535, so if it means not labelled, "
                 "state it as 'nodata' under the file's entry in data_catalog.yaml"
             )
 
 
 @contextmanager
-def opened(reference: Reference) -> Iterator[Source]:
+def opened(reference: Reference) -> Iterator[LabelRaster]:
     """Open a raster of class ids: a reference, or a map that is described as one.
 
     Raises
@@ -228,29 +185,34 @@ def opened(reference: Reference) -> Iterator[Source]:
     CatalogError
         If the nodata that the file declares is a class of the legend.
     """
-    path, band, legend, crs = reference.file, reference.band, reference.legend, reference.crs
-    nodata: float | None = reference.nodata
+    path, band = reference.file, reference.band
     driver = checks.driver_of(path, trust_vrt=reference.trust_vrt)
-    with _faults(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
-        file = rasterio.open(path, driver=driver)
-    with raster_files.environment(path), file:
-        if not 1 <= band <= file.count:
-            raise RasterError(f"{path} has {file.count} bands, band {band} was asked for; correct 'band'")
-        checks.check_layout(file, path, [band])
-        if crs is None and file.crs is None:
-            raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
-        if nodata is None:
-            nodata = file.nodatavals[band - 1]
-            taken = next((each.name for each in legend.classes if each.id == nodata), None)
-            if taken is not None:
-                raise CatalogError(
-                    f"{path} declares nodata {nodata:g}, which is class {taken!r} of legend {legend.name!r}; "
-                    "correct the legend, or state the true 'nodata' under the file's entry in data_catalog.yaml"
-                )
-        own = read_crs(crs, path) if crs else file.crs.to_wkt()
-        grid = Grid.of(GeoBox(file.shape, file.transform, own))
-        yield Source(file, path, band, nodata, grid, Window(grid.row0, grid.col0, *file.shape))
+    with raster_files.environment(path):
+        with _faults(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
+            file = rasterio.open(path, driver=driver)
+        with file:
+            yield LabelRaster(file, _examined(file, reference), band)
+
+
+def _examined(file: Any, reference: Reference) -> Source:
+    path, band, legend, crs = reference.file, reference.band, reference.legend, reference.crs
+    if not 1 <= band <= file.count:
+        raise RasterError(f"{path} has {file.count} bands, band {band} was asked for; correct 'band'")
+    checks.check_layout(file, path, [band])
+    if crs is None and file.crs is None:
+        raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
+    nodata: float | None = reference.nodata
+    if nodata is None:
+        nodata = file.nodatavals[band - 1]
+        taken = next((each.name for each in legend.classes if each.id == nodata), None)
+        if taken is not None:
+            raise CatalogError(
+                f"{path} declares nodata {nodata:g}, which is class {taken!r} of legend {legend.name!r}; "
+                "correct the legend, or state the true 'nodata' under the file's entry in data_catalog.yaml"
+            )
+    grid = Grid.of(GeoBox(file.shape, file.transform, read_crs(crs, path) if crs else file.crs.to_wkt()))
+    return Source(path, 0, "", grid.crs, grid.transform, file.shape, nodata, False, file.dtypes[band - 1])
 
 
 @contextmanager
@@ -262,21 +224,5 @@ def _faults(path: str) -> Iterator[None]:
         raise RasterError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _project(source: str, target: str, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in another CRS; infinite or NaN where that is not defined."""
-    try:
-        return tuple(np.asarray(each) for each in transform(source, target, xs, ys))  # type: ignore[return-value]
-    except CPLE_BaseError:  # one point out of bounds fails them all
-        if len(xs) == 1:
-            return np.full(1, np.nan), np.full(1, np.nan)
-        each = [_project(source, target, xs[i : i + 1], ys[i : i + 1]) for i in range(len(xs))]
-        return np.concatenate([x for x, _ in each]), np.concatenate([y for _, y in each])
-
-
 def _equal(values: np.ndarray, nodata: float) -> np.ndarray:
     return np.isnan(values) if math.isnan(nodata) else values == nodata
-
-
-def _moved(affine: Affine, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b, c, d, e, f = tuple(affine)[:6]
-    return a * xs + b * ys + c, d * xs + e * ys + f

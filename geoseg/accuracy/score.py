@@ -35,13 +35,14 @@ from geoseg.accuracy.confusion import (
     unknown_ids,
 )
 from geoseg.accuracy.confusion import confusion as confusion
-from geoseg.accuracy.references import Resampling, Source, opened
+from geoseg.accuracy.references import LabelRaster, Resampling, opened
 from geoseg.accuracy.references import check as check
 from geoseg.accuracy.references import on_grid as on_grid
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend, identity
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Region, Window, cut, read_crs
+from geoseg.rasters import footprints
 from geoseg.storage.store import Store
 
 _STEP = 1024
@@ -126,12 +127,12 @@ def score(
         opened(reference) as source,
     ):
         row, col = mapped.window.row + mapped.window.height // 2, mapped.window.col + mapped.window.width // 2
-        fineness = source.fineness(mapped.grid, Window(row, col, 1, 1))
+        fineness = footprints.fineness(source.source, mapped.grid, Window(row, col, 1, 1))
         how: Any = resampling
         if resampling == "auto":
             how = "mode" if round(fineness, 2) >= 2 else "nearest"
         counts, unknown = _count(mapped, legend, source, reference.legend, how, region)
-        aligned = mapped.grid.window_of(source.grid.geobox(source.window)) is not None
+        aligned = footprints.own(source.source, mapped.grid) is not None
         provenance = _provenance(mapped, reference, region)
         side = math.sqrt(mapped.grid.pixel_area)
         unit = read_crs(mapped.grid.crs, path).units[0]
@@ -297,7 +298,12 @@ def _joined(
 
 
 def _count(
-    mapped: Source, legend: Legend, source: Source, theirs: Legend, resampling: Resampling, region: Region | None
+    mapped: LabelRaster,
+    legend: Legend,
+    source: LabelRaster,
+    theirs: Legend,
+    resampling: Resampling,
+    region: Region | None,
 ) -> tuple[np.ndarray, tuple[set[int], set[int]]]:
     """Counts in the two legends, and the ids that each lacks (of map and reference)."""
     shape = region.on(mapped.grid).geom if region is not None else None
@@ -380,8 +386,8 @@ def _notes(folded: Confusion, counts: np.ndarray, sizes: tuple[float, float], un
     return tuple(notes)
 
 
-def _provenance(mapped: Source, reference: Reference, region: Region | None) -> dict[str, Any]:
-    path = Path(mapped.path)
+def _provenance(mapped: LabelRaster, reference: Reference, region: Region | None) -> dict[str, Any]:
+    path = Path(mapped.source.path)
     tags = {key: value for key, value in mapped.file.tags().items() if not key.endswith("LEGEND")}
     digest = None
     if path.is_file():

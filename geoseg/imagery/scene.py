@@ -139,7 +139,7 @@ def inside(region: Geometry, grid: Grid, window: Window) -> np.ndarray:
 def touches(scene: Scene, grid: Grid, window: Window) -> bool:
     """Whether any file's footprint meets a window; a file that is warped may touch by its bounding box alone."""
     return any(
-        footprints.reach(layer.stacks[number].sources[0], grid, window) is not None
+        footprints.needed(layer.stacks[number].sources[0], grid, window) is not None
         for layer in _layers(_Same(scene), grid)
         for number in footprints.near(layer.index, grid, window)
     )
@@ -264,7 +264,7 @@ def _fill(layer: _Layer, grid: Grid, window: Window, resampling: str, out: np.nd
     """Lay the files of some bands over each other, from the upper to the lower, until no hole is left."""
     holes = np.ones(window.shape, bool)
     for number in sorted(footprints.near(layer.index, grid, window)):
-        for part, found in warping.parts(layer.stacks[number], grid, window, holes, resampling):
+        for part, found in warping.parts(layer.stacks[number], grid, window, resampling, holes):
             place = part.within(window)
             for member, values in zip(layer.members, found):
                 np.copyto(out[member][place], values, where=holes[place])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from affine import Affine
@@ -18,6 +17,7 @@ from rasterio import warp
 
 from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window
+from geoseg.process import remembered
 from geoseg.rasters import checks
 from geoseg.rasters.files import Source
 
@@ -75,7 +75,7 @@ def cover(source: Source, grid: Grid) -> Window:
     down, right = np.mgrid[0:65, 0:65] / 64  # not the outline alone: a hole inside is a sign of a place beyond
     rows, cols = source.shape
     x, y = _applied(Affine(*source.transform), right.ravel() * cols, down.ravel() * rows)
-    x, y = _moved(source.crs, grid.crs, x, y)
+    x, y = _transformed(source.crs, grid.crs, x, y)
     col, row = _applied(~grid.affine, x, y)
     lost = not (np.abs([row, col]) < _FAR).all()
     if lost or (CRS(grid.crs).geographic and not CRS(source.crs).geographic and np.ptp(x) > 180):
@@ -88,7 +88,7 @@ def cover(source: Source, grid: Grid) -> Window:
     return Window(first_row, first_col, max(1, height), max(1, width))
 
 
-def reach(source: Source, grid: Grid, window: Window) -> Window | None:
+def needed(source: Source, grid: Grid, window: Window) -> Window | None:
     """The part of a file, in its own rows and columns, that a window needs; None where they do not meet."""
     whole = Window(0, 0, *source.shape)
     aligned = own(source, grid)
@@ -133,6 +133,24 @@ def steps(source: Source, grid: Grid, window: Window) -> tuple[float, float]:
     return (down, across) if math.isfinite(down) and math.isfinite(across) and down * across > 0 else (1.0, 1.0)
 
 
+def fineness(source: Source, grid: Grid, window: Window) -> float:
+    """How many of the file's pixel sides make one of the grid's, by area; 0 where part of the window is beyond it."""
+    col, row = (_outline(each) for each in under(source, grid, window))
+    if not np.isfinite([col, row]).all():
+        return 0.0
+    area = 0.5 * abs(np.dot(col, np.roll(row, -1)) - np.dot(row, np.roll(col, -1)))
+    return math.sqrt(area / window.pixels)
+
+
+def straddles_antimeridian(source: Source, grid: Grid, window: Window) -> bool:
+    """Whether a window of a projected grid lies on both sides of 180 degrees, for a file whose CRS is degrees."""
+    if not CRS(source.crs).geographic or CRS(grid.crs).geographic:
+        return False
+    x = _seen(source.crs, grid, window)[0]
+    known = np.isfinite(x)  # points of one small window that seem to lie 180 degrees apart
+    return bool(known.any() and np.ptp(x[known]) > 180)
+
+
 # -------------------------------------------------------------------------------------- many files
 
 
@@ -149,9 +167,9 @@ def index(files: Sequence[Source], grid: Grid) -> Index:
 
 
 def near(known: Index, grid: Grid, window: Window) -> Iterator[int]:
-    """Numbers of the files that a window may need: all for which `reach` is not None, and perhaps a few more.
+    """Numbers of the files that a window may need: all for which `needed` is not None, and perhaps a few more.
 
-    Each comes once, in no order. It is `reach`'s own rule with a pixel to spare, looked at for all files together.
+    Each comes once, in no order. It is `needed`'s own rule with a pixel to spare, looked at for all files together.
     """
     numbers, row, row_end, col, col_end = known.own.T
     meet = (row < window.row_end) & (row_end > window.row) & (col < window.col_end) & (col_end > window.col)
@@ -181,17 +199,17 @@ def _zone(crs: str, numbers: list[int], files: Sequence[Source]) -> _Zone:
 # --------------------------------------------------------------------------------------- geometry
 
 
-@lru_cache(maxsize=65536)
+@remembered(65536)
 def _aligned(crs: str, transform: tuple[float, ...], shape: tuple[int, int], grid: Grid) -> Window | None:
     return grid.window_of(GeoBox(shape, Affine(*transform), crs))
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def _seen(crs: str, grid: Grid, window: Window) -> np.ndarray:
     """Coordinates in `crs` of 17 x 17 points spread over a window, edges included: (2, 17, 17), not all finite."""
     row, col = np.mgrid[0:17, 0:17] / 16
     x, y = _applied(grid.transform_of(window), col.ravel() * window.width, row.ravel() * window.height)
-    return np.array(_moved(grid.crs, crs, x, y)).reshape(2, 17, 17)
+    return np.array(_transformed(grid.crs, crs, x, y)).reshape(2, 17, 17)
 
 
 def _sags(values: np.ndarray) -> np.ndarray:
@@ -201,11 +219,16 @@ def _sags(values: np.ndarray) -> np.ndarray:
     return found
 
 
+def _outline(values: np.ndarray) -> np.ndarray:
+    """Of (17, 17) points those of the edge, once around."""
+    return np.concatenate([values[0, :-1], values[:-1, -1], values[-1, :0:-1], values[:0:-1, 0]])
+
+
 def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
 
-def _moved(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _transformed(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates from one CRS to another; NaN where they cannot be moved."""
     if source == target:
         return x, y
@@ -215,8 +238,8 @@ def _moved(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.n
         if len(x) == 1:
             return np.full(1, np.nan), np.full(1, np.nan)
         half = len(x) // 2
-        first, second = _moved(source, target, x[:half], y[:half]), _moved(source, target, x[half:], y[half:])
-        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+        halves = [_transformed(source, target, x[part], y[part]) for part in (slice(half), slice(half, None))]
+        return np.concatenate([first for first, _ in halves]), np.concatenate([second for _, second in halves])
     found = np.array(moved)
     found[:, ~np.isfinite(found).all(axis=0)] = np.nan
     return found[0], found[1]

@@ -113,7 +113,7 @@ def mosaic(folder: Path, files: int, edge: int) -> Imagery:
 
 def one_by_one(scene, _index, grid, window):
     """Numbers of the files near a window, found by looking at each, as geoseg did before it had an index."""
-    return (n for n, source in enumerate(scene.bands[0]) if footprints.reach(source, grid, window) is not None)
+    return (n for n, source in enumerate(scene.bands[0]) if footprints.needed(source, grid, window) is not None)
 
 
 class Table:

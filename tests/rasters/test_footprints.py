@@ -42,7 +42,7 @@ def every(index: Index, _grid: Grid, _window: Window) -> Iterator[int]:
 
 
 def needed(files: list[Source], grid: Grid, window: Window) -> set[int]:
-    return {number for number, source in enumerate(files) if footprints.reach(source, grid, window) is not None}
+    return {number for number, source in enumerate(files) if footprints.needed(source, grid, window) is not None}
 
 
 @st.composite
