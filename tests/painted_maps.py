@@ -43,10 +43,10 @@ def classes(window: Window) -> np.ndarray:
     return labels
 
 
-def write(path: Path, pixels: np.ndarray, window: Window, grid: Grid = GRID) -> Path:
+def write(path: Path, pixels: np.ndarray, window: Window, grid: Grid = GRID, compress: str | None = "zstd") -> Path:
     rows, cols = pixels.shape
     facts = {"crs": grid.crs, "transform": grid.transform_of(window), "nodata": 255, "dtype": pixels.dtype}
-    with rasterio.open(path, "w", driver="GTiff", count=1, height=rows, width=cols, compress="zstd", **facts) as out:
+    with rasterio.open(path, "w", driver="GTiff", count=1, height=rows, width=cols, compress=compress, **facts) as out:
         out.write(pixels, 1)
     return path
 

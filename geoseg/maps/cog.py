@@ -22,7 +22,7 @@ from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window
 from geoseg.maps import blocks as block_files
 from geoseg.maps.blocks import BlockFile
-from geoseg.maps.files import GDAL_ERRORS, folder_beside, opened, publish, sidecar_of
+from geoseg.maps.files import GDAL_ERRORS, NO_SIDECARS, folder_beside, opened, publish, sidecar_of
 from geoseg.rasters.vrt import MapBand, class_names, nested
 
 CONFIDENCE_SCALE = 1 / 254
@@ -82,10 +82,8 @@ def assemble(
     """
     band = MapBand(legend, band_name, scale, counts)
     inside = [block for block in blocks if block.window.meet(extent)]
-    # Without the listing GDAL would read the folder anew for each block, and open what lies beside a block's name.
-    options = {"GDAL_PAM_ENABLED": True, "GDAL_CACHEMAX": _CACHE_MB, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
-    with folder_beside(out) as folder, rasterio.Env(**options):
-        block_files.check_layout(inside)
+    options = {"GDAL_PAM_ENABLED": True, "GDAL_CACHEMAX": _CACHE_MB}
+    with folder_beside(out) as folder, rasterio.Env(**options, **NO_SIDECARS):
         whole = [(block.window, block.path.resolve()) for block in inside]
         for name, text in nested(whole, grid, extent, band, tags, folder).items():
             (folder / name).write_bytes(text)
@@ -155,6 +153,7 @@ def _copy(mosaic: Path, made: Path, blocks: Sequence[BlockFile], extent: Window,
     for attempt in (1, 2):
         before = block_files.identities(blocks)
         block_files.check(blocks)
+        block_files.check_layout(blocks)
         for old in (made, sidecar_of(made)):
             old.unlink(missing_ok=True)
         try:

@@ -21,11 +21,13 @@ from geoseg.storage.store import UNFINISHED, sync_folder
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, SystemError, OSError)
 """What rasterio and GDAL raise when a file cannot be written."""
+NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""GDAL neither lists a file's folder nor opens masks, overviews or XML that lie beside the file."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[rasterio.DatasetReader]:
-    """A map, open for reading.
+    """A map, open for reading; what lies beside it is not looked at.
 
     Raises
     ------
@@ -33,7 +35,8 @@ def opened(path: Path) -> Iterator[rasterio.DatasetReader]:
         If it cannot be opened, or its pixels cannot be read inside the `with`.
     """
     try:
-        with rasterio.open(path, driver=checks.driver_of(path)) as source:
+        driver = checks.driver_of(path)
+        with rasterio.Env(**NO_SIDECARS), rasterio.open(path, driver=driver) as source:
             checks.check_layout(source, path, source.indexes)
             yield source
     except (RasterioError, CPLE_BaseError) as error:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from painted_maps import GRID, LEGEND, TAGS, Gdal, blocks_of, classes, square
+from painted_maps import GRID, LEGEND, TAGS, Gdal, block_of, blocks_of, classes, square, write
 from rio_cogeo import cog_validate
+from strategies import windows
 
 from geoseg.catalog.legend import NODATA
 from geoseg.errors import RasterError
-from geoseg.grid import Window
+from geoseg.grid import Window, cut
 from geoseg.maps import sheets, view
+from geoseg.maps.blocks import BlockFile
 
 
 @given(
@@ -86,3 +89,34 @@ def test_sheets_that_fail_leave_no_virtual_mosaic_over_a_mixture(tmp_path: Path,
     with pytest.raises(RasterError, match="is missing"):
         sheets.assemble_sheets(blocks, GRID, extent, LEGEND, out, sheet_pixels=512, tags={})
     assert not out.exists()
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), step=st.integers(1, 60))
+def test_each_sheet_gets_the_blocks_that_meet_it_in_their_order(data: st.DataObject, step: int) -> None:
+    extent = data.draw(st.builds(Window, *[st.integers(-90, 90)] * 2, *[st.integers(1, 120)] * 2))
+    inside = windows(extent.grown(30), 90)
+    blocks = [BlockFile(each, Path(f"{index}.tif")) for index, each in enumerate(data.draw(st.lists(inside)))]
+    held = sheets.held_by(blocks, extent, step)
+    parts = sheets.sheets(extent, step)
+    slow = {(p.row // step, p.col // step): [b for b in blocks if b.window.meet(p)] for p in parts}
+    assert held == {position: found for position, found in slow.items() if found}
+
+
+def test_finding_the_blocks_of_many_sheets_takes_no_longer_than_going_through_them_once() -> None:
+    extent = Window(-70, 30, 10_000, 20_000)
+    blocks = [BlockFile(each, Path("block.tif")) for each in cut(extent, 100)]
+    begin = time.process_time()
+    held = sheets.held_by(blocks, extent, 1000)
+    took = time.process_time() - begin
+    assert (len(blocks), len(held)) == (20_301, 231)
+    assert sum(map(len, held.values())) >= len(blocks)
+    assert took < 0.5  # seconds; all pairs of 20,301 and 231 take 4
+
+
+def test_sheets_of_more_than_ten_rows_sort_by_name(tmp_path: Path) -> None:
+    extent = Window(0, 0, 11, 2)
+    block = block_of(write(tmp_path / "block.tif", classes(extent), extent), extent)
+    paths = sheets.assemble_sheets([block], GRID, extent, LEGEND, tmp_path / "map.vrt", sheet_pixels=1, tags={})
+    assert [path.name for path in paths][:3] == ["map_00_0.tif", "map_00_1.tif", "map_01_0.tif"]
+    assert paths == sorted(paths)
