@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
-from rasterio.features import geometry_mask
 
 from geoseg.accuracy.confusion import (
     Confusion,
@@ -41,8 +39,8 @@ from geoseg.accuracy.references import on_grid as on_grid
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend, identity
 from geoseg.errors import CatalogError, RasterError
-from geoseg.grid import Grid, Region, Window, cut, read_crs
-from geoseg.rasters import footprints
+from geoseg.grid import Region, Window, cut, read_crs
+from geoseg.rasters import footprints, masks
 from geoseg.storage.store import Store
 
 _STEP = 1024
@@ -306,16 +304,18 @@ def _count(
     region: Region | None,
 ) -> tuple[np.ndarray, tuple[set[int], set[int]]]:
     """Counts in the two legends, and the ids that each lacks (of map and reference)."""
-    shape = region.on(mapped.grid).geom if region is not None else None
-    shapely.prepare(shape)
+    ground = region.on(mapped.grid) if region is not None else None
     map_places, reference_places = places(legend), places(theirs)
     counts = np.zeros((len(theirs) + 2, len(legend) + 2), np.int64)
     unknown: tuple[set[int], set[int]] = set(), set()
     for square in cut(mapped.window, _STEP):
         window = square.meet(mapped.window)
-        inside = _inside(shape, mapped.grid, window) if window is not None else None
-        if window is None or (inside is not None and not inside.any()):
+        assert window is not None
+        inside = masks.inside(ground, mapped.grid, window) if ground is not None else None
+        if inside is not None and not inside.any():
             continue
+        if inside is not None and inside.all():
+            inside = None
         pair = mapped.labels(mapped.grid, window, "nearest"), source.labels(mapped.grid, window, resampling)
         ours, other = (each if inside is None else each[inside] for each in pair)
         at, other_at = map_places[ours], reference_places[other]
@@ -325,15 +325,6 @@ def _count(
             unknown[1].update(np.unique(other[other_at == len(theirs) + 1]).tolist())
         counts += part
     return counts, unknown
-
-
-def _inside(shape: Any, grid: Grid, window: Window) -> np.ndarray | None:
-    """(row, col) bool: pixel centre inside; None where all are."""
-    if shape is None or shape.covers(grid.footprint(window).geom):
-        return None
-    if not shape.intersects(grid.footprint(window).geom):
-        return np.zeros(window.shape, bool)
-    return geometry_mask([shape], window.shape, grid.transform_of(window), invert=True)
 
 
 def _check_compared(

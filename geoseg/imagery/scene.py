@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import shapely
-from odc.geo.geom import Geometry
-from rasterio import features
 
 from geoseg.catalog import Imagery
 from geoseg.errors import RasterError
@@ -108,31 +105,6 @@ def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
     with raster_files.environment():
         for layer in _layers(_Same(scene), grid):
             _fill(layer, grid, window, scene.imagery.resampling, out)
-    return out
-
-
-def inside(region: Geometry, grid: Grid, window: Window) -> np.ndarray:
-    """Where the centres of a window's pixels lie in a region.
-
-    Parameters
-    ----------
-    region
-        Polygon or multipolygon in the grid's CRS.
-
-    Returns
-    -------
-    (row, col) bool
-    """
-    out = np.zeros(window.shape, bool)
-    shape = region.geom
-    shapely.prepare(shape)
-    for square in cut(window, SQUARE):
-        outline = grid.footprint(square).geom
-        if not shape.intersects(outline):
-            continue
-        drawn = np.ones(square.shape, bool) if shape.contains(outline) else _draw(shape, grid, square)
-        if part := square.meet(window):
-            out[part.within(window)] = drawn[part.within(square)]
     return out
 
 
@@ -283,17 +255,6 @@ def _hull(bands: tuple[tuple[Source, ...], ...], grid: Grid) -> Window:
         hull = own if hull is None else hull.join(own)
     assert hull is not None
     return hull
-
-
-def _draw(shape: shapely.Geometry, grid: Grid, square: Window) -> np.ndarray:
-    """Pixels of one square whose centres lie in a shape."""
-    left, bottom, right, top = grid.footprint(square.grown(1)).boundingbox.bbox
-    near = shapely.clip_by_rect(shape, left, bottom, right, top)  # a coastline must not be walked for each square
-    if near.is_empty:
-        return np.zeros(square.shape, bool)
-    drawn = features.rasterize([(near, 1)], square.shape, transform=grid.transform_of(square), dtype=np.uint8)
-    found: np.ndarray = drawn == 1
-    return found
 
 
 # ----------------------------------------------------------------------------------------- sample

@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import shapely
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from odc.geo.geom import Geometry
 from pydantic import TypeAdapter
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
-from strategies import NORTH_UP, TRANSFORMS, coordinates, layer, shapes, stars, windows, write
+from strategies import NORTH_UP, TRANSFORMS, coordinates, layer, shapes, windows, write
 
 from geoseg import imagery
 from geoseg.catalog import Band, Imagery
@@ -155,39 +153,6 @@ def test_files_in_two_zones_and_a_wrong_crs_make_one_scene(tmp_path: Path) -> No
     assert (found[:60, :60] == 1).all()
     assert found.shape[1] > 110
     assert {source.crs for source in imagery.open(layer((west, east), crs="EPSG:32613")).bands[0]} == {"EPSG:32613"}
-
-
-# --------------------------------------------------------------------------------- regions
-
-
-@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_a_pixel_is_inside_when_shapely_says_its_centre_is(transform: Affine, data: st.DataObject) -> None:
-    grid = Grid("EPSG:32612", tuple(transform)[:6], 1000, -500)
-    around = Window(950, -520, 600, 640)
-    x, y = grid.transform_of(around) @ (300, 310)
-    shape = data.draw(stars((x, y), 330 * 25))
-    row, col = np.mgrid[0 : around.height, 0 : around.width] + 0.5
-    a, b, c, d, e, f = tuple(grid.transform_of(around))[:6]
-    wanted = shapely.contains_xy(shape, a * col + b * row + c, d * col + e * row + f)
-    region = Geometry(shape, "EPSG:32612")
-    found = imagery.inside(region, grid, around)
-    row, col = row[found != wanted], col[found != wanted]
-    edge = shapely.distance(shape.boundary, shapely.points(a * col + b * row + c, d * col + e * row + f))
-    assert (edge < 1e-6).all()  # a centre on the very edge may fall on either side
-    window = data.draw(windows(around, 300))
-    part = window.meet(around)
-    assert part is not None
-    drawn = imagery.inside(region, grid, window)
-    np.testing.assert_array_equal(drawn[part.within(window)], found[part.within(around)])
-
-
-def test_far_from_the_region_nothing_and_deep_within_everything_is_inside() -> None:
-    grid = Grid.regular("EPSG:32612", 10.0)
-    region = Geometry(shapely.box(0, 0, 100_000, 100_000), "EPSG:32612")
-    assert imagery.inside(region, grid, Window(-5000, 5000, 300, 300)).all()
-    assert not imagery.inside(region, grid, Window(5000, 5000, 300, 300)).any()
 
 
 # ------------------------------------------------------------------------------- statistics
