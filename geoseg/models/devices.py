@@ -1,17 +1,20 @@
-"""Devices: what a network runs on: the CPU or a CUDA device, named as torch names them ('cpu', 'cuda', 'cuda:1')."""
+"""Devices: what a network runs on: the CPU or a CUDA device, named as torch names them ('cpu', 'cuda', 'cuda:1').
+
+torch is loaded where a device is looked for, not where one is named: a job can be planned without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from geoseg.errors import ModelError
 
 
 def gpus() -> int:
     """CUDA devices that torch can use here."""
+    import torch
+
     return torch.cuda.device_count()
 
 
@@ -23,6 +26,8 @@ def available(device: str) -> str:
     ModelError
         If it is not there.
     """
+    import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     check_device(device)
@@ -48,6 +53,8 @@ def reproducible(device: str) -> Iterator[None]:
     if device == "cpu":
         yield
         return
+    import torch
+
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

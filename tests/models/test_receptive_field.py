@@ -1,4 +1,4 @@
-"""What networks promise: shapes, a stated reach, and scores that do not depend on where windows are cut."""
+"""Receptive fields: what is measured is what single pixels change, and windows with their halo score as the whole."""
 
 import numpy as np
 import pytest
@@ -45,19 +45,6 @@ def seeded(architecture, bands=3, classes=4, seed=0):
 def scores(network, pixels):
     with torch.no_grad():
         return network(torch.as_tensor(pixels)[None])[0].numpy()
-
-
-@pytest.mark.parametrize(("depth", "stride"), [(1, 2), (2, 4), (3, 8)])
-def test_scores_have_the_rows_and_columns_of_the_pixels(depth, stride):
-    network = seeded({"name": "compact", "width": 4, "depth": depth}, bands=5, classes=7)
-    found = scores(network, np.zeros((5, 3 * stride, 7 * stride), np.float32))
-    assert found.shape == (7, 3 * stride, 7 * stride)
-    assert networks.stride_of(network) == stride
-
-
-def test_a_window_off_the_stride_is_refused():
-    with pytest.raises(ModelError, match="multiples of 4 pixels, got 8 x 10"):
-        scores(seeded(SMALL), np.zeros((3, 8, 10), np.float32))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
@@ -167,51 +154,152 @@ def test_a_network_that_looks_at_the_whole_window_is_told_apart(network):
     assert receptive_field.probe(network, 2).kind == "image-wide"
 
 
-def test_pooling_by_maximum_counts_all_it_looks_at():
-    class Pooled(nn.Module):
-        stride = 1
-
-        def __init__(self):
-            super().__init__()
-            self.pool, self.last = nn.MaxPool2d(7, 1, 3), nn.Conv2d(2, 2, 1)
-
-        def forward(self, x):
-            return self.last(self.pool(x))
-
-    assert receptive_field.probe(Pooled(), 2) == receptive_field.Field(3, 1, "bounded")
+# ------------------------------------------------------------------- judged by changing pixel after pixel
 
 
-def test_unknown_names_and_keys_name_the_nearest_known():
-    with pytest.raises(ModelError, match="no architecture is called 'compat'; did you mean 'compact'"):
-        networks.build({"name": "compat"}, 3, 2)
-    with pytest.raises(ModelError, match="architecture has no name"):
-        networks.build({"width": 8}, 3, 2)
-    with pytest.raises(ModelError, match="unknown key 'widht'; did you mean 'width'"):
-        networks.build({"name": "compact", "widht": 8}, 3, 2)
-    with pytest.raises(ModelError, match="depth"):
-        networks.build({"name": "compact", "depth": 0}, 3, 2)
-    with pytest.raises(ModelError, match="at least one band"):
-        networks.build({"name": "compact"}, 0, 2)
+class Chain(nn.Module):
+    """Layers one after the other, each of which keeps the size; `stride` halvings are undone at the end."""
+
+    def __init__(self, layers, stride=1):
+        super().__init__()
+        self.layers, self.stride = nn.ModuleList(layers), stride
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
 
 
-@pytest.mark.slow
-def test_architectures_of_segmentation_models_are_built_by_name():
-    small = {"name": "smp", "arch": "Unet", "encoder": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
-    network = networks.build(small, 6, 5).eval()
-    assert scores(network, np.zeros((6, 32, 40), np.float32)).shape == (5, 32, 40)
-    field = receptive_field.probe(network, 6)
-    assert (field.stride, field.kind) == (8, "bounded")
-    attention = networks.build({**small, "encoder": "efficientnet-b0"}, 3, 2)
-    assert receptive_field.probe(attention, 3).kind == "image-wide"
+class Call(nn.Module):
+    """A function as a layer, which no probe can find among a network's modules."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
 
 
-@pytest.mark.slow
-def test_what_segmentation_models_lacks_is_refused():
-    with pytest.raises(ModelError, match="no arch 'UNet'; did you mean 'Unet'"):
-        networks.build({"name": "smp", "arch": "UNet"}, 3, 2)
-    with pytest.raises(ModelError, match="no encoder 'resnet19'; did you mean 'resnet1"):
-        networks.build({"name": "smp", "arch": "Unet", "encoder": "resnet19"}, 3, 2)
-    with pytest.raises(ModelError, match="unknown key 'encoder_weights'"):
-        networks.build({"name": "smp", "arch": "Unet", "encoder": "resnet18", "encoder_weights": "imagenet"}, 3, 2)
-    with pytest.raises(ModelError, match="cannot build Unet"):
-        networks.build({"name": "smp", "arch": "Unet", "encoder": "resnet18", "encoder_depth": 99}, 3, 2)
+def same(kernel, dilation):
+    return dilation * (kernel - 1) // 2
+
+
+def conv(kernel, dilation):
+    return nn.Conv2d(2, 2, kernel, padding=same(kernel, dilation), dilation=dilation)
+
+
+def pooled(kernel, dilation, **options):
+    """A maximum over a dilated square, whose padding may be at most half of the kernel before it is spread."""
+    pad = nn.ConstantPad2d(same(kernel, dilation), -1e9)
+    return nn.Sequential(pad, nn.MaxPool2d(kernel, 1, dilation=dilation, **options))
+
+
+def unfolded(kernel, dilation):
+    """The same, without any pooling."""
+
+    def largest(x):
+        patches = nn.functional.unfold(x, kernel, dilation, same(kernel, dilation))
+        return patches.reshape(x.shape[0], x.shape[1], kernel**2, *x.shape[2:]).amax(2)
+
+    return Call(largest)
+
+
+def lowest(kernel, dilation):
+    return Call(lambda x: -nn.functional.max_pool2d(-x, kernel, 1, (kernel - 1) // 2))
+
+
+def indexed(kernel, dilation):
+    """A maximum whose places are asked for too."""
+    return Call(lambda x: nn.functional.max_pool2d(x, kernel, 1, (kernel - 1) // 2, return_indices=True)[0])
+
+
+def powers(kernel, dilation):
+    return nn.Sequential(nn.ZeroPad2d(kernel // 2), nn.LPPool2d(2, kernel, 1))
+
+
+def clipped(kernel, dilation):
+    """A gradient that is 0 nearly everywhere."""
+    return nn.Sequential(conv(kernel, dilation), nn.Hardtanh(-0.01, 0.01))
+
+
+def halved(kernel, dilation):
+    """Down by a maximum that rounds up, through a convolution, and up again."""
+    return nn.Sequential(
+        nn.MaxPool2d(2, ceil_mode=True), conv(kernel, dilation), nn.Upsample(scale_factor=2, mode="nearest")
+    )
+
+
+KINDS = [conv, pooled, unfolded, lowest, indexed, powers, clipped, halved]
+ONE = st.tuples(st.sampled_from(KINDS), st.sampled_from([1, 3, 5]), st.integers(1, 3))
+
+
+def changes(network, stride, axis):
+    """How far beyond a cell a changed row (or column) can change its scores, tried on many random inputs."""
+    random, size, cell = np.random.default_rng(0), 96, 48
+    farthest = 0
+    for _ in range(6):
+        pixels = random.normal(size=(2, size, size // 4) if axis == 1 else (2, size // 4, size))
+        core = np.take(scores(network, pixels), range(cell, cell + stride), axis)
+        for line in [*range(cell - farthest), *range(cell + stride + farthest, size)]:
+            for value in (1e5, -1e5):
+                changed = pixels.copy()
+                changed[(slice(None),) * axis + (line,)] += value * random.normal(size=1)
+                if not np.array_equal(core, np.take(scores(network, changed), range(cell, cell + stride), axis)):
+                    farthest = max(farthest, cell - line, line + 1 - cell - stride)
+                    break
+    return farthest
+
+
+@settings(max_examples=8, deadline=None)
+@given(made=st.lists(ONE, min_size=1, max_size=3), seed=st.integers(0, 99))
+def test_the_field_is_what_single_lines_of_pixels_change(made, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = [kind(kernel, dilation) for kind, kernel, dilation in made]
+    stride = 2 if any(kind is halved for kind, _, _ in made) else 1
+    network = Chain(layers, stride).double().eval()
+    field = receptive_field.probe(network, 2)
+    found = max(changes(network, stride, axis) for axis in (1, 2))
+    assert (field.kind, field.halo) == ("bounded", -(-found // stride) * stride)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_layer_has_the_field_of_its_kernel(kind):
+    wide = {conv: 4, pooled: 4, unfolded: 4, clipped: 4, halved: 8}.get(kind, 2)
+    assert receptive_field.probe(Chain([kind(5, 2)], 2 if kind is halved else 1), 2).halo == wide
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.AdaptiveMaxPool2d(1),
+        nn.AdaptiveAvgPool2d(1),
+        Call(lambda x: nn.functional.adaptive_max_pool2d(x, 1)),
+        Call(lambda x: x.amax((2, 3), keepdim=True)),
+        Call(lambda x: nn.functional.softmax(x.flatten(2), 2).view(x.shape).sum((2, 3), keepdim=True)),
+    ],
+)
+def test_a_maximum_over_the_whole_window_is_image_wide(layer):
+    assert receptive_field.probe(Chain([Call(lambda x: x + layer(x)), nn.Conv2d(2, 2, 1)]), 2).kind == "image-wide"
+
+
+def test_pools_of_a_fixed_number_of_cells_are_image_wide():
+    cells = Call(lambda x: nn.functional.interpolate(nn.functional.adaptive_max_pool2d(x, 16), x.shape[2:]))
+    assert receptive_field.probe(Chain([cells]), 2).kind == "image-wide"
+
+
+def test_a_network_that_puts_a_number_for_none_is_measured_all_the_same():
+    assert receptive_field.probe(Chain([Call(lambda x: torch.nan_to_num(x)), pooled(3, 2)]), 2).halo == 2
+
+
+def test_a_network_without_any_gradient_is_measured_all_the_same():
+    network = Chain([conv(3, 1), Call(lambda x: (x > 0).double().detach())])
+    assert receptive_field.probe(network, 2).halo >= 1
+
+
+def test_a_network_that_halves_further_than_its_stride_is_given_wider_strips():
+    inner = Call(lambda x: x + nn.functional.interpolate(nn.functional.max_pool2d(x, 128), x.shape[2:]))
+    assert receptive_field.probe(Chain([inner], 64), 2).kind == "image-wide"
+    with pytest.raises(ModelError, match=r"the network fails on windows of 16 pixels: .*size"):
+        receptive_field.probe(Chain([inner], 1), 2)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from geoseg.catalog.yaml import Spec, nearest, parse
 from geoseg.errors import ModelError
 from geoseg.models.networks.compact import Compact
 
 NAMES = ("compact", "smp")
-"""Architectures that torch runs; ONNX files are the predictor's."""
+"""Architectures that torch runs; `onnx` is read by `geoseg.models.onnx_graph`."""
 _REFUSED = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs", "self")
 
 
@@ -55,8 +54,7 @@ def build(architecture: Mapping[str, Any], bands: int, classes: int, *, most_byt
         For an unknown name or key (the nearest known one is named) or a value that cannot be used.
     """
     if most_bytes is not None:
-        with _Budget(most_bytes):
-            return build(architecture, bands, classes)
+        _check_room(architecture, bands, classes, most_bytes)
     if bands < 1 or classes < 1:
         raise ModelError(f"a network needs at least one band and one class, got {bands} and {classes}")
     name = architecture.get("name")
@@ -70,27 +68,29 @@ def build(architecture: Mapping[str, Any], bands: int, classes: int, *, most_byt
     raise ModelError(f"no architecture is called {name!r}; {nearest(str(name), NAMES)}")
 
 
-class _Budget(TorchDispatchMode):
-    """Refuses to make tensors that together hold more than some bytes, before their memory is taken."""
+def _check_room(architecture: Mapping[str, Any], bands: int, classes: int, most_bytes: int) -> None:
+    """Refuse a network of more than some bytes, which is counted on torch's meta device, where tensors have no memory.
 
-    def __init__(self, most_bytes: int) -> None:
-        super().__init__()
-        self.most, self.made = most_bytes, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count what makes a tensor of a stated size; all else passes."""
-        if func.overloadpacket in _MAKERS:
-            self.made += 4 * math.prod(args[0])
-            if self.made > self.most:
-                raise ModelError(
-                    f"the architecture needs more than the {self.most / 1e6:.1f} MB that its weights file can fill; "
-                    "are the weights those of this architecture?"
-                )
-        return func(*args, **(kwargs or {}))
+    Checked with torch 2.15 and segmentation-models-pytorch 0.6: all of its encoders and decoders, and an encoder of
+    each family in timm that it takes, can be made there.
+    """
+    with torch.device("meta"), _StepsOnCpu():
+        network = build(architecture, bands, classes)
+    needed = sum(each.nbytes for each in (*network.parameters(), *network.buffers()))
+    if needed > most_bytes:
+        raise ModelError(
+            f"the architecture needs {needed / 1e6:.1f} MB, more than the {most_bytes / 1e6:.1f} MB that its weights "
+            "file can fill; are the weights those of this architecture?"
+        )
 
 
-_aten = torch.ops.aten
-_MAKERS = (_aten.empty, _aten.zeros, _aten.ones, _aten.full, _aten.rand, _aten.randn)
+class _StepsOnCpu(TorchFunctionMode):
+    """Keeps `torch.linspace` on the CPU: Mix Transformers read its few numbers back, which the meta device cannot."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch."""
+        here = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **{**(kwargs or {}), **here})
 
 
 def stride_of(network: nn.Module) -> int:

@@ -1,0 +1,116 @@
+"""Trial: whether a model's network can be loaded, found out without torch in this process.
+
+The weights file is checked here. Whether its tensors are those of the network on the card only the network can tell:
+where torch is not loaded yet, a process of its own loads it and reports. A network that passed is noted in the
+account's cache folder by its hash, its card and the versions of geoseg and torch, and not loaded again for that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+import platformdirs
+
+from geoseg import __version__
+from geoseg.catalog.card import Model, ModelCard
+from geoseg.errors import ModelError
+from geoseg.models import weights
+
+LONGEST_S = 600.0
+"""Time that loading may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What a trial finds out."""
+
+    side: int | None
+    """The only edge of a window that the network takes, pixels; None: any multiple of the card's stride."""
+
+
+def check(model: Model) -> Passed:
+    """Refuse a model whose network cannot be loaded.
+
+    Raises
+    ------
+    ModelError
+        What `loading.load` says of it; or that its process ended without a word, or took too long.
+    """
+    weights.size_of(model)
+    weights.check_hash(model)
+    if "torch" in sys.modules:
+        return _load(model)
+    note = platformdirs.user_cache_path("geoseg") / "models" / f"{_key(model)}.json"
+    with suppress(OSError, ValueError, TypeError):
+        return Passed(**json.loads(note.read_text("utf-8")))
+    passed = _elsewhere(model)
+    with suppress(OSError):  # a cache that cannot be written costs the same time again
+        note.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=note.parent)
+        os.write(handle, json.dumps(asdict(passed)).encode())
+        os.close(handle)
+        Path(name).replace(note)
+    return passed
+
+
+def main() -> None:
+    """Load the model that stdin describes and print what came of it; run by `check` in a process of its own."""
+    asked = json.load(sys.stdin)
+    try:
+        found = asdict(_load(Model(asked["folder"], ModelCard.model_validate(asked["card"]))))
+    except ModelError as error:
+        found = {"error": str(error)}
+    print(json.dumps(found))
+
+
+def _load(model: Model) -> Passed:
+    from geoseg.models import loading  # loads torch, which is here already or in its own process
+
+    return Passed(getattr(loading.load(model, "cpu"), "side", None))
+
+
+def _elsewhere(model: Model) -> Passed:
+    asked = {"folder": model.folder, "card": model.card.model_dump(mode="json", by_alias=True)}
+    command = [sys.executable, "-c", "from geoseg.models.trial import main; main()"]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(asked).encode(),
+            capture_output=True,
+            timeout=LONGEST_S,
+            env={**os.environ, "PYTHONPATH": paths},
+            check=False,
+        )
+        found = json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"the network of {model.weights} did not load within {LONGEST_S:.0f} s") from None
+    if found is None:
+        last = (done.stderr.decode(errors="replace").splitlines() or ["no word"])[-1][:200]
+        raise ModelError(
+            f"the network of {model.weights} cannot be loaded: the process that tried ended with status "
+            f"{done.returncode} ({last}); is there enough memory?"
+        )
+    if "error" in found:
+        raise ModelError(found["error"])
+    return Passed(**found)
+
+
+def _key(model: Model) -> str:
+    card = model.card
+    facts = [
+        card.model_dump(mode="json", include={"architecture", "weights", "bands", "classes", "stride"}),
+        __version__,
+        version("torch"),
+        sys.version,
+    ]
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
