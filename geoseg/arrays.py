@@ -37,7 +37,6 @@ from geoseg.jobs import resolve
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.spec import Inference, JobSpec, Outputs
 from geoseg.storage.digests import digest_of
-from geoseg.storage.record import Record
 
 CHUNK = 1024
 """Edge of a chunk in pixels, about; chunks begin at multiples of it on the lattice."""
@@ -196,9 +195,10 @@ def _read(scene: Scene, grid: Grid, region: str | None, window: Window) -> np.nd
 
 def _label(plan: Plan, kinds: tuple[str, ...], window: Window) -> np.ndarray:
     assert plan.predictor is not None
-    _, made = job_block.make(plan, plan.predictor, Record(window, "empty", plan.digest))
+    block = job_block.label(plan, plan.predictor, window)
     empty = np.full(window.shape, NODATA, np.uint8)
-    return np.stack([made.get(kind, empty) for kind in kinds])
+    arrays = {"labels": block.labels, "confidence": block.confidence}
+    return np.stack([empty if (found := arrays[kind]) is None else found for kind in kinds])
 
 
 # ------------------------------------------------------------------------------------------ the parts

@@ -37,6 +37,10 @@ class LedgerError(GeosegError, OSError):
     """The job folder is not usable: another job's, locked, damaged or full."""
 
 
+class FolderInUseError(LedgerError):
+    """Another living coordinator holds the job folder."""
+
+
 class CancelledError(GeosegError):
     """Someone asked the job to stop; what was finished is kept."""
 

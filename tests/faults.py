@@ -49,8 +49,8 @@ def attempts(folder: Path) -> Counter[tuple[int, int]]:
     return Counter((int(row), int(col)) for row, col in map(str.split, lines))
 
 
-def finish(root: str, digest: str, predict: Any, threads: int | None, window: Window) -> Record:
-    """`blocks.finish` with the trouble planned for its folder."""
+def finish(root: str, digest: str, variant: str, predict: Any, threads: int | None, window: Window) -> Record:
+    """`block.finish` with the trouble planned for its folder."""
     folder = Path(root)
     with _beside(folder, "attempts").open("a") as file:
         file.write(f"{window.row} {window.col}\n")
@@ -65,7 +65,7 @@ def finish(root: str, digest: str, predict: Any, threads: int | None, window: Wi
             greedy = b"x" * int(held)
             time.sleep(facts["hog_s"])
             del greedy
-    return _finish(root, digest, predict, threads, window)
+    return _finish(root, digest, variant, predict, threads, window)
 
 
 def dask_setup(worker: object) -> None:

@@ -42,15 +42,15 @@ def resolved(folder, halo=0, legend=BYTES, **keys):
     return resolve.resolve(job_spec.read(folder / "job.yaml"), predict_halo=halo, legend=legend)
 
 
-def red(pixels):
+def red(pixels, tile):
     return np.nan_to_num(pixels[0]).astype("uint8")
 
 
-def nir(pixels):
+def nir(pixels, tile):
     return np.nan_to_num(pixels[1]).astype("uint8")
 
 
-def blur(pixels):
+def blur(pixels, tile):
     """A predictor with a field of 5 x 5 pixels."""
     filled = np.nan_to_num(pixels.sum(axis=0))
     total = sum(np.roll(filled, (r, c), (0, 1)) for r in range(-2, 3) for c in range(-2, 3))

@@ -11,7 +11,7 @@ from geoseg.accuracy import references
 from geoseg.catalog import Catalog
 from geoseg.catalog.regions import read_region
 from geoseg.errors import GeosegError
-from geoseg.inference import predictor
+from geoseg.models import trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _reference(known: Catalog, name: str, check: bool) -> str:
 def _model(known: Catalog, name: str, check: bool) -> str:
     model = known.model(name)
     if check:
-        predictor.load(model, "cpu")
+        trial.check(model)
     return f"bands {', '.join(model.card.bands)}; {len(model.card.classes)} classes; {model.card.title}"
 
 

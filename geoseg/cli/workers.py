@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,8 +42,8 @@ def worker(
     """Start a worker for a running Dask scheduler; SIGTERM lets it finish its block and leave."""
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
-    from geoseg.cluster import kinds, tls
-    from geoseg.cluster import worker as room
+    from geoseg.cluster import local, tls
+    from geoseg.cluster import worker as cluster_worker
 
     try:
         limit = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
@@ -54,10 +53,10 @@ def worker(
     if gpus == ("all",):
         from geoseg.models import devices
 
-        gpus = kinds.devices(devices.gpus())
+        gpus = local.devices(devices.gpus())
         if not gpus:
             refuse(JobError("--gpu all, but torch finds no CUDA device here; leave it out to run on the CPU"))
-    room.start(
+    cluster_worker.start(
         address,
         workers=workers,
         gpus=gpus,
@@ -75,18 +74,20 @@ def mapped(
     plan: Plan, workers: int | None, scheduler: str | None, certificates: Certificates = (None, None, None)
 ) -> Iterator[tuple[Any, int | None]]:
     """A mapper and the threads of each process: none, a local cluster, a running one, or what the job asks for."""
-    from geoseg.cluster import kinds, tls
+    from geoseg.cluster import kinds, local, tls
     from geoseg.cluster.mapper import map_over
     from geoseg.jobs import run as job_run
-    from geoseg.models import devices, loading
+    from geoseg.models import devices
 
     if workers is not None and scheduler is not None:
         refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
     elsewhere = scheduler is not None or (workers is None and plan.spec.cluster is not None)
     if plan.predictor is not None and not elsewhere:
-        devices.available(plan.predictor.device)  # refuses a device that is not here, before the first block does
+        device = plan.predictor.device
+        if device not in ("auto", "cpu"):
+            devices.available(device)  # refuses a device that is not here, before the first block does
     if workers == 0:
-        yield map, kinds.cores()
+        yield map, local.cores()
         return
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told of in our own words
@@ -97,11 +98,11 @@ def mapped(
         around = kinds.opened(plan.spec.cluster, memory_bytes, gpus=_gpus(plan), note=note)
     else:
         asked = plan.spec.cluster.workers if plan.spec.cluster is not None else None
-        count = workers or asked or kinds.cores()
-        around, threads = kinds.local(count, memory_bytes), kinds.threads_per_worker(count)
+        count = workers or asked or local.cores()
+        around, threads = local.cpu_cluster(count, memory_bytes), local.threads_per_worker(count)
     prepare = None
     if plan.predictor is not None:
-        prepare = functools.partial(loading.ready, plan.predictor.model, plan.predictor.device)
+        prepare = plan.predictor.load
     with ExitStack() as stack:
 
         def over(function: Any, items: Iterable[Any]) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Grid: windows of an endless lattice, the plane that they lie on, and how an extent is cut into blocks."""
 
 from geoseg.grid.grid import Bounds, Grid, Region, project, read_crs
-from geoseg.grid.lattice import Layout, block_bytes, block_edge
+from geoseg.grid.lattice import Layout, Tile, block_bytes, block_edge
 from geoseg.grid.windows import Window, count, cut
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Grid",
     "Layout",
     "Region",
+    "Tile",
     "Window",
     "block_bytes",
     "block_edge",

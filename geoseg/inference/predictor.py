@@ -3,38 +3,25 @@
 Pixels are (band, row, col) float32 with NaN for no data; labels are legend ids and confidence is uint8, both 255
 where there is none. What can change a pixel (core, halo, precision, stitch, normalisation) is settled when the
 predictor is prepared; what cannot (device, batch, threads) is settled where it runs, so that a job planned on a
-laptop runs on a cluster's GPUs. Pickles are never read and nothing is downloaded.
+laptop runs on a cluster's GPUs. torch is loaded where windows are labelled, not where a job is planned.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from geoseg.catalog.card import Model
-from geoseg.catalog.legend import NODATA
 from geoseg.errors import JobError, ModelError, PredictionError
-from geoseg.grid import Window, cut
+from geoseg.grid import Tile
 from geoseg.imagery import Statistics
-from geoseg.models.devices import available, check_device, reproducible
-from geoseg.models.loading import Network, load
-
-_log = logging.getLogger(__name__)
+from geoseg.models import trial
+from geoseg.models.devices import check_device
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Stitch = Literal["crop", "blend"]
-
-_fits: dict[tuple[str, ...], int] = {}
-"""Batches that a device's memory was found to allow, where smaller than asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +50,7 @@ class Predictor:
     @property
     def margin(self) -> int:
         """Pixels that a block must be grown by on each side."""
-        return self.halo if self.stitch == "crop" else self._reach * self.core + self.halo
+        return self.halo if self.stitch == "crop" else self.rings * self.core + self.halo
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -83,8 +70,8 @@ class Predictor:
             "stitch": self.stitch,
         }
 
-    def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Label a block: whole cores of the lattice, grown by `margin`.
+    def __call__(self, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+        """Label a tile of the lattice.
 
         A band without data counts as its mean, also beyond the imagery's edge. A pixel that lacks a band gets no
         label, and windows whose core has no whole pixel are not computed.
@@ -92,47 +79,58 @@ class Predictor:
         Parameters
         ----------
         pixels : (band, row, col) float32
-            Physical values, NaN where there is no data.
+            Physical values over `tile.read`, NaN where there is no data.
+        tile : Tile
+            Where they lie; its cores are of this predictor's size and its margin is at least `margin`.
 
         Returns
         -------
         labels : (row, col) uint8
-            Legend ids; 255 in the margin and where a band has no data.
+            Legend ids over `tile.read`; 255 in the margin and where a band has no data.
         confidence : (row, col) uint8
             Share that softmax gives the winning class, 0..254 for 0..1, rounded; 255 where labels has it.
 
         Raises
         ------
         PredictionError
-            If the block's shape is impossible, a score of a whole pixel is not finite, or the device's memory does
-            not hold one window.
+            If tile and pixels do not fit, a score of a whole pixel is not finite, or the device's memory does not
+            hold one window.
         ModelError
             If the network cannot be loaded or the device is not there.
         """
-        self._check(pixels)
-        device = available(self.device)
-        with torch.inference_mode(), reproducible(device):
-            work = _Work(self, load(self.model, device), torch.device(device), pixels)
-            work.crop() if self.stitch == "crop" else work.blend()
-            return work.labels.cpu().numpy(), work.confidence.cpu().numpy()
+        from geoseg.inference import stitch  # loads torch
+
+        self._check(pixels, tile)
+        return stitch.label(self, pixels, tile)
+
+    def load(self) -> None:
+        """Load the network where this process will run it, so that the first tile need not.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be loaded or the device is not there.
+        """
+        from geoseg.models import loading  # loads torch
+
+        loading.ready(self.model, self.device)
 
     @property
-    def _reach(self) -> int:
+    def rings(self) -> int:
         """How many cores away a window still sees a pixel."""
         return -(-self.halo // self.core)
 
-    def _check(self, pixels: np.ndarray) -> None:
+    def _check(self, pixels: np.ndarray, tile: Tile) -> None:
         bands = len(self.model.card.bands)
-        if pixels.ndim != 3 or len(pixels) != bands:
+        if pixels.shape != (bands, *tile.read.shape):
             raise PredictionError(
-                f"model {self.model.card.name!r} takes {bands} bands and was given an array of shape {pixels.shape}; "
-                "give (band, row, col)"
+                f"model {self.model.card.name!r} takes {bands} bands of {tile.read.height} x {tile.read.width} pixels "
+                f"here and was given an array of shape {pixels.shape}; give (band, row, col)"
             )
-        inner = [edge - 2 * self.margin for edge in pixels.shape[1:]]
-        if any(edge < self.core or edge % self.core for edge in inner):
+        if tile.core != self.core or tile.margin < self.margin:
             raise PredictionError(
-                f"the block has {pixels.shape[1]} x {pixels.shape[2]} pixels; give whole cores of {self.core} pixels "
-                f"and a margin of {self.margin} on each side"
+                f"the tile has cores of {tile.core} pixels and a margin of {tile.margin}; "
+                f"give whole cores of {self.core} pixels and a margin of {self.margin} on each side"
             )
 
 
@@ -190,167 +188,13 @@ def prepare(
         0 if threads == "auto" else threads,
     )
     _check(ready)
-    side = getattr(load(model, "cpu"), "side", None)
+    side = trial.check(model).side
     if side not in (None, ready.core + 2 * ready.halo):
         raise JobError(
             f"the ONNX file of model {card.name!r} takes windows of {side} pixels only; with a halo of {ready.halo} "
             f"inference.window is {side - 2 * ready.halo}, not {ready.core}"
         )
     return ready
-
-
-# --------------------------------------------------------------------------------- labelling a block
-
-
-class _Work:
-    """One block on its device; windows are addressed by their core's place among the block's cores."""
-
-    def __init__(self, predictor: Predictor, network: Network, device: torch.device, pixels: np.ndarray) -> None:
-        self.of, self.network, self.device = predictor, network, device
-        self.margin, self.halo, self.core = predictor.margin, predictor.halo, predictor.core
-        self.side = self.core + 2 * self.halo
-        self.batch = predictor.batch or (1 if device.type == "cpu" else max(1, min(16, 2**21 // self.side**2)))
-        raw = torch.from_numpy(np.require(pixels, np.float32, ["C", "W"])).to(device)  # (band, row, col)
-        known = raw.isfinite()
-        mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (predictor.mean, predictor.std))
-        self.pixels = torch.where(known, (raw - mean) / std, 0.0)
-        self.whole = known.all(dim=0)  # (row, col)
-        self.inner = Window(0, 0, pixels.shape[1] - 2 * self.margin, pixels.shape[2] - 2 * self.margin)
-        self.dtype: torch.dtype = getattr(torch, predictor.precision)
-        self.ids = torch.tensor(predictor.model.card.legend.ids, dtype=torch.uint8, device=device)
-        self.labels, self.confidence = (torch.full_like(self.whole, NODATA, dtype=torch.uint8) for _ in range(2))
-
-    def crop(self) -> None:
-        """Each window labels its own core."""
-        bad = self.whole.new_zeros(())
-        for cores, labels, confidence, wrong in self._in_order(self._crop, self._cores(0)):
-            for at, core in enumerate(cores):
-                self.labels[self._at(core)] = labels[at]
-                self.confidence[self._at(core)] = confidence[at]
-            bad |= wrong
-        self._refuse(bad)
-
-    def blend(self) -> None:
-        """Each window adds its weighted shares to all cores that it sees, always in the lattice's row-major order."""
-        reach, weight = self.of._reach, _weight(self.core, self.halo).to(self.device)  # weight (side, side)
-        sums: dict[int, Tensor] = {}  # of each row of cores that windows still add to: (class + 1, core, col)
-        for cores, shares in self._in_order(self._shares, self._cores(reach)):
-            for core, share in zip(cores, shares):
-                for row in [row for row in sums if row + reach * self.core < core.row]:
-                    self._settle(row, sums.pop(row))
-                self._add(sums, core, torch.cat([share, torch.ones_like(share[:1])]) * weight)
-        for row, total in sums.items():
-            self._settle(row, total)
-
-    def _cores(self, ring: int) -> list[Window]:
-        """Cores of the block, and `ring` more around it, that hold at least one whole pixel."""
-        around = self.inner.grown(ring * self.core)
-        first = self.margin - ring * self.core
-        area = self.whole[first : first + around.height, first : first + around.width]
-        tiled = area.unflatten(1, (-1, self.core)).unflatten(0, (-1, self.core))  # (row, core, col, core)
-        wanted = tiled.any(dim=3).any(dim=1).flatten().tolist()
-        return [core for core, any_whole in zip(cut(around, self.core), wanted) if any_whole]
-
-    def _in_order(self, work: Callable[[list[Window]], Any], cores: list[Window]) -> Iterator[Any]:
-        """`work` on each batch of windows; on a CPU in threads, a few ahead, its results in order all the same."""
-        batches = [cores[at : at + self.batch] for at in range(0, len(cores), self.batch)]
-        if self.device.type != "cpu":
-            yield from map(work, batches)
-            return
-        threads = min(self.of.threads or _cpus(), max(1, len(batches)))
-        # One torch thread a window: how torch splits a convolution among threads changes its last bits.
-        with ThreadPoolExecutor(threads, "geoseg-window", torch.set_num_threads, (1,)) as pool:
-            ahead: deque[Future[Any]] = deque()
-            for each in batches:
-                ahead.append(pool.submit(work, each))
-                if len(ahead) > 2 * threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-
-    @torch.inference_mode()
-    def _crop(self, cores: list[Window]) -> tuple[list[Window], Tensor, Tensor, Tensor]:
-        kept = slice(self.halo, self.halo + self.core)
-        scores = self._scores(cores)[:, :, kept, kept]  # (window, class, core, core)
-        whole = torch.stack([self.whole[self._at(core)] for core in cores])
-        bad = (~scores.isfinite().all(dim=1) & whole).any()
-        return cores, *self._decide(scores, scores.softmax(dim=1).amax(dim=1), whole), bad
-
-    @torch.inference_mode()
-    def _shares(self, cores: list[Window]) -> tuple[list[Window], Tensor]:
-        scores = self._scores(cores)
-        # softmax would turn a score of minus infinity into an honest-looking 0.
-        finite = scores.isfinite().all(dim=1, keepdim=True)
-        return cores, torch.where(finite, scores.softmax(dim=1), torch.nan)  # (window, class, side, side)
-
-    def _scores(self, cores: list[Window]) -> Tensor:
-        """float32 (window, class, side, side); the last pass is filled up, for shapes may round differently."""
-        key = (self.of.model.card.weights.sha256, str(self.device), str(self.side))
-        size = min(self.batch, _fits.get(key, self.batch))
-        scores = []
-        for start in range(0, len(cores), size):
-            some = [self.pixels[(slice(None), *self._at(core, self.halo))] for core in cores[start : start + size]]
-            stack = torch.stack(some + some[:1] * (size - len(some))).contiguous(memory_format=torch.channels_last)
-            try:
-                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                    scores.append(self.network(stack)[: len(some)].float())
-            except torch.OutOfMemoryError as error:
-                if size == 1:
-                    raise PredictionError(
-                        f"{self.device} is out of memory for a single window of {self.side} x {self.side} pixels; "
-                        "choose a smaller inference.window or another device"
-                    ) from error
-                _fits[key] = size // 2
-                _log.warning("%s is out of memory for %d windows at once; going on with %d", *key[1:2], size, size // 2)
-                break
-        else:
-            return torch.cat(scores)
-        return self._scores(cores)
-
-    def _decide(self, scores: Tensor, share: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels and confidence from scores (window, class, row, col) and the winner's share of each pixel."""
-        sure = (share * 254).round().clamp(0, 254).nan_to_num(0.0).to(torch.uint8)
-        return torch.where(whole, self.ids[scores.argmax(dim=1)], NODATA), torch.where(whole, sure, NODATA)
-
-    def _add(self, sums: dict[int, Tensor], core: Window, weighted: Tensor) -> None:
-        seen = core.grown(self.halo)
-        for square in cut(Window(seen.row, 0, seen.height, 1), self.core):
-            strip = Window(square.row, 0, self.core, self.inner.width)
-            part = strip.meet(seen)
-            if part is None or strip.meet(self.inner) is None:
-                continue
-            if strip.row not in sums:
-                sums[strip.row] = weighted.new_zeros((len(weighted), *strip.shape))
-            sums[strip.row][(slice(None), *part.within(strip))] += weighted[(slice(None), *part.within(seen))]
-
-    def _settle(self, row: int, total: Tensor) -> None:
-        strip = Window(row, 0, self.core, self.inner.width)
-        whole = self.whole[self._at(strip)]
-        shares = total[:-1] / total[-1:]
-        self._refuse((~shares.isfinite().all(dim=0) & whole).any())
-        decided = self._decide(shares[None], shares.amax(dim=0)[None], whole[None])
-        self.labels[self._at(strip)], self.confidence[self._at(strip)] = decided[0][0], decided[1][0]
-
-    def _refuse(self, bad: Tensor) -> None:
-        if bool(bad):
-            raise PredictionError(
-                f"model {self.of.model.card.name!r} gave scores that are not finite for pixels with data; "
-                "look for extreme values in the imagery, or use precision float32"
-            )
-
-    def _at(self, window: Window, halo: int = 0) -> tuple[slice, slice]:
-        return window.grown(halo).within(self.inner.grown(self.margin))
-
-
-def _weight(core: int, halo: int) -> Tensor:
-    """Weight of a window's pixels (side, side): 1 amid it, a squared sine over the overlap, nowhere 0."""
-    away = torch.arange(core + 2 * halo, dtype=torch.float64) + 0.5
-    ramp = torch.sin((torch.minimum(away, away.flip(0)) / max(1, 2 * halo)).clamp(max=1) * torch.pi / 2) ** 2
-    return torch.outer(ramp, ramp).float()
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # ------------------------------------------------------------------------------- checks at the door

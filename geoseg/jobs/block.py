@@ -1,4 +1,4 @@
-"""Blocks: the life of one block on a worker. Read core and margin, label, mask, commit; counts go back, not pixels.
+"""Block: the life of one block on a worker. Read core and margin, label, mask, commit; counts go back, not pixels.
 
 A block that cannot be made becomes a failed record, nodata in the map; it never becomes a class. Only a folder
 that cannot be written stops the run.
@@ -12,8 +12,9 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import lru_cache, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +23,10 @@ from geoseg.catalog.legend import NODATA
 from geoseg.errors import GeosegError, LedgerError, PredictionError, RasterError
 from geoseg.grid import Window
 from geoseg.jobs import metrics
-from geoseg.jobs.plan import Plan, Predict
+from geoseg.jobs.engines import Predict
+from geoseg.jobs.plan import Plan
+from geoseg.process import kept, remembered
+from geoseg.rasters import masks
 from geoseg.storage import block_file, job_file, ledger
 from geoseg.storage.record import Record
 from geoseg.storage.store import Store
@@ -31,26 +35,54 @@ READS = 4
 """Attempts to read a block before it fails."""
 _WAIT_S = 0.5
 _log = logging.getLogger(__name__)
-_device = threading.Lock()
 
 
-def task(root: str, digest: str, predict: Predict | None = None, threads: int | None = None) -> partial[Record]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """A block as it was labelled, not kept yet."""
+
+    labels: np.ndarray | None = None
+    """(row, col) uint8, nodata 255; None where no pixel can have a label."""
+    confidence: np.ndarray | None = None
+    """The same for 0..254 as 0..1; None where the predictor gives none."""
+    counts: Mapping[int, int] = field(default_factory=dict)
+    """Pixels of each class."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time spent: read, infer."""
+    attempts: int = 1
+    """How often it was read."""
+
+
+def task(root: str, plan: Plan, predict: Predict | None = None, threads: int | None = None) -> partial[Record]:
     """The work on one block as a small picklable callable of its window.
 
     Parameters
     ----------
-    root, digest : str
-        The job folder and the digest of its job.json, which each worker process reads once.
+    root : str
+        The job folder; each worker process reads the plan there once.
+    plan : Plan
+        The job.
     predict : callable, optional
         In place of the job's own network.
     threads : int, optional
         Windows labelled at once on a CPU.
     """
-    return partial(finish, root, digest, predict, threads)
+    return partial(finish, root, plan.digest, plan.variant, predict, threads)
 
 
-def finish(root: str, digest: str, predict: Predict | None, threads: int | None, window: Window) -> Record:
+def finish(
+    root: str, digest: str, variant: str, predict: Predict | None, threads: int | None, window: Window
+) -> Record:
     """Make one block and commit it to the job folder.
+
+    Parameters
+    ----------
+    root, digest, variant : str
+        The job folder, and the digest and variant of the plan in it.
+    predict, threads
+        As in `task`.
+    window : Window
+        The block.
 
     Returns
     -------
@@ -63,91 +95,120 @@ def finish(root: str, digest: str, predict: Predict | None, threads: int | None,
         If the job folder cannot be written.
     """
     store = Store(root)
-    plan = load_plan(root, digest)
+    plan = load_plan(root, digest, variant)
     call = predict if predict is not None else own_predictor(plan, threads)
-    blank = Record(window, "empty", digest, worker=f"{socket.gethostname()}:{os.getpid()}")
+    record = Record(window, "empty", digest, worker=f"{socket.gethostname()}:{os.getpid()}")
+    made = Labelled()
     try:
-        record, files = make(plan, call, blank)
+        made = label(plan, call, window)
+        state: Literal["done", "empty"] = "empty" if made.labels is None else "done"
+        record = replace(record, state=state, counts=made.counts, seconds=made.seconds, attempts=made.attempts)
     except LedgerError:
         raise
     except Exception as error:  # whatever broke, the block is listed with its reason and the rest goes on
         _log.warning("block %s failed", window, exc_info=True)
         attempts = READS if isinstance(error, RasterError) else 1
-        record, files = replace(blank, state="failed", attempts=attempts, error=reason(error)), {}
+        record = replace(record, state="failed", attempts=attempts, error=reason(error))
     begin = time.perf_counter()
-    kept = ledger.commit(store, record, {kind: block_file.encode(a, plan.grid, window) for kind, a in files.items()})
+    arrays = {"labels": made.labels, "confidence": made.confidence if plan.spec.outputs.confidence else None}
+    files = {kind: block_file.encode(a, plan.grid, window) for kind, a in arrays.items() if a is not None}
+    record = ledger.commit(store, record, files)
     seconds = {**record.seconds, "write": round(time.perf_counter() - begin, 4)}
     metrics.count(record.state, window.pixels, seconds)
-    return replace(kept, seconds=seconds)
+    return replace(record, seconds=seconds)
 
 
-def make(plan: Plan, predict: Predict, blank: Record) -> tuple[Record, dict[str, np.ndarray]]:
+def label(plan: Plan, predict: Predict, window: Window) -> Labelled:
     """Label one block without keeping it.
 
-    Returns
-    -------
-    Record and dict
-        Its record, and the (row, col) uint8 arrays 'labels' and perhaps 'confidence'; none for an empty block.
+    Parameters
+    ----------
+    plan : Plan
+        The job.
+    predict : callable
+        What labels the pixels; see `engines.Predict`.
+    window : Window
+        Any window of the plan's lattice.
 
     Raises
     ------
     GeosegError
         If it cannot be read or labelled.
     """
-    window, begin = blank.window, time.perf_counter()
+    begin = time.perf_counter()
     wanted = _wanted(plan, window)
     if wanted is None:
-        return blank, {}
-    reading = plan.layout.reading(wanted)
-    pixels, attempts = _read(plan, reading)
+        return Labelled()
+    tile = plan.layout.tile(wanted)
+    pixels, attempts = _read(plan, tile.read)
     inside = wanted.within(window)
     valid = np.zeros(window.shape, bool)
-    valid[inside] = np.isfinite(pixels[(slice(None), *wanted.within(reading))]).all(axis=0)
+    valid[inside] = np.isfinite(pixels[(slice(None), *wanted.within(tile.read))]).all(axis=0)
     if plan.geometry is not None:
-        valid[inside] &= imagery.inside(plan.geometry, plan.grid, wanted)
-    read_s = time.perf_counter() - begin
-    blank = replace(blank, attempts=attempts, seconds={"read": round(read_s, 4)})
+        valid[inside] &= masks.inside(plan.geometry, plan.grid, wanted)
+    seconds = {"read": round(time.perf_counter() - begin, 4)}
     if not valid.any():
-        return blank, {}
-    with _device:
+        return Labelled(seconds=seconds, attempts=attempts)
+    with kept(_OneAtATime).lock:
         begin = time.perf_counter()
-        answer = predict(pixels)
-        infer_s = time.perf_counter() - begin
-    arrays = {}
-    for kind, array in zip(("labels", "confidence"), _arrays(answer, reading)):
+        answer = predict(pixels, tile)
+        seconds["infer"] = round(time.perf_counter() - begin, 4)
+    found = []
+    for array in _arrays(answer, tile.read):
         out = np.full(window.shape, NODATA, np.uint8)
-        out[inside] = array[wanted.within(reading)]
+        out[inside] = array[wanted.within(tile.read)]
         out[~valid] = NODATA
-        arrays[kind] = out
-    counts = _counts(arrays["labels"], valid, plan)
-    if not plan.spec.outputs.confidence:
-        arrays.pop("confidence", None)
-    seconds = {"read": round(read_s, 4), "infer": round(infer_s, 4)}
-    return replace(blank, state="done", counts=counts, seconds=seconds), arrays
+        found.append(out)
+    labels, confidence = found[0], found[1] if len(found) > 1 else None
+    return Labelled(labels, confidence, _counts(labels, valid, plan), seconds, attempts)
 
 
 def own_predictor(plan: Plan, threads: int | None) -> Predict:
-    """The predictor of the job's own model."""
+    """The predictor of the job's own model.
+
+    Parameters
+    ----------
+    plan : Plan
+        The job.
+    threads : int, optional
+        Windows labelled at once on a CPU; default: the plan's own.
+    """
     assert plan.predictor is not None
     return plan.predictor if threads is None else replace(plan.predictor, threads=threads)
 
 
-@lru_cache(maxsize=4)
-def load_plan(root: str, digest: str) -> Plan:
+@remembered(4)
+def load_plan(root: str, digest: str, variant: str = "") -> Plan:
     """The plan in a job folder, read once per process.
+
+    Parameters
+    ----------
+    root : str
+        The job folder.
+    digest : str
+        The map's digest.
+    variant : str
+        The plan's; '' takes any of that digest.
 
     Raises
     ------
     LedgerError
         If the folder meanwhile became another job's, or its plan has changed since it was written.
     """
-    held = job_file.read_job(Store(root), digest)
-    if held["digest"] != digest:
+    held = job_file.read_job(Store(root), variant or digest)
+    if held["digest"] != digest or (variant and held.get("variant") != variant):
         raise LedgerError(f"{root} became another job while this one ran; run it in a folder of its own")
     plan = Plan.from_json(held["plan"])
     if plan.digest != digest:
         raise LedgerError(f"the plan in {root} has changed since it was written; run the same command again")
     return plan
+
+
+class _OneAtATime:
+    """A process labels one block at a time, and reads the next meanwhile."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
 
 
 def reason(error: BaseException) -> str:

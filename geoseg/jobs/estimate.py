@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from geoseg.grid import Window, block_bytes, count
 from geoseg.jobs import block as job_block
 from geoseg.jobs.plan import Plan, ground_resolution
-from geoseg.storage.record import Record
 
 
 def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple[str, str]]:
@@ -30,7 +29,7 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
     extent = layout.extent
     todo = list(plan.blocks())
     pixels = sum(window.pixels for window in todo)
-    reading = sum(layout.reading(window).pixels for window in todo) * len(scene.imagery.bands)
+    reading = sum(layout.tile(window).read.pixels for window in todo) * len(scene.imagery.bands)
     transform = grid.transform_of(extent)
     yield "imagery", f"{scene.imagery.name}: {', '.join(band.name for band in scene.imagery.bands)}"
     if plan.predictor is not None:
@@ -66,9 +65,9 @@ def _probe(plan: Plan, todo: list[Window]) -> tuple[float, int]:
     middle, core = todo[len(todo) // 2], plan.layout.core
     part = Window(middle.row, middle.col, min(core, middle.height), min(2 * core, middle.width))
     assert plan.predictor is not None
-    job_block.make(plan, plan.predictor, Record(part, "empty", ""))
+    job_block.label(plan, plan.predictor, part)
     begin = time.perf_counter()
-    job_block.make(plan, plan.predictor, Record(part, "empty", ""))
+    job_block.label(plan, plan.predictor, part)
     return time.perf_counter() - begin, part.pixels
 
 

@@ -1,34 +1,41 @@
 """Outputs: what a finished job leaves in its folder, made from its blocks in steps.
 
-Each step writes its files whole or not at all and is noted in `outputs.json`; going on with a job makes only the
-steps whose blocks or settings changed. Steps come in an order in which a later one may read an earlier one's files.
+A step is data: a name, everything that its files are made from, and how to make them. What stands is noted in
+`outputs.json` under the hash of what it was made from; going on with a job makes just the steps whose hash changed.
+What is no longer true is removed before anything new is written, and what the job no longer asks for too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from geoseg import __version__, catalog
-from geoseg.accuracy import score
+from geoseg.accuracy import score as scoring
+from geoseg.catalog.legend import Legend
+from geoseg.errors import GeosegError, LedgerError
 from geoseg.jobs.plan import Plan, outline
 from geoseg.jobs.resolve import reference_of
-from geoseg.maps import cog, style, view
-from geoseg.maps import sheets as map_sheets
+from geoseg.maps import cog, sheets, view
 from geoseg.maps.blocks import BlockFile
+from geoseg.maps.style import qgis_style
+from geoseg.rasters import identity
 from geoseg.report import pictures
-from geoseg.storage import staging
 from geoseg.storage.digests import digest_of
 from geoseg.storage.record import Record
-from geoseg.storage.staging import Desk
+from geoseg.storage.staging import Staging, opened
 from geoseg.storage.store import Store
 from geoseg.vectors import polygons
 
 DONE = "outputs.json"
+_REPLACED_WHOLE = ("map", "confidence")
+"""Steps whose old files stand until the new ones take their names."""
+_COMPANIONS = (".shx", ".dbf", ".prj", ".cpg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +43,17 @@ class Step:
     """One output."""
 
     name: str
-    facts: dict[str, object]
-    """What its files depend on, beside the blocks."""
-    make: Callable[[], Sequence[Path]]
-    """Writes the files and returns their paths."""
+    made_from: Mapping[str, Any]
+    """Everything that its files depend on, as plain data."""
+    make: Callable[[], Sequence[Path]] = field(compare=False, repr=False)
+    """Writes the files and returns the paths of all of them."""
     reads_map: bool = False
-    """Whether it reads the map's files."""
+    """Whether it opens the map's files."""
+
+    @property
+    def key(self) -> str:
+        """Hash of what it is made from, and of the version that makes it."""
+        return digest_of({"step": self.name, "version": __version__, **self.made_from})
 
 
 def write(
@@ -49,7 +61,7 @@ def write(
     store: Store,
     records: Iterable[Record],
     counts: Mapping[int, int],
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write all outputs that the job asks for and that do not stand already.
 
@@ -63,34 +75,53 @@ def write(
         One for each block; gone through several times.
     counts : mapping
         Pixels of each class in all of them.
-    tell : callable
-        Told the name of each step before it begins.
+    progress : callable
+        Called with the name of each step before it begins.
 
     Returns
     -------
     tuples of str
         Names of all files, and of those that stood already.
+
+    Raises
+    ------
+    DamagedBlocksError
+        If blocks are not what was written; they must be made again. No output made of them is left.
+    GeosegError
+        If an output cannot be made.
     """
-    blocks = digest_of({"job": plan.digest, "blocks": sorted([block_key(each) for each in records])})
-    done = _noted(store)
+    noted = _noted(store)
     written: list[str] = []
     kept: list[str] = []
-    with staging.laid(store) as place:
-        for step in _steps(plan, place, records, counts):
-            key = digest_of({"blocks": blocks, "facts": step.facts, "version": __version__})
-            note = done.get(step.name)
-            if note is not None and note["key"] == key and note["files"] == _stamps(store, note["files"]):
-                kept += note["files"]
-                written += note["files"]
-                continue
-            tell(step.name)
-            if step.reads_map:
-                place.bring(done["map"]["files"])
-            names = place.keep(step.make)
-            done[step.name] = {"key": key, "files": _stamps(store, names)}
-            store.put(DONE, json.dumps(done, indent=1).encode())
-            written += names
+    with opened(store) as staging:
+        wanted = steps(plan, staging, records, counts)
+        standing = {step.name for step in wanted if _stands(store, noted.get(step.name), step.key)}
+        for name in [each for each in noted if each not in standing and each not in _REPLACED_WHOLE]:
+            _remove(store, noted.pop(name)["files"])
+        for name in [each for each in noted if each not in {step.name for step in wanted}]:
+            _remove(store, noted.pop(name)["files"])
+        for step in wanted:
+            if step.name not in standing:
+                progress(step.name)
+                if step.reads_map:
+                    staging.fetch(noted["map"]["files"])
+                names = staging.publish(step.make)
+                before = noted.get(step.name, {"files": {}})["files"]
+                noted[step.name] = {"key": step.key, "files": _stamps(store, names)}
+                store.put(DONE, json.dumps(noted, indent=1).encode())
+                _remove(store, [name for name in before if name not in names])
+            files = [name for name in noted[step.name]["files"] if not name.endswith(_COMPANIONS)]
+            written += files
+            kept += files if step.name in standing else []
+        store.put(DONE, json.dumps(noted, indent=1).encode())
     return tuple(written), tuple(kept)
+
+
+def drop(store: Store) -> None:
+    """Remove every output that an earlier run noted, as when another job takes the folder over."""
+    for note in _noted(store).values():
+        _remove(store, note["files"])
+    store.drop(DONE)
 
 
 def block_key(record: Record) -> list[object]:
@@ -98,51 +129,92 @@ def block_key(record: Record) -> list[object]:
     return [record.window.row, record.window.col, record.state, sorted(record.hashes.items()), record.error]
 
 
-def _steps(plan: Plan, place: Desk, records: Iterable[Record], counts: Mapping[int, int]) -> Iterator[Step]:
-    root, wanted = place.folder, plan.spec.outputs
-    extent, edge = plan.layout.extent, plan.spec.outputs.sheet_pixels
-    one = max(extent.shape) <= edge
-    map_path = root / ("map.tif" if one else "map.vrt")
-    labels = any("labels" in record.hashes for record in records)
+def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mapping[int, int]) -> list[Step]:
+    """The steps of a job, in an order in which a later one may read an earlier one's files; nothing is written.
 
-    def put_together(name: str, kind: str) -> Sequence[Path]:
-        values = kind == "confidence"
-        legend = None if values else plan.legend
-        settings: Any = {
-            "tags": _provenance(plan, records),
-            "band_name": "confidence of the class" if values else "land cover",
-            "scale": cog.CONFIDENCE_SCALE if values else 1.0,
-            "counts": None if values else dict(counts),
-        }
-        files = [BlockFile(window, path) for window, path in place.blocks(records, kind)]
-        out = root / f"{name}.{'tif' if one else 'vrt'}"
-        sheets: Sequence[Path] = ()
-        if one:
-            cog.assemble(files, plan.grid, extent, legend, out, **settings)
-        else:
-            sheets = map_sheets.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
-        place.clear_blocks()
-        return _with_sidecars([*sheets, out])
-
-    yield Step("map", {"sheet": edge}, lambda: put_together("map", "labels"))
-    if wanted.confidence:
-        yield Step("confidence", {"sheet": edge}, lambda: put_together("confidence", "confidence"))
-    yield Step("style", {}, lambda: _style(plan, root))
-    if wanted.quicklook and labels:
-        yield Step("picture", {}, lambda: _picture(plan, map_path, root / "map.png", counts), True)
-    if plan.spec.reference is not None:
-        facts = plan.spec.reference.model_dump()
-        yield Step("accuracy", facts, lambda: _accuracy(plan, map_path, root), True)
-    for ending in wanted.vectors:
-        yield Step(f"vectors {ending}", {}, partial(_vectors, plan, map_path, root, ending), True)
+    Parameters
+    ----------
+    plan : Plan
+        The job.
+    staging : Staging
+        Where the files will be made.
+    records : iterable of Record
+        One for each block.
+    counts : mapping
+        Pixels of each class in all of them.
+    """
+    wanted, folder = plan.spec.outputs, staging.folder
     failed = [record for record in records if record.state == "failed"]
+    legend = asdict(plan.legend)
+    tags = _provenance(plan, len(failed))
+    blocks = digest_of({"job": plan.digest, "blocks": sorted(block_key(each) for each in records)})
+    raster = {"blocks": blocks, "sheet": wanted.sheet_pixels, "tags": tags}
+
+    found = [
+        Step(
+            "map",
+            {**raster, "legend": legend},
+            partial(_raster, plan, staging, records, tags, plan.legend, dict(counts)),
+        )
+    ]
+    made_of_map = {"map": found[0].key, "legend": legend}
+    if wanted.confidence:
+        found.append(Step("confidence", raster, partial(_raster, plan, staging, records, tags, None, None)))
+    found.append(Step("style", {"legend": legend}, partial(_style, plan.legend, folder)))
+    map_path = folder / _raster_name(plan, "map")
+    if wanted.quicklook and any("labels" in record.hashes for record in records):
+        texts = {"title": _title(plan), "attribution": plan.scene.imagery.attribution}
+        picture = partial(_picture, plan, map_path, folder / "map.png", counts, **texts)
+        found.append(Step("picture", {**made_of_map, **texts}, picture, reads_map=True))
+    if plan.spec.reference is not None:
+        found.append(_accuracy_step(plan, made_of_map, map_path, folder))
+    for ending in wanted.vectors:
+        vectors = partial(_vectors, plan.legend, map_path, folder, ending)
+        found.append(Step(f"vectors {ending}", made_of_map, vectors, reads_map=True))
     if failed:
-        yield Step("failed blocks", {}, lambda: _failed(plan, root, failed))
+        listed = [[*block_key(each), each.window.height, each.window.width, each.attempts] for each in failed]
+        found.append(Step("failed blocks", {"failed": listed}, partial(_failed, plan, folder, failed)))
+    return found
+
+
+# -------------------------------------------------------------------------------------------- the steps
+
+
+def _raster_name(plan: Plan, stem: str) -> str:
+    one = max(plan.layout.extent.shape) <= plan.spec.outputs.sheet_pixels
+    return f"{stem}.{'tif' if one else 'vrt'}"
+
+
+def _raster(
+    plan: Plan,
+    staging: Staging,
+    records: Iterable[Record],
+    tags: Mapping[str, str],
+    legend: Legend | None,
+    counts: Mapping[int, int] | None,
+) -> Sequence[Path]:
+    """The map, or without a legend its confidence."""
+    kind = "labels" if legend else "confidence"
+    settings: dict[str, Any] = {
+        "tags": tags,
+        "band_name": "land cover" if legend else "confidence of the class",
+        "scale": 1.0 if legend else cog.CONFIDENCE_SCALE,
+        "counts": counts,
+    }
+    out = staging.folder / _raster_name(plan, "map" if legend else "confidence")
+    extent, edge = plan.layout.extent, plan.spec.outputs.sheet_pixels
+    hashes = {record.window: record.hashes.get(kind) for record in records}
+    files = [BlockFile(window, path, hashes[window]) for window, path in staging.blocks(records, kind)]
+    made: Sequence[Path] = ()
+    if out.suffix == ".tif":
+        cog.assemble(files, plan.grid, extent, legend, out, **settings)
     else:
-        place.store.drop("failed.geojson")
+        made = sheets.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
+    staging.clear_blocks()
+    return _with_sidecars([*made, out])
 
 
-def _provenance(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
+def _provenance(plan: Plan, failed: int) -> dict[str, str]:
     """Tags that say what the map was made of; no date, so that equal jobs give equal files."""
     tags = {
         "GEOSEG_VERSION": __version__,
@@ -151,7 +223,7 @@ def _provenance(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
         "GEOSEG_IMAGERY_FILES": json.dumps(sorted(Path(each).name for each in plan.files)[:50]),
         "GEOSEG_GRID": json.dumps(plan.facts["grid"]),
         "GEOSEG_WINDOWS": f"core {plan.layout.core}, margin {plan.layout.margin}",
-        "GEOSEG_FAILED_BLOCKS": str(sum(record.state == "failed" for record in records)),
+        "GEOSEG_FAILED_BLOCKS": str(failed),
     }
     if plan.predictor is not None:
         card = plan.predictor.model.card
@@ -162,39 +234,53 @@ def _provenance(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
     return tags
 
 
-def _style(plan: Plan, root: Path) -> Sequence[Path]:
-    Store(str(root)).put("map.qml", style.qgis_style(plan.legend))
-    return [root / "map.qml"]
+def _style(legend: Legend, folder: Path) -> Sequence[Path]:
+    Store(str(folder)).put("map.qml", qgis_style(legend))
+    return [folder / "map.qml"]
 
 
-def _picture(plan: Plan, map_path: Path, out: Path, counts: Mapping[int, int]) -> Sequence[Path]:
-    title = f"Land cover of {plan.scene.imagery.name}"
-    if plan.predictor is not None:
-        title += f" by {plan.predictor.model.card.name}"
-    pictures.quicklook(
-        view.overview(map_path),
-        plan.legend,
-        out,
-        title=title,
-        attribution=plan.scene.imagery.attribution,
-        counts=counts,
-        ground_m=view.ground_size(map_path),
-    )
+def _title(plan: Plan) -> str:
+    model = "" if plan.predictor is None else f" by {plan.predictor.model.card.name}"
+    return f"Land cover of {plan.scene.imagery.name}{model}"
+
+
+def _picture(
+    plan: Plan, map_path: Path, out: Path, counts: Mapping[int, int], *, title: str, attribution: str
+) -> Sequence[Path]:
+    labels, ground_m = view.overview(map_path), view.ground_size(map_path)
+    pictures.quicklook(labels, plan.legend, out, title=title, attribution=attribution, counts=counts, ground_m=ground_m)
     return [out]
 
 
-def _accuracy(plan: Plan, map_path: Path, root: Path) -> Sequence[Path]:
+def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], map_path: Path, folder: Path) -> Step:
+    """Scores against the job's reference. What is wrong with the reference by now is raised where it is used."""
     assert plan.spec.catalog is not None
-    reference, crosswalk = reference_of(plan.spec, catalog.read(plan.spec.catalog), plan.legend)
-    return score.write(score.score(map_path, reference, crosswalk, legend=plan.legend), root)
+    try:
+        reference, crosswalk = reference_of(plan.spec, catalog.read(plan.spec.catalog), plan.legend)
+        compared = {"reference": asdict(reference), "crosswalk": asdict(crosswalk)}
+        compared["file"] = {"identity": identity.of(reference.file)}
+    except GeosegError as error:
+        return Step("accuracy", {**made_of_map, "error": str(error)}, partial(_raise, error), reads_map=True)
+
+    def make() -> Sequence[Path]:
+        return scoring.write(scoring.score(map_path, reference, crosswalk, legend=plan.legend), folder)
+
+    return Step("accuracy", {**made_of_map, **compared}, make, reads_map=True)
 
 
-def _vectors(plan: Plan, map_path: Path, root: Path, ending: str) -> Sequence[Path]:
-    folder = Store.at(root).folder("vectors")
-    return list(polygons.vectorize(map_path, folder / f"map.{ending}", legend=plan.legend))
+def _raise(error: GeosegError) -> Sequence[Path]:
+    raise error
 
 
-def _failed(plan: Plan, root: Path, failed: Sequence[Record]) -> Sequence[Path]:
+def _vectors(legend: Legend, map_path: Path, folder: Path, ending: str) -> Sequence[Path]:
+    out = Store.at(folder).folder("vectors") / f"map.{ending}"
+    made = list(polygons.vectorize(map_path, out, legend=legend))
+    parts = [path.with_suffix(each) for path in made for each in _COMPANIONS] if ending == "shp" else []
+    styles = [path.with_suffix(".qml") for path in made]
+    return [*made, *(path for path in (*parts, *styles) if path.is_file())]
+
+
+def _failed(plan: Plan, folder: Path, failed: Sequence[Record]) -> Sequence[Path]:
     features = [
         {
             "type": "Feature",
@@ -212,22 +298,38 @@ def _failed(plan: Plan, root: Path, failed: Sequence[Record]) -> Sequence[Path]:
         for record in failed
     ]
     data = json.dumps({"type": "FeatureCollection", "features": features}).encode()
-    Store(str(root)).put("failed.geojson", data)
-    return [root / "failed.geojson"]
+    Store(str(folder)).put("failed.geojson", data)
+    return [folder / "failed.geojson"]
 
 
 def _with_sidecars(paths: Sequence[Path]) -> Sequence[Path]:
     return [each for path in paths for each in (path, path.with_name(path.name + ".aux.xml")) if each.exists()]
 
 
+# ------------------------------------------------------------------------------------------- the notes
+
+
 def _noted(store: Store) -> dict[str, dict[str, Any]]:
+    """Steps by name with the key and the files that were noted; none where the notes are damaged or foreign."""
     try:
-        return dict(json.loads(store.get(DONE)))
-    except (FileNotFoundError, ValueError):
+        found = json.loads(store.get(DONE))
+        notes = {str(name): {"key": str(note["key"]), "files": dict(note["files"])} for name, note in found.items()}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
+    return notes
+
+
+def _stands(store: Store, note: Mapping[str, Any] | None, key: str) -> bool:
+    return note is not None and note["key"] == key and note["files"] == _stamps(store, note["files"])
 
 
 def _stamps(store: Store, names: Iterable[str]) -> dict[str, list[int | str]]:
     """What changes when a file does, for each file that exists."""
     stamps = {name: store.stamp(name) for name in names}
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}
+
+
+def _remove(store: Store, names: Iterable[str]) -> None:
+    for name in names:
+        with suppress(LedgerError):  # a name that leads out of the folder was not noted by us
+            store.drop(name)

@@ -1,19 +1,17 @@
 """Plan: a job resolved, as plain values that a worker can be given.
 
-Everything that can change a pixel is a fact of the plan and part of its fingerprint; where and how fast it
-runs is not. Nothing is opened here.
+Everything that can change a pixel is a fact of the plan and part of the map's digest. The cutting into blocks, and
+where and how fast the job runs, are not: they may change between two runs of one job. Nothing is opened here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import shapely
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
@@ -21,16 +19,14 @@ from pydantic import TypeAdapter
 
 from geoseg import imagery
 from geoseg.catalog.legend import Legend
-from geoseg.grid import Grid, Layout, Window, project
+from geoseg.grid import Grid, Layout, Window, cut, project
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs.spec import JobSpec
+from geoseg.process import remembered
 from geoseg.storage.digests import digest_of
 
 PIXELS = 1
 """Raised whenever a change of geoseg changes what any map would hold."""
-
-Predict = Callable[[np.ndarray], Any]
-"""(band, row, col) float32, NaN = no data -> (row, col) uint8 labels, or (labels, confidence), of the same size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,7 @@ class Plan:
     @property
     def geometry(self) -> Geometry | None:
         """The region in the grid's CRS."""
-        return None if self.region is None else Geometry(shapely.from_wkb(self.region), CRS(self.grid.crs))
+        return None if self.region is None else _geometry(self.region, self.grid.crs)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -61,7 +57,7 @@ class Plan:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All that decides the pixels and how they are kept, as plain data."""
+        """All that decides the pixels of the map's blocks, as plain data."""
         scene, layout = self.scene, self.layout
         layer = dataclasses.asdict(scene.imagery)
         layer.pop("attribution")
@@ -74,14 +70,19 @@ class Plan:
             "grid": {"crs": self.grid.crs, "transform": list(self.grid.transform)},
             "region": None if self.region is None else digest_of({"region": self.region}),
             "extent": list(dataclasses.astuple(layout.extent)),
-            "layout": {"core": layout.core, "margin": layout.margin, "block": layout.block},
+            "layout": {"core": layout.core, "margin": layout.margin},
             "confidence": self.spec.outputs.confidence,
         }
 
     @property
     def digest(self) -> str:
-        """Hash of the facts."""
+        """The map's digest: hash of the facts."""
         return digest_of(self.facts)
+
+    @property
+    def variant(self) -> str:
+        """Hash of the whole plan, cutting, device and outputs included: one way to make the map of this digest."""
+        return digest_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data for job.json."""
@@ -92,17 +93,42 @@ class Plan:
         """A plan from what `to_json` gave."""
         return _adapter().validate_python(data)
 
-    def blocks(self) -> Iterator[Window]:
-        """Blocks that can hold a label: inside the region and touched by a file of the imagery."""
-        region = None
-        if self.geometry is not None:
-            region = self.geometry.geom
-            shapely.prepare(region)
-        for window in self.layout.cut():
-            if region is not None and not region.intersects(self.grid.footprint(window).geom):
-                continue
-            if imagery.touches(self.scene, self.grid, window):
-                yield window
+    def blocks(self, kept: Iterable[Window] = ()) -> Iterator[Window]:
+        """Blocks that can hold a label, inside the region and touched by a file of the imagery, in row-major order.
+
+        Rows of blocks that cannot are passed over whole, and halves of rows, so that a scattered region in a wide
+        extent costs little.
+
+        Parameters
+        ----------
+        kept : iterable of Window
+            Finished blocks, perhaps of another cutting. Where they cover a block it is left out, and where they cover
+            a part of it the rest comes in rectangles of whole cores.
+        """
+        layout, square = self.layout, self.layout.block
+        taken: dict[tuple[int, int], list[Window]] = {}
+        for window in kept:
+            for each in cut(window, square):
+                taken.setdefault((each.row, each.col), []).append(window)
+        for block in self._halved(layout.extent.snapped(square), within=False):
+            at = block.row // square * square, block.col // square * square
+            yield from layout.left(block, taken.get(at, ()))
+
+    def _halved(self, squares: Window, *, within: bool) -> Iterator[Window]:
+        """Blocks wanted among those of a window of whole blocks: rows first, then each row by its halves."""
+        layout, window = self.layout, self.layout.clipped(squares)
+        if not within and self.geometry is not None:
+            outline = self.grid.footprint(window).geom
+            if not self.geometry.geom.intersects(outline):
+                return
+            within = bool(self.geometry.geom.contains(outline))
+        if not imagery.touches(self.scene, self.grid, window):
+            return
+        if squares.shape == (layout.block, layout.block):
+            yield window
+            return
+        for half in _halves(squares, layout.block):
+            yield from self._halved(half, within=within)
 
 
 def ground_resolution(grid: Grid, extent: Window) -> float:
@@ -122,6 +148,23 @@ def outline(grid: Grid, window: Window) -> Geometry:
     return project(grid.footprint(window), "EPSG:4326", max(grid.resolution) * 64)
 
 
-@lru_cache(maxsize=1)
+def _halves(squares: Window, edge: int) -> tuple[Window, Window]:
+    """A window of whole squares in two, its rows before its columns."""
+    row, col, height, width = squares.row, squares.col, squares.height, squares.width
+    if height > edge:
+        upper = height // edge // 2 * edge
+        return Window(row, col, upper, width), Window(row + upper, col, height - upper, width)
+    left = width // edge // 2 * edge
+    return Window(row, col, height, left), Window(row, col + left, height, width - left)
+
+
+@remembered(4)
+def _geometry(region: str, crs: str) -> Geometry:
+    shape = shapely.from_wkb(region)
+    shapely.prepare(shape)
+    return Geometry(shape, CRS(crs))
+
+
+@remembered(1)
 def _adapter() -> TypeAdapter[Plan]:
     return TypeAdapter(Plan)

@@ -1,4 +1,4 @@
-"""Pipeline: the story of a run. Claim the folder, find what is missing, make it, put the map together.
+"""Run: claim the folder, find what is missing, make it, put the map together.
 
 The two heavy engines are arguments: `predict` labels pixels, `mapper` spreads blocks. With Python's own `map`
 the run is serial, and that run is the reference which any cluster must equal, bit for bit.
@@ -6,29 +6,33 @@ the run is serial, and that run is the reference which any cluster must equal, b
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from functools import partial
+from pathlib import Path
 
-from geoseg.errors import CancelledError, ClusterError, JobError, LedgerError, PredictionError
-from geoseg.grid import Window
+from geoseg.errors import CancelledError, ClusterError, LedgerError, PredictionError
+from geoseg.grid import Window, cut
 from geoseg.jobs import block as job_block
 from geoseg.jobs import outputs
-from geoseg.jobs.plan import Plan, Predict
-from geoseg.storage import job_file, ledger, lock
+from geoseg.jobs.claim import claim
+from geoseg.jobs.engines import Mapper, Predict
+from geoseg.jobs.plan import Plan
+from geoseg.maps.blocks import DamagedBlocksError
+from geoseg.storage import ledger, lock
 from geoseg.storage.journal import CANCEL, Journal, Status
 from geoseg.storage.ledger import Gathered
 from geoseg.storage.record import Record
 from geoseg.storage.store import Store
 
 _LOOK_S = 2.0
-Mapper = Callable[[Callable[[Window], Record], Iterable[Window]], Iterable[Record]]
+_REPAIRS = 3
+"""How often blocks that were damaged before they were stitched are made again in one run."""
+Spread = Callable[[Iterable[Window]], Iterable[Record]]
+"""Makes blocks, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def run(
     folder: Path | str,
     *,
     predict: Predict | None = None,
-    mapper: Mapper = map,
+    mapper: Mapper[Window, Record] = map,
     threads: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
@@ -85,14 +89,16 @@ def run(
 ) -> Summary:
     """Run a job, or go on with it: what stands finished in the folder is checked and kept.
 
+    Finished blocks are kept also where the job is cut into others now, as when it has less memory than before.
+
     Parameters
     ----------
     plan : Plan
-        From `plan.resolve`.
+        From `resolve.resolve`.
     folder : path
         The job folder.
     predict : callable, optional
-        (band, row, col) float32 with NaN for no data -> (row, col) labels; default: the plan's own network.
+        What labels pixels, see `engines.Predict`; default: the plan's own network.
     mapper : callable
         Like the builtin `map`; results may come in any order.
     threads : int, optional
@@ -117,39 +123,57 @@ def run(
         If the folder is another job's or in use, or cannot be written.
     """
     store, begin = Store.at(folder), time.time()
-    work = job_block.task(store.root, plan.digest, predict, threads)
+    spread = partial(mapper, job_block.task(store.root, plan, predict, threads))
     with lock.hold(store) as check_held:
         claim(plan, store, overwrite=overwrite)
         with _journal(store, resident, check_held) as journal:
             known, damaged = ledger.records(store, plan.digest)
             for sentence in damaged:
                 journal.event("damaged", what=sentence)
-            story = _Story(plan, journal, progress, strict, check_held)
+            going = _Run(plan, journal, progress, strict, check_held)
             with _rolling(store) as roll:
-                done = story.make(mapper, work, known, roll)
-            written, kept = outputs.write(plan, store, done, story.counts, story.step)
+                done = going.gather(known)
+                going.make(spread, done, roll)
+                for attempt in range(_REPAIRS + 1):
+                    try:
+                        written, kept = outputs.write(plan, store, done, going.counts, going.step)
+                        break
+                    except DamagedBlocksError as error:
+                        if attempt == _REPAIRS or not error.windows:
+                            raise
+                        damaged.append(str(error))
+                        going.repair(spread, done, roll, error)
             store.sweep(begin)
             failed = tuple(each for each in done if each.state == "failed")
             journal.close("failed blocks" if failed else "finished")
-    return Summary(store.root, story.now, failed, (*plan.notes, *damaged), written, kept)
+    return Summary(store.root, going.now, failed, (*plan.notes, *damaged), written, kept)
 
 
-def claim(plan: Plan, store: Store, *, overwrite: bool = False) -> bool:
-    """Check that a job can be kept in a folder and make the folder its own; see `job_file.claim`.
+def finished(plan: Plan, known: Mapping[Window, Record]) -> list[Window]:
+    """Blocks that need not be made again: done or empty, and none over another, whatever the cutting they come from.
 
-    Raises
-    ------
-    JobError
-        If the imagery lies in the folder.
-    LedgerError
-        If the folder is another job's, or the disk is too full.
+    Where two overlap, which happens when a run ended amid blocks of another cutting, the larger one counts; both hold
+    the same pixels.
+
+    Parameters
+    ----------
+    plan : Plan
+        The job.
+    known : mapping
+        Records of this job's blocks.
     """
-    _check_apart(plan, store)
-    if store.remote:
-        check_space(plan, Path(tempfile.gettempdir()), "point TMPDIR at a larger disk, where the map is put together")
-    else:
-        check_space(plan, Path(store.root))
-    return job_file.claim(store, _job(plan), overwrite=overwrite)
+    edge = plan.layout.block
+    chosen: dict[tuple[int, int], list[Window]] = {}
+    found = []
+    windows = [window for window, record in known.items() if record.state != "failed"]
+    for window in sorted(windows, key=lambda each: (-each.pixels, each)):
+        beside = [chosen.setdefault((square.row, square.col), []) for square in cut(window, edge)]
+        if any(window.meet(other) for others in beside for other in others):
+            continue
+        for others in beside:
+            others.append(window)
+        found.append(window)
+    return found
 
 
 def lost(digest: str) -> Callable[[Window, str], Record]:
@@ -161,8 +185,8 @@ def lost(digest: str) -> Callable[[Window, str], Record]:
     return record
 
 
-class _Story:
-    """A run as it goes: counts what comes back, and tells the journal and the caller."""
+class _Run:
+    """A run as it goes: counts what comes back, and keeps the journal and the caller informed."""
 
     def __init__(
         self,
@@ -183,34 +207,47 @@ class _Story:
         self._begin = time.monotonic()
         self._looked = -_LOOK_S
 
-    def make(
-        self, mapper: Mapper, work: Callable[[Window], Record], known: dict[Window, Record], roll: ledger.Roll
-    ) -> Gathered:
-        """Make the blocks that are not known to be finished; a record for each block comes back, `known` empties."""
-        done = Gathered(self._plan.digest, self._plan.blocks())
-        for window in done.missing():
-            record = known.pop(window, None)
-            if record is not None and record.state != "failed":
-                self.counts.update(record.counts)
-                done.put(record)
+    def gather(self, known: dict[Window, Record]) -> Gathered:
+        """The blocks of the run, those finished before with their records; `known` empties."""
+        kept = finished(self._plan, known)
+        missing = self._plan.blocks(kept)
+        done = Gathered(self._plan.digest, sorted([*kept, *missing]))
+        for window in kept:
+            record = known.pop(window)
+            self.counts.update(record.counts)
+            done.put(record)
+        known.clear()
+        return done
+
+    def make(self, spread: Spread, done: Gathered, roll: ledger.Roll) -> None:
+        """Make the blocks that are missing."""
         missing = done.missing()
-        self._tell(Progress(len(done), len(done) - len(missing), 0, 0, 0, 0.0))
+        self._inform(Progress(len(done), len(done) - len(missing), 0, 0, 0, 0.0))
         self._begin = time.monotonic()
         self._look_around()
-        for record in mapper(work, missing):
+        for record in spread(missing):
             self._take(record)
             self.counts.update(record.counts)
             done.put(record)
             roll.add(record)
             self._look_around()
         self._check_held()
-        return done
+
+    def repair(self, spread: Spread, done: Gathered, roll: ledger.Roll, error: DamagedBlocksError) -> None:
+        """Make blocks again that are not what was written; their pixels were counted before."""
+        self._journal.event("damaged", what=str(error))
+        for record in spread(error.windows):
+            self._check_held()
+            if record.state == "failed":
+                raise error
+            done.put(record)
+            roll.add(record)
 
     def step(self, name: str) -> None:
-        """Tell that an output is being written; raises where the folder is no longer ours."""
+        """Say that an output is being written; raises where the folder is no longer ours."""
         self._check_held()
         self._journal.event("output", name=name)
-        self._tell(replace(self.now, step=name))
+        self._inform(replace(self.now, step=name))
 
     def _take(self, record: Record) -> None:
         bad, window = record.state == "failed", record.window
@@ -225,8 +262,8 @@ class _Story:
             **({"error": record.error} if bad else {}),
         )
         if bad and self._strict:
-            raise PredictionError(f"block {_place(window)} failed: {record.error} (--strict stops here)")
-        self._tell(
+            raise PredictionError(f"block {_position(window)} failed: {record.error} (--strict stops here)")
+        self._inform(
             replace(
                 self.now,
                 finished=self.now.finished + (not bad),
@@ -244,11 +281,11 @@ class _Story:
             if self._journal.cancelled():
                 raise CancelledError("the job was cancelled; what was finished is kept")
 
-    def _tell(self, now: Progress) -> None:
+    def _inform(self, now: Progress) -> None:
         self.now = now
         ahead, made = now.total - now.reused - now.finished - now.failed, now.finished + now.failed
         finishing = now.step != "blocks"
-        self._journal.stand(
+        self._journal.set_status(
             Status(
                 "finishing" if finishing else "running",
                 total=now.total,
@@ -269,7 +306,7 @@ def _journal(store: Store, resident: bool, check_held: Callable[[], None]) -> It
         store.drop(CANCEL)
     journal = Journal(store, check_held)
     try:
-        with journal.listening("geoseg.cluster"):
+        with journal.recording_warnings("geoseg.cluster"):
             yield journal
     except BaseException as error:
         state = "cancelled" if isinstance(error, CancelledError) else "stopped"
@@ -290,36 +327,5 @@ def _rolling(store: Store) -> Iterator[ledger.Roll]:
             roll.close()
 
 
-def _job(plan: Plan) -> dict[str, object]:
-    return {"digest": plan.digest, "facts": json.loads(json.dumps(plan.facts)), "plan": plan.to_json()}
-
-
-def _place(window: Window) -> str:
+def _position(window: Window) -> str:
     return f"at row {window.row}, column {window.col}"
-
-
-def _check_apart(plan: Plan, store: Store) -> None:
-    """Refuse to write among the imagery."""
-    for file in plan.files:
-        if PurePath(file.replace("/vsis3/", "s3://", 1)).is_relative_to(store.root):
-            raise JobError(f"the output folder {store.root} holds the imagery {file}; choose another folder with --out")
-
-
-def check_space(plan: Plan, folder: Path, advice: str = "choose another folder with --out") -> None:
-    """Refuse a job whose output cannot fit; half a byte a pixel and 20 MB is what maps compress to at worst, nearly.
-
-    Raises
-    ------
-    LedgerError
-        If the disk has less than that.
-    """
-    place = folder
-    while not place.exists():
-        place = place.parent
-    need = plan.layout.extent.pixels // 2 + 20_000_000
-    free = shutil.disk_usage(place).free
-    if free < need:
-        raise LedgerError(
-            f"no space left: the map may need {need / 1e9:.2f} GB and {place} has {free / 1e9:.2f} GB free; "
-            f"free some space or {advice}"
-        )

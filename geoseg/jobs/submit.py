@@ -6,28 +6,27 @@ of it from the job folder. If its worker dies, the scheduler starts it again els
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from geoseg.cluster import coordinator
 from geoseg.cluster.mapper import map_over
-from geoseg.errors import CancelledError, JobError, LedgerError
+from geoseg.errors import CancelledError, FolderInUseError, JobError, LedgerError
 from geoseg.jobs import block as job_block
 from geoseg.jobs import resolve
 from geoseg.jobs import run as job_run
 from geoseg.jobs import spec as job_spec
 from geoseg.jobs import status as job_status
+from geoseg.jobs.claim import claim
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.spec import JobSpec
 from geoseg.jobs.status import JobHandle
-from geoseg.models import loading
 from geoseg.storage import job_file, journal, lock
 from geoseg.storage.journal import Status
 from geoseg.storage.store import Store
@@ -77,46 +76,57 @@ def submit(
     store = Store.at(folder)
     made = JobHandle(_id(name, store.root), store.root)
     with lock.hold(store):
-        job_run.claim(plan, store, overwrite=overwrite)
+        claim(plan, store, overwrite=overwrite)
         store.drop(journal.CANCEL)
         before = journal.read_status(store) or Status("stopped", error="it was not handed to a cluster")
-        journal.Journal(store).stand(Status("submitted"), now=True)
+        journal.Journal(store).set_status(Status("submitted"), now=True)
     try:
         coordinator.leave_running(client, made.id, coordinate, store.root, plan.digest, priority, strict)
     except Exception:
-        journal.Journal(store).stand(before, now=True)
+        journal.Journal(store).set_status(before, now=True)
         raise
     job_status.remember(made)
     return made
 
 
 def coordinate(root: str, digest: str, priority: int, strict: bool) -> str:
-    """Run a job from inside the cluster; returns the state in which it ended.
+    """Run a job from inside the cluster.
 
-    A failure that is the job's own (a full disk, a changed folder) ends it and is told in its journal; a lost worker
+    A failure that is the job's own (a full disk, a changed folder) ends it and is noted in its journal; a lost worker
     or scheduler ends this process, and the coordinator is started again.
+
+    Parameters
+    ----------
+    root, digest : str
+        The job folder and its map's digest.
+    priority : int
+        Of its blocks among those of other jobs.
+    strict : bool
+        Whether to stop at the first block that fails.
+
+    Returns
+    -------
+    str
+        The state in which it ended.
     """
     plan = job_block.load_plan(root, digest)
     with coordinator.inside() as client:
         for attempt in _until_free(root):
             try:
-                mapper = map_over(client, job_run.lost(digest), priority=priority, prepare=_preload(plan))
+                prepare = None if plan.predictor is None else plan.predictor.load
+                mapper = map_over(client, job_run.lost(digest), priority=priority, prepare=prepare)
                 summary = job_run.run(plan, root, mapper=mapper, strict=strict, resident=True)
                 return "failed blocks" if summary.failed else "finished"
             except CancelledError:
                 return "cancelled"
-            except LedgerError as error:
-                if "is in use by another geoseg" not in str(error) or not attempt:
+            except FolderInUseError:
+                if not attempt:
                     _log.exception("job %s stopped", root)
                     return "stopped"
+            except LedgerError:
+                _log.exception("job %s stopped", root)
+                return "stopped"
     return "stopped"
-
-
-def _preload(plan: Plan) -> Callable[[], object] | None:
-    """Loads the network in a worker process before its first block."""
-    if plan.predictor is None:
-        return None
-    return functools.partial(loading.ready, plan.predictor.model, plan.predictor.device)
 
 
 def _until_free(root: str) -> Iterator[bool]:

@@ -5,7 +5,7 @@ Other block sizes, batch sizes, thread counts and worker processes must give the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,9 +15,10 @@ from geoseg.catalog.legend import NODATA
 from geoseg.errors import LedgerError
 from geoseg.grid import Window, cut
 from geoseg.jobs import block as job_block
-from geoseg.jobs.plan import Plan, Predict
+from geoseg.jobs.engines import Mapper, Predict
+from geoseg.jobs.plan import Plan
 from geoseg.storage import block_file, ledger
-from geoseg.storage.record import Record, block_name
+from geoseg.storage.record import block_name
 from geoseg.storage.store import Store
 
 
@@ -44,9 +45,6 @@ class Finding:
     """Lattice (row, col) of the first of them."""
 
 
-Mapper = Callable[[Callable[[tuple[Way, Window]], Finding], Iterable[tuple[Way, Window]]], Iterable[Finding]]
-
-
 def ways(plan: Plan) -> tuple[Way, ...]:
     """The other ways worth trying for a plan."""
     core, block = plan.layout.core, plan.layout.block
@@ -59,6 +57,15 @@ def ways(plan: Plan) -> tuple[Way, ...]:
 
 def sample(store: Store, plan: Plan, blocks_wanted: int) -> list[Window]:
     """Finished blocks spread evenly over the map.
+
+    Parameters
+    ----------
+    store : Store
+        The job folder.
+    plan : Plan
+        Its job.
+    blocks_wanted : int
+        How many at most.
 
     Raises
     ------
@@ -74,11 +81,30 @@ def sample(store: Store, plan: Plan, blocks_wanted: int) -> list[Window]:
 
 
 def verify(
-    root: str, plan: Plan, windows: list[Window], mapper: Mapper = map, predict: Predict | None = None
+    root: str,
+    plan: Plan,
+    windows: list[Window],
+    mapper: Mapper[tuple[Way, Window], Finding] = map,
+    predict: Predict | None = None,
 ) -> Iterable[Finding]:
-    """Make each block each other way and compare it with the folder; findings come as they are made."""
-    work = partial(check, root, plan.digest, predict)
-    return mapper(work, [(way, window) for way in ways(plan) for window in windows])
+    """Make each block each other way and compare it with the folder; findings come as they are made.
+
+    Parameters
+    ----------
+    root : str
+        The job folder.
+    plan : Plan
+        Its job.
+    windows : list of Window
+        Finished blocks, as `sample` gives them.
+    mapper : callable
+        Spreads the work; default: this process.
+    predict : callable, optional
+        In place of the job's own network.
+    """
+    return mapper(
+        partial(check, root, plan.digest, predict), [(way, window) for way in ways(plan) for window in windows]
+    )
 
 
 def renamed(finding: Finding, way: str) -> Finding:
@@ -87,7 +113,17 @@ def renamed(finding: Finding, way: str) -> Finding:
 
 
 def check(root: str, digest: str, predict: Predict | None, item: tuple[Way, Window]) -> Finding:
-    """Make one block one way and compare it with the folder."""
+    """Make one block one way and compare it with the folder.
+
+    Parameters
+    ----------
+    root, digest : str
+        The job folder and its map's digest.
+    predict : callable, optional
+        In place of the job's own network.
+    item : (Way, Window)
+        The way and the block.
+    """
     way, window = item
     plan = job_block.load_plan(root, digest)
     kept = block_file.decode(Store(root).get(block_name(window)))
@@ -98,8 +134,19 @@ def check(root: str, digest: str, predict: Predict | None, item: tuple[Way, Wind
 
 
 def made(plan: Plan, way: Way, window: Window, predict: Predict | None = None) -> np.ndarray:
-    """The labels (row, col) of `window`, made `way`'s way."""
-    other = replace(plan, layout=replace(plan.layout, block=way.block))
+    """The labels (row, col) of a window, made another way.
+
+    Parameters
+    ----------
+    plan : Plan
+        The job.
+    way : Way
+        How to make them.
+    window : Window
+        Any window of the lattice.
+    predict : callable, optional
+        In place of the job's own network.
+    """
     if predict is None:
         assert plan.predictor is not None
         predict = replace(plan.predictor, batch=way.batch, threads=way.threads)
@@ -108,8 +155,7 @@ def made(plan: Plan, way: Way, window: Window, predict: Predict | None = None) -
         part = square.meet(plan.layout.extent)
         if part is None:
             continue
-        shared = part.meet(window)
-        _, arrays = job_block.make(other, predict, Record(part, "empty", ""))
-        if shared is not None and "labels" in arrays:
-            labels[shared.within(window)] = arrays["labels"][shared.within(part)]
+        shared, found = part.meet(window), job_block.label(plan, predict, part).labels
+        if shared is not None and found is not None:
+            labels[shared.within(window)] = found[shared.within(part)]
     return labels

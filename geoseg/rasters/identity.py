@@ -26,7 +26,7 @@ def of(path: str) -> str:
 
     For a file that is neither local nor an s3:// object, whether it changed cannot be seen: the hash is of its name.
     """
-    return digest_of({name: stamp for name, stamp in _stamps(path)})
+    return digest_of(dict(_stamps(path)))
 
 
 def _stamps(path: str) -> Iterator[tuple[str, list[int | str]]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from geoseg.errors import LedgerError
+from geoseg.errors import FolderInUseError, LedgerError
 from geoseg.storage.store import Store
 
 LOCK = "job.lock"
@@ -37,8 +37,10 @@ def hold(store: Store) -> Iterator[Callable[[], None]]:
 
     Raises
     ------
+    FolderInUseError
+        If another living coordinator holds it.
     LedgerError
-        If another living coordinator holds it, or the folder is a file.
+        If the folder is a file or cannot be written.
     """
     if not store.remote and Path(store.root).exists() and not Path(store.root).is_dir():
         raise LedgerError(f"{store.root} is a file; choose a folder for the job's output")
@@ -93,7 +95,7 @@ def _take(store: Store, owner: bytes) -> None:
         if holder == owner:  # an answer was lost and the request made twice
             return
         if seen_s < STALE_S and not _dead(holder.decode(errors="replace")):
-            raise LedgerError(
+            raise FolderInUseError(
                 f"{store.root} is in use by another geoseg ({_told(holder)}, last seen {seen_s:.0f} s ago); "
                 f"wait for it, or stop it and try again after {STALE_S:.0f} s"
             )

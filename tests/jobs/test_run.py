@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from painted_scenes import NORTH_UP, OBLONG, ROTATED, blur, coordinates, nir, read_map, red, resolved, scene
 
-from geoseg.cluster import kinds
+from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
 from geoseg.errors import GridError, JobError, LedgerError, PredictionError
 from geoseg.jobs import block as job_block
-from geoseg.jobs import plan as plan_room
 from geoseg.jobs import run as job_run
 from geoseg.jobs import verify
+from geoseg.jobs.plan import Plan
 from geoseg.storage.record import block_name
 from geoseg.storage.store import Store
 
@@ -65,7 +65,7 @@ def test_a_cluster_gives_the_serial_map(tmp_path):
     scene(tmp_path)
     plan = resolved(tmp_path, 2)
     serial = job_run.run(plan, tmp_path / "serial", predict=blur)
-    with kinds.local(2, 2_000_000_000) as client:
+    with local.cpu_cluster(2, 2_000_000_000) as client:
         mapper = map_over(client, job_run.lost(plan.digest))
         spread = job_run.run(plan, tmp_path / "spread", predict=blur, mapper=mapper)
     assert (tmp_path / "serial/map.tif").read_bytes() == (tmp_path / "spread/map.tif").read_bytes()
@@ -115,15 +115,15 @@ def test_a_pixel_without_one_band_is_nodata(tmp_path):
 
 def test_a_scene_of_nodata_alone_is_a_map_of_nodata(tmp_path):
     scene(tmp_path, bands=[np.zeros((137, 211), "uint8")] * 2, nodata=0)
-    summary = job_run.run(resolved(tmp_path), tmp_path / "out", predict=lambda _: 1 / 0)
+    summary = job_run.run(resolved(tmp_path), tmp_path / "out", predict=lambda *_: 1 / 0)
     assert (read_map(summary)[0] == 255).all()
     assert not summary.failed
 
 
-def fail_in_the_east(pixels):
+def fail_in_the_east(pixels, tile):
     if np.nanmax(pixels[1]) > 150:
         raise ValueError("no such east")
-    return red(pixels)
+    return red(pixels, tile)
 
 
 def test_a_failed_block_is_nodata_and_listed_and_only_it_is_tried_again(tmp_path):
@@ -156,10 +156,10 @@ def test_strict_stops_at_the_first_failure(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (lambda pixels: pixels[0], "returned float32"),
-        (lambda pixels: red(pixels)[1:], "return integer labels of that shape"),
-        (lambda pixels: red(pixels).astype(int) + 400, "labels run|they run from 0 to 254"),
-        (lambda pixels: np.full(pixels.shape[1:], 251, "uint8"), "returned 251, which legend 'bytes' lacks"),
+        (lambda pixels, _: pixels[0], "returned float32"),
+        (lambda *given: red(*given)[1:], "return integer labels of that shape"),
+        (lambda *given: red(*given).astype(int) + 400, "labels run|they run from 0 to 254"),
+        (lambda pixels, _: np.full(pixels.shape[1:], 251, "uint8"), "returned 251, which legend 'bytes' lacks"),
     ],
 )
 def test_an_answer_that_is_no_label_fails_the_block(tmp_path, answer, sentence):
@@ -177,7 +177,7 @@ def test_going_on_makes_only_what_is_missing(tmp_path):
     plan = resolved(tmp_path, 2)
     first = job_run.run(plan, tmp_path / "out", predict=blur)
     whole = (tmp_path / "out/map.tif").read_bytes()
-    again = job_run.run(plan, tmp_path / "out", predict=lambda _: 1 / 0)
+    again = job_run.run(plan, tmp_path / "out", predict=lambda *_: 1 / 0)
     assert again.progress.reused == first.progress.finished
     assert set(again.kept) == set(again.outputs) == set(first.outputs)
     store = Store(str(tmp_path / "out"))
@@ -251,8 +251,8 @@ def test_what_crosses_to_a_worker_and_back_is_small(tmp_path):
     plan = resolved(tmp_path)
     folder = str(tmp_path / "out")
     job_run.run(plan, folder, predict=red)
-    work = job_block.task(folder, plan.digest, None, 2)
-    record = job_block.finish(folder, plan.digest, red, None, next(iter(plan.blocks())))
+    work = job_block.task(folder, plan, None, 2)
+    record = job_block.finish(folder, plan.digest, plan.variant, red, None, next(iter(plan.blocks())))
     assert len(pickle.dumps(work)) < 1000
     assert len(pickle.dumps(record)) < 1000
 
@@ -260,7 +260,7 @@ def test_what_crosses_to_a_worker_and_back_is_small(tmp_path):
 def test_a_plan_survives_its_job_json(tmp_path):
     scene(tmp_path)
     plan = resolved(tmp_path)
-    again = plan_room.Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
     assert again == plan
     assert again.digest == plan.digest
     assert replace(again, region=None).facts == plan.facts

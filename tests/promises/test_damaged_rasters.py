@@ -72,7 +72,7 @@ def outcome(folder: Path) -> str:
     return "nodata" if empty else "done"
 
 
-def first_band(pixels):
+def first_band(pixels, tile):
     return np.nan_to_num(pixels[0]).astype("uint8") % 255
 
 

@@ -31,6 +31,7 @@ from small_jobs import SmallJob, contents, geoseg
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.cluster.mapper import map_over
 from geoseg.errors import GeosegError, PredictionError
+from geoseg.grid import Tile
 from geoseg.inference import predictor
 from geoseg.jobs import block as job_block
 from geoseg.jobs import outputs, resolve
@@ -321,10 +322,10 @@ def halfway(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Path
     plan = plan_of(made)
     answers = iter([None])
 
-    def failing_once(pixels: np.ndarray) -> object:
+    def failing_once(pixels: np.ndarray, tile: Tile) -> object:
         for _ in answers:
             raise PredictionError("not today")
-        return plan.predictor(pixels)
+        return plan.predictor(pixels, tile)
 
     assert len(job_run.run(plan, made.out, predict=failing_once).failed) == 1
     job_run.run(plan, folder / "new", threads=1)
@@ -544,7 +545,7 @@ def test_a_worker_that_stands_still_is_noticed_and_its_blocks_are_made_elsewhere
 BYTES = Legend("bytes", tuple(LandClass(id, f"value {id}", "#808080") for id in range(4)))
 
 
-def no_op(pixels: np.ndarray) -> np.ndarray:
+def no_op(pixels: np.ndarray, tile: Tile) -> np.ndarray:
     return np.zeros(pixels.shape[1:], np.uint8)
 
 

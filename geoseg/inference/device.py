@@ -1,0 +1,129 @@
+"""Device: a predictor's network where it runs: which device, how many windows at once, in which threads.
+
+Nothing here can change a label: batches are filled up to one shape, each window on a CPU has one torch thread, and
+results come in the order of the windows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from geoseg.errors import PredictionError
+from geoseg.grid import Window
+from geoseg.models import devices, loading
+from geoseg.process import kept
+
+if TYPE_CHECKING:
+    from geoseg.inference.predictor import Predictor
+
+_log = logging.getLogger(__name__)
+
+
+class Device:
+    """A predictor's network on its device."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        name = devices.available(predictor.device)
+        self.torch = torch.device(name)
+        self.side = predictor.core + 2 * predictor.halo
+        """Edge of a window, pixels."""
+        self.batch = predictor.batch or (1 if name == "cpu" else max(1, min(16, 2**21 // self.side**2)))
+        """Windows in one pass of the network."""
+        self._dtype: torch.dtype = getattr(torch, predictor.precision)
+        self._network = loading.load(predictor.model, name)
+        self._key = (predictor.model.card.weights.sha256, name, self.side)
+        self._threads = predictor.threads
+
+    def scores(self, windows: Sequence[Tensor]) -> Tensor:
+        """Scores of windows, float32 (window, class, side, side).
+
+        The last pass is filled up with a copy of the first window, since another shape may round differently.
+
+        Parameters
+        ----------
+        windows : sequence of (band, side, side) float32
+            Normalised pixels on the device.
+
+        Raises
+        ------
+        PredictionError
+            If the device's memory does not hold a single window; where it does not hold a batch, the batch is halved
+            for the rest of the process.
+        """
+        fits = kept(_Batches).fits
+        size = min(self.batch, fits.get(self._key, self.batch))
+        scores = []
+        for start in range(0, len(windows), size):
+            some = list(windows[start : start + size])
+            stack = torch.stack(some + some[:1] * (size - len(some))).contiguous(memory_format=torch.channels_last)
+            try:
+                with torch.autocast(self.torch.type, self._dtype, enabled=self._dtype != torch.float32):
+                    scores.append(self._network(stack)[: len(some)].float())
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise PredictionError(
+                        f"{self.torch} is out of memory for a single window of {self.side} x {self.side} pixels; "
+                        "choose a smaller inference.window or another device"
+                    ) from error
+                fits[self._key] = size // 2
+                _log.warning(
+                    "%s is out of memory for %d windows at once; going on with %d", self.torch, size, size // 2
+                )
+                break
+        else:
+            return torch.cat(scores)
+        return self.scores(windows)
+
+    def in_order(self, work: Callable[[list[Window]], Any], cores: Sequence[Window]) -> Iterator[Any]:
+        """`work` on each batch of cores; on a CPU in threads, a few ahead, its results in order all the same.
+
+        Parameters
+        ----------
+        work : callable
+            Labels the windows of some cores.
+        cores : sequence of Window
+            Any number; `work` gets `batch` of them at a time.
+        """
+        batches = [list(cores[at : at + self.batch]) for at in range(0, len(cores), self.batch)]
+        if self.torch.type != "cpu":
+            yield from map(work, batches)
+            return
+        threads = min(self._threads or _cpus(), max(1, len(batches)))
+        with _one_torch_thread(), ThreadPoolExecutor(threads, "geoseg-window", torch.set_num_threads, (1,)) as pool:
+            ahead: deque[Future[Any]] = deque()
+            for each in batches:
+                ahead.append(pool.submit(work, each))
+                if len(ahead) > 2 * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+
+class _Batches:
+    """Batches that a device's memory was found to allow, where smaller than asked."""
+
+    def __init__(self) -> None:
+        self.fits: dict[tuple[object, ...], int] = {}
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """One torch thread for each window: how torch splits a convolution among threads changes its last bits."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)  # it is the process's, and the caller's notebook goes on with it
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

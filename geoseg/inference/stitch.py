@@ -1,0 +1,148 @@
+"""Stitch: the scores of a tile's windows become one label and confidence for each pixel.
+
+`crop`: a pixel is labelled by the window whose core it lies in. `blend`: by all windows that see it, each weighted by
+how far the pixel is from its edge, added in the lattice's order. Windows are addressed by their cores on the lattice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoseg.catalog.legend import NODATA
+from geoseg.errors import PredictionError
+from geoseg.grid import Tile, Window, cut
+from geoseg.inference.device import Device
+from geoseg.models.devices import reproducible
+
+if TYPE_CHECKING:
+    from geoseg.inference.predictor import Predictor
+
+
+def label(predictor: Predictor, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and confidence of a tile; see `Predictor.__call__`.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        What is run.
+    pixels : (band, row, col) float32
+        Physical values over `tile.read`, NaN where there is no data.
+    tile : Tile
+        Where they lie.
+    """
+    device = Device(predictor)
+    with torch.inference_mode(), reproducible(str(device.torch)):
+        stitching = _Stitching(predictor, device, pixels, tile)
+        stitching.crop() if predictor.stitch == "crop" else stitching.blend()
+        return stitching.labels.cpu().numpy(), stitching.confidence.cpu().numpy()
+
+
+class _Stitching:
+    """A tile on its device; arrays cover `tile.read`."""
+
+    def __init__(self, predictor: Predictor, device: Device, pixels: np.ndarray, tile: Tile) -> None:
+        self.predictor, self.device, self.tile = predictor, device, tile
+        self.core, self.halo = predictor.core, predictor.halo
+        raw = torch.from_numpy(np.require(pixels, np.float32, ["C", "W"])).to(device.torch)  # (band, row, col)
+        known = raw.isfinite()
+        mean, std = (torch.tensor(each, device=device.torch)[:, None, None] for each in (predictor.mean, predictor.std))
+        self.pixels = torch.where(known, (raw - mean) / std, 0.0)
+        self.whole = known.all(dim=0)  # (row, col)
+        self.ids = torch.tensor(predictor.model.card.legend.ids, dtype=torch.uint8, device=device.torch)
+        self.labels, self.confidence = (torch.full_like(self.whole, NODATA, dtype=torch.uint8) for _ in range(2))
+
+    def crop(self) -> None:
+        """Each window labels its own core."""
+        bad = self.whole.new_zeros(())
+        for cores, labels, confidence, wrong in self.device.in_order(self._crop, self._cores(0)):
+            for at, core in enumerate(cores):
+                self.labels[self._at(core)] = labels[at]
+                self.confidence[self._at(core)] = confidence[at]
+            bad |= wrong
+        self._refuse(bad)
+
+    def blend(self) -> None:
+        """Each window adds its weighted shares to all cores that it sees, always in the lattice's row-major order."""
+        rings, weight = self.predictor.rings, _weight(self.core, self.halo).to(self.device.torch)  # (side, side)
+        sums: dict[int, Tensor] = {}  # of each row of cores that windows still add to: (class + 1, core, col)
+        for cores, shares in self.device.in_order(self._shares, self._cores(rings)):
+            for core, share in zip(cores, shares):
+                for row in [row for row in sums if row + rings * self.core < core.row]:
+                    self._settle(row, sums.pop(row))
+                self._add(sums, core, torch.cat([share, torch.ones_like(share[:1])]) * weight)
+        for row, total in sums.items():
+            self._settle(row, total)
+
+    def _cores(self, rings: int) -> list[Window]:
+        """Cores of the tile, and `rings` more around it, that hold at least one whole pixel."""
+        around = self.tile.cores.grown(rings * self.core)
+        tiled = self.whole[self._at(around)].unflatten(1, (-1, self.core)).unflatten(0, (-1, self.core))
+        wanted = tiled.any(dim=3).any(dim=1).flatten().tolist()  # of (row, core, col, core)
+        return [core for core, any_whole in zip(cut(around, self.core), wanted) if any_whole]
+
+    @torch.inference_mode()
+    def _crop(self, cores: list[Window]) -> tuple[list[Window], Tensor, Tensor, Tensor]:
+        inner = slice(self.halo, self.halo + self.core)
+        scores = self._scores(cores)[:, :, inner, inner]  # (window, class, core, core)
+        whole = torch.stack([self.whole[self._at(core)] for core in cores])
+        bad = (~scores.isfinite().all(dim=1) & whole).any()
+        return cores, *self._decide(scores, scores.softmax(dim=1).amax(dim=1), whole), bad
+
+    @torch.inference_mode()
+    def _shares(self, cores: list[Window]) -> tuple[list[Window], Tensor]:
+        scores = self._scores(cores)
+        # softmax would turn a score of minus infinity into an honest-looking 0.
+        finite = scores.isfinite().all(dim=1, keepdim=True)
+        return cores, torch.where(finite, scores.softmax(dim=1), torch.nan)  # (window, class, side, side)
+
+    def _scores(self, cores: list[Window]) -> Tensor:
+        return self.device.scores([self.pixels[(slice(None), *self._at(core.grown(self.halo)))] for core in cores])
+
+    def _decide(self, scores: Tensor, share: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels and confidence from scores (window, class, row, col) and the winner's share of each pixel."""
+        sure = (share * 254).round().clamp(0, 254).nan_to_num(0.0).to(torch.uint8)
+        return torch.where(whole, self.ids[scores.argmax(dim=1)], NODATA), torch.where(whole, sure, NODATA)
+
+    def _add(self, sums: dict[int, Tensor], core: Window, weighted: Tensor) -> None:
+        seen = core.grown(self.halo)
+        for square in cut(Window(seen.row, 0, seen.height, 1), self.core):
+            strip = self._strip(square.row)
+            part = strip.meet(seen)
+            if part is None or strip.meet(self.tile.cores) is None:
+                continue
+            if strip.row not in sums:
+                sums[strip.row] = weighted.new_zeros((len(weighted), *strip.shape))
+            sums[strip.row][(slice(None), *part.within(strip))] += weighted[(slice(None), *part.within(seen))]
+
+    def _settle(self, row: int, total: Tensor) -> None:
+        at = self._at(self._strip(row))
+        whole = self.whole[at]
+        shares = total[:-1] / total[-1:]
+        self._refuse((~shares.isfinite().all(dim=0) & whole).any())
+        decided = self._decide(shares[None], shares.amax(dim=0)[None], whole[None])
+        self.labels[at], self.confidence[at] = decided[0][0], decided[1][0]
+
+    def _strip(self, row: int) -> Window:
+        """The row of the tile's cores that begins at a lattice row."""
+        return Window(row, self.tile.cores.col, self.core, self.tile.cores.width)
+
+    def _refuse(self, bad: Tensor) -> None:
+        if bool(bad):
+            raise PredictionError(
+                f"model {self.predictor.model.card.name!r} gave scores that are not finite for pixels with data; "
+                "look for extreme values in the imagery, or use precision float32"
+            )
+
+    def _at(self, window: Window) -> tuple[slice, slice]:
+        return window.within(self.tile.read)
+
+
+def _weight(core: int, halo: int) -> Tensor:
+    """Weight of a window's pixels (side, side): 1 amid it, a squared sine over the overlap, nowhere 0."""
+    away = torch.arange(core + 2 * halo, dtype=torch.float64) + 0.5
+    ramp = torch.sin((torch.minimum(away, away.flip(0)) / max(1, 2 * halo)).clamp(max=1) * torch.pi / 2) ** 2
+    return torch.outer(ramp, ramp).float()
