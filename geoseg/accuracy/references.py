@@ -7,17 +7,15 @@ interpolated, and a pixel's id depends on the raster and the grid alone, not on 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window as FileWindow
 
 from geoseg.accuracy.confusion import UNLABELLED, places, unknown_ids
@@ -25,7 +23,7 @@ from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window, cut, read_crs
 from geoseg.rasters import checks, footprints, warping
-from geoseg.rasters import files as raster_files
+from geoseg.rasters.environment import environment, open_raster
 from geoseg.rasters.files import Source
 from geoseg.rasters.footprints import SQUARE
 
@@ -187,10 +185,9 @@ def opened(reference: Reference) -> Iterator[LabelRaster]:
     """
     path, band = reference.file, reference.band
     driver = checks.driver_of(path, trust_vrt=reference.trust_vrt)
-    with raster_files.environment(path):
-        with _faults(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
-            file = rasterio.open(path, driver=driver)
+    with environment(path):
+        with _faults(path):
+            file = open_raster(path, driver)
         with file:
             yield LabelRaster(file, _examined(file, reference), band)
 

@@ -14,15 +14,16 @@ from __future__ import annotations
 import glob
 import os.path
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from geoseg.catalog import Imagery
 from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window, count, cut
-from geoseg.rasters import checks, footprints, warping
+from geoseg.process import remembered
+from geoseg.rasters import checks, footprints, handles, warping
 from geoseg.rasters import files as raster_files
+from geoseg.rasters.environment import environment
 from geoseg.rasters.files import Source
 from geoseg.rasters.footprints import SQUARE
 from geoseg.rasters.warping import Stack
@@ -102,7 +103,7 @@ def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
         If a file cannot be read or changed since `open`; `forget` before trying again.
     """
     out = np.full((len(scene.bands), *window.shape), np.nan, np.float32)
-    with raster_files.environment():
+    with environment():
         for layer in _layers(_Same(scene), grid):
             _fill(layer, grid, window, scene.imagery.resampling, out)
     return out
@@ -172,7 +173,7 @@ def identity(scene: Scene) -> dict[str, str]:
 
 def forget(scene: Scene) -> None:
     """Close this thread's handles of the scene's files, so that the next read opens them anew."""
-    raster_files.forget(identity(scene))
+    handles.forget(identity(scene))
 
 
 # ------------------------------------------------------------------------------ files on the grid
@@ -216,7 +217,7 @@ class _Same:
         return id(self.scene)
 
 
-@lru_cache(maxsize=8)
+@remembered(8)
 def _layers(same: _Same, grid: Grid) -> tuple[_Layer, ...]:
     scene = same.scene
     together: dict[tuple[str, ...], list[int]] = {}

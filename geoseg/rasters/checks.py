@@ -1,4 +1,4 @@
-"""Inspection: what a raster file must be before its pixels are read.
+"""Checks: what a raster file must be before its pixels are read.
 
 Each check refuses with a sentence; what GDAL might follow, run or allocate is refused before GDAL sees it.
 """
@@ -37,7 +37,7 @@ def is_local(path: str) -> bool:
     return not path.startswith("/vsi") and "://" not in path
 
 
-def told(error: BaseException) -> str:
+def gdal_message(error: BaseException) -> str:
     """GDAL's own words rather than rasterio's 'Read failed. See previous exception for details.'"""
     cause = error.__cause__ or error.__context__
     text = str(cause if "previous exception" in str(error) and cause is not None else error)
@@ -45,7 +45,7 @@ def told(error: BaseException) -> str:
 
 
 def driver_of(path: str | Path, *, trust_vrt: bool = False) -> str:
-    """The one GDAL driver by which a raster may be opened, told by its ending; a VRT is looked through first.
+    """The one GDAL driver by which a raster may be opened, by its ending; a VRT is looked through first.
 
     Raises
     ------
@@ -130,7 +130,8 @@ def check_whole(dataset: DatasetReader, path: str, size: int, bands: Sequence[Ba
                 dataset.read(index, window=FileWindow(col, row, 1, 1))
         except FOREIGN as error:
             raise RasterError(
-                f"{path} cannot be read at row {row}, column {col} ({told(error)}); it may be truncated, copy it again"
+                f"{path} cannot be read at row {row}, column {col} ({gdal_message(error)}); "
+                "it may be truncated, copy it again"
             ) from error
 
 
@@ -149,5 +150,5 @@ def geobox_of(dataset: DatasetReader, path: str, crs: str | None) -> GeoBox:
         return GeoBox(dataset.shape, dataset.transform, CRS(dataset.crs.to_wkt()))
     except (CRSError, *FOREIGN) as error:
         raise RasterError(
-            f"{path} has a CRS that PROJ cannot use ({told(error)}); state it as 'crs' in data_catalog.yaml"
+            f"{path} has a CRS that PROJ cannot use ({gdal_message(error)}); state it as 'crs' in data_catalog.yaml"
         ) from error

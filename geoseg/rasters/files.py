@@ -1,58 +1,29 @@
-"""Sources: single raster files of imagery; let in once, held open, their pixels as stored.
+"""Files: single raster files of imagery; checked once, then read by windows, their pixels as stored.
 
 Pixels are (band, row, col) float32, NaN where there is no data; windows count from the file's own first
-pixel. Nothing is warped here, and no dataset leaves the thread that opened it.
+pixel. Nothing is warped here.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-import warnings
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.io import DatasetReader
-from rasterio.session import DummySession
 from rasterio.windows import Window as FileWindow
 
 from geoseg.catalog import Band
-from geoseg.errors import CatalogError, GridError, LedgerError, RasterError
+from geoseg.errors import CatalogError, GridError, RasterError
 from geoseg.grid import Grid, Window
-from geoseg.rasters import checks
-from geoseg.rasters.checks import FOREIGN, is_local, told
-from geoseg.storage import s3
+from geoseg.rasters import checks, handles
+from geoseg.rasters.checks import FOREIGN, gdal_message
+from geoseg.rasters.environment import environment
 
-_HANDLES = 32
-_AT_THE_DOOR = 8  # files examined at once
-_VSI = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
-_GDAL = {
-    "GDAL_CACHEMAX": 256,  # MB; the default is 5 % of the machine for each process, rioxarray#486
-    "GDAL_VRT_ENABLE_PYTHON": "NO",
-}
-_GDAL_CLOUD = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "VSI_CACHE": "TRUE",
-    "VSI_CACHE_SIZE": 5_000_000,
-    "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    "GDAL_HTTP_MULTIPLEX": "YES",
-    "GDAL_HTTP_VERSION": "2",
-    "GDAL_HTTP_MAX_RETRY": 5,
-    "GDAL_HTTP_RETRY_DELAY": 1,
-    "GDAL_HTTP_TIMEOUT": 60,
-}
-_local = threading.local()
-_read_last: dict[str, str] = {}  # identity of each path that this process opened last
+_AT_ONCE = 8  # files examined at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +60,21 @@ class Source:
         return f"{self.size}:{self.modified}"
 
 
-def environment(path: str = "", *, fresh: bool = False) -> rasterio.Env:
-    """GDAL's settings for reading `path`; `fresh` makes GDAL forget what it cached of a remote file."""
-    options: dict[str, object] = _GDAL | ({} if is_local(path) else _GDAL_CLOUD)
-    if path.startswith(("s3://", "/vsis3/")) and (place := s3.endpoint()):
-        scheme, _, host = place.partition("://")
-        options |= {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": "NO" if scheme == "http" else "YES"}
-        options["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")
-    if path.startswith("s3://") or (fresh and not is_local(path)):  # an s3:// object may be another next time
-        scheme, _, rest = path.partition("://")
-        options["CPL_VSIL_CURL_NON_CACHED"] = _VSI.get(scheme, "") + rest if rest else path
-    return rasterio.Env(session=DummySession(), **options)  # else each one asks boto3, if that is there: 20 ms
-
-
 def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: bool = False) -> tuple[Source, ...]:
-    """Check a file at the door; one Source for each of `bands`, all of which this file is to give.
+    """Check a file before it is used; one Source for each of `bands`, all of which this file is to give.
 
     What is read: the header, where the file's blocks lie, and one pixel in each corner.
+
+    Parameters
+    ----------
+    path : str
+        Local path, URL or GDAL's /vsi path.
+    bands : sequence of Band
+        What the catalog says of them.
+    crs : str or None
+        The catalog's CRS for the file; default: the file's own.
+    trust_vrt : bool
+        Whether a VRT may name files elsewhere.
 
     Raises
     ------
@@ -115,9 +84,9 @@ def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: boo
     CatalogError
         If the catalog's nodata cannot be a value of the file, or its CRS is unknown.
     """
-    size, modified = _stat(path)
+    size, modified = handles.stamp(path)
     checks.driver_of(path, trust_vrt=trust_vrt)
-    with environment(path), _open(path) as dataset:
+    with environment(path), handles.opened(path) as dataset:
         checks.check_layout(dataset, path, [band.index for band in bands if band.index <= dataset.count])
         checks.check_bands(dataset, path, bands)
         checks.check_whole(dataset, path, size, bands)
@@ -152,14 +121,19 @@ def examine_all(
 ) -> dict[str, tuple[Source, ...]]:
     """`examine` for many files and the bands that each is to give; several at once, since opening is mostly waiting.
 
+    Parameters
+    ----------
+    wanted : mapping of str to sequence of Band
+        For each path the bands that it is to give.
+    crs, trust_vrt
+        As for `examine`, the same for all.
+
     Raises
     ------
     RasterError, CatalogError
         What `examine` says of the first file, in the given order, that it refuses.
     """
-    with warnings.catch_warnings(), ThreadPoolExecutor(_AT_THE_DOOR) as pool:
-        # Filters belong to the process and not to a thread; under this one those of `_open` may come and go.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda path: examine(path, wanted[path], crs, trust_vrt=trust_vrt), wanted)
         return dict(zip(wanted, found))
 
@@ -191,7 +165,7 @@ def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> 
     box = FileWindow(window.col, window.row, window.width, window.height)
     masked = [band.index for source, band in zip(sources, bands) if source.masked]
     with environment(path):
-        dataset = _handle(sources[0])
+        dataset = handles.handle(path, sources[0].size, sources[0].modified)
         try:
             if len({source.dtype for source in sources}) == 1:
                 stored: Iterable[np.ndarray] = dataset.read(indexes, window=box)
@@ -201,7 +175,7 @@ def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> 
         except FOREIGN as error:
             raise RasterError(
                 f"{path} cannot be read at rows {window.row}..{window.row_end}, columns {window.col}..{window.col_end} "
-                f"({told(error)}); check that the file is whole, copy it again if not"
+                f"({gdal_message(error)}); check that the file is whole, copy it again if not"
             ) from error
     found = np.empty((len(bands), *window.shape), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -214,81 +188,6 @@ def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> 
     if not valid.all():
         found[:, ~valid] = np.nan
     return found
-
-
-def forget(paths: Iterable[str]) -> None:
-    """Close this thread's handles of some files, so that the next read opens them anew, uncached."""
-    wanted = set(paths)
-    handles = _handles()
-    for key in [key for key in handles if key[0] in wanted]:
-        handles.pop(key).close()
-    _local.stale |= wanted
-
-
-# ----------------------------------------------------------------------------------------- handles
-
-
-def _handles() -> OrderedDict[tuple[str, str], DatasetReader]:
-    """Open datasets of this thread, the one used last at the end. A forked process starts with none."""
-    if getattr(_local, "pid", None) != os.getpid():
-        _local.pid, _local.handles, _local.stale = os.getpid(), OrderedDict(), set()
-    handles: OrderedDict[tuple[str, str], DatasetReader] = _local.handles
-    return handles
-
-
-def _handle(source: Source) -> DatasetReader:
-    handles, key = _handles(), (source.path, source.identity)
-    if key in handles:
-        handles.move_to_end(key)
-        return handles[key]
-    size, modified = _stat(source.path)
-    if (size, modified) != (source.size, source.modified):
-        raise RasterError(
-            f"{source.path} changed since the job was planned (it had {source.size} bytes, now {size}); "
-            "bring the old file back or plan the job again"
-        )
-    with environment(source.path, fresh=source.path in _local.stale):
-        if _read_last.setdefault(source.path, source.identity) != source.identity:
-            _open(source.path).close()  # another thread may still hold the older object; GDAL forgets its bytes
-            _read_last[source.path] = source.identity
-        handles[key] = _open(source.path)
-    _local.stale.discard(source.path)
-    while len(handles) > _HANDLES:
-        handles.popitem(last=False)[1].close()
-    return handles[key]
-
-
-def _open(path: str) -> DatasetReader:
-    """Open with the one driver that the file's ending promises; a VRT under another name is refused."""
-    driver = checks.driver_by_ending(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told as an error by inspection
-            return rasterio.open(path, driver=driver)
-    except FOREIGN as error:
-        raise RasterError(
-            f"{path} cannot be opened as {'GeoTIFF' if driver == 'GTiff' else driver} ({told(error)}); copy it again "
-            "if it is incomplete, and see that its ending says what it is: .tif, .jp2 or .vrt"
-        ) from error
-
-
-def _stat(path: str) -> tuple[int, str]:
-    missing = f"{path} does not exist or cannot be reached; check the path in data_catalog.yaml"
-    if path.startswith("s3://"):
-        try:
-            stamp = s3.stamp(path)
-        except LedgerError as error:
-            raise RasterError(str(error)) from error
-        if stamp is None:
-            raise RasterError(missing)
-        return int(stamp[0]), str(stamp[1])
-    if not is_local(path):
-        return 0, ""
-    try:
-        found = Path(path).stat()
-    except OSError as error:
-        raise RasterError(missing) from error
-    return found.st_size, str(found.st_mtime_ns)
 
 
 def _grid(geobox: GeoBox, path: str) -> Grid:

@@ -15,7 +15,7 @@ from strategies import write
 
 from geoseg.jobs import block as job_block
 from geoseg.jobs import run as job_run
-from geoseg.rasters import files as raster_files
+from geoseg.rasters import environment, handles
 
 SHAPE = (96, 120)
 HASTE = {"GDAL_HTTP_TIMEOUT": 0.5, "GDAL_HTTP_MAX_RETRY": 0, "GDAL_HTTP_RETRY_DELAY": 0}
@@ -37,7 +37,7 @@ def local(tmp_path_factory):
 def served(local, monkeypatch, tmp_path):
     """The same job on the same file from a web server, GDAL in haste; and the server's mood."""
     monkeypatch.setattr(
-        raster_files, "_GDAL_CLOUD", raster_files._GDAL_CLOUD | HASTE | {"GDAL_INGESTED_BYTES_AT_OPEN": 4096}
+        environment, "_GDAL_CLOUD", environment._GDAL_CLOUD | HASTE | {"GDAL_INGESTED_BYTES_AT_OPEN": 4096}
     )
     monkeypatch.setattr(job_block, "_WAIT_S", 0.01)
     (tmp_path / "job.yaml").write_bytes((local.folder / "job.yaml").read_bytes())
@@ -48,7 +48,7 @@ def served(local, monkeypatch, tmp_path):
         catalog["imagery"]["scene"]["files"] = f"{address}/scene.tif"
         job.save("data_catalog.yaml", catalog)
         yield job, mood
-    raster_files.forget([f"{address}/scene.tif"])
+    handles.forget([f"{address}/scene.tif"])
 
 
 @contextmanager

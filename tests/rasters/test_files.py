@@ -13,11 +13,10 @@ from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 from strategies import NORTH_UP, coordinates, layer, write
 
-from geoseg import imagery
+from geoseg import imagery, process
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Window
-from geoseg.rasters import checks
-from geoseg.rasters import files as raster_files
+from geoseg.rasters import checks, environment, handles
 
 
 def whole(path: str, bands: int = 1, **how: object) -> np.ndarray:
@@ -275,7 +274,7 @@ def test_at_most_32_datasets_stay_open(tmp_path: Path) -> None:
     scene = imagery.open(layer(files))
     found = imagery.read(scene, scene.grid, scene.window)
     assert np.isfinite(found).all()
-    assert len(raster_files._handles()) <= 32
+    assert len(process.kept(handles._Handles).datasets) <= 32
 
 
 def test_threads_have_handles_of_their_own(tmp_path: Path) -> None:
@@ -297,9 +296,9 @@ def test_threads_have_handles_of_their_own(tmp_path: Path) -> None:
 
 
 def test_remote_paths_get_gdals_cloud_settings_and_local_ones_do_not() -> None:
-    assert "VSI_CACHE" not in raster_files.environment("/data/a.tif").options
-    assert raster_files.environment("https://host/a.tif").options["VSI_CACHE"] == "TRUE"
-    fresh = raster_files.environment("s3://bucket/a.tif", fresh=True).options
+    assert "VSI_CACHE" not in environment.environment("/data/a.tif").options
+    assert environment.environment("https://host/a.tif").options["VSI_CACHE"] == "TRUE"
+    fresh = environment.environment("s3://bucket/a.tif", fresh=True).options
     assert fresh["CPL_VSIL_CURL_NON_CACHED"] == "/vsis3/bucket/a.tif"
     assert checks.is_local("/data/a.tif")
     assert not checks.is_local("/vsizip/a.zip/a.tif")
