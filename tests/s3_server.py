@@ -16,6 +16,7 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from geoseg import process
 from geoseg.storage import s3
 
 BUCKET = "maps"
@@ -34,6 +35,8 @@ class S3Server:
     ignore_conditions: bool = False
     rotten: str = ""
     """Objects whose path this pattern finds come with a bit flipped, though all that is said of them is as it was."""
+    torn: int = 0
+    """So many of the next GET answers end before their last byte."""
     older_s: float = 0.0
     """Objects are said to be older by this."""
     requests: list[str] = field(default_factory=list)
@@ -44,7 +47,7 @@ class S3Server:
     def behave(self) -> None:
         """Be a good server again."""
         self.late, self.late_s, self.fail_every, self.ignore_conditions, self.older_s = "", 0.0, 0, False, 0.0
-        self.rotten = ""
+        self.rotten, self.torn = "", 0
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """One request."""
@@ -69,6 +72,9 @@ class S3Server:
                 kept["last-modified"] = format_datetime(then, usegmt=True)
             return start(status, list(kept.items()), *rest)
 
+        if method == "GET" and self.torn:
+            self.torn -= 1
+            return [b"".join(self._moto(environ, once))[:-1]]
         if method == "GET" and self.rotten and re.search(self.rotten, path):
             body = bytearray(b"".join(self._moto(environ, once)))
             body[-1] ^= 1
@@ -101,10 +107,10 @@ def serving() -> Iterator[S3Server]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("NO_PROXY", "127.0.0.1")
-        s3._clients.clear()
+        process.renew()
         s3._client().call_s3("create_bucket", Bucket=BUCKET)
         yield app
-        s3._clients.clear()
+        process.renew()
     server.shutdown()
     thread.join()
     server.server_close()

@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 
 from geoseg.errors import GeosegError, RasterError
 from geoseg.rasters import checks
-from geoseg.storage.store import UNFINISHED, sync_folder
+from geoseg.storage.files import UNFINISHED, sync_folder
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, SystemError, OSError)
 """What rasterio and GDAL raise when a file cannot be written."""

@@ -18,6 +18,10 @@ from geoseg.storage.store import Store, patiently
 JOB = "job.json"
 
 
+class _DamagedError(LedgerError):
+    """job.json stands there, but is none."""
+
+
 def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> bool:
     """Make `store` the folder of a job, or find that it already is.
 
@@ -42,7 +46,7 @@ def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> b
     """
     root = store.root
     if store.exists(JOB):
-        held = read_job(store)
+        held = _held(store, overwrite)
         if held["digest"] == job["digest"]:
             if held != json.loads(json.dumps(job)):  # what changes no pixel, such as the outputs, may be new
                 store.put(JOB, json.dumps(job, indent=1).encode())
@@ -79,25 +83,42 @@ def read_job(store: Store, awaited: str = "") -> dict[str, Any]:
     try:
         wait_s = None if awaited else 0.0
         job = json.loads(patiently(lambda: store.get(JOB), lambda found: awaited.encode() in found, wait_s))
-        if not {"digest", "facts"} <= set(job):
-            raise KeyError("digest")
+        if not isinstance(job["digest"], str) or not isinstance(job["facts"], dict):
+            raise ValueError("its values are of another kind")
         return dict(job)
     except FileNotFoundError:
         raise LedgerError(f"{store.root} is no job folder: it has no {JOB}; name the folder given as --out") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(f"{store.place(JOB)} is damaged; start over with --overwrite") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _DamagedError(f"{store.location(JOB)} is damaged; start over with --overwrite") from error
 
 
-def differences(held: Any, asked: Any, place: str = "") -> list[str]:
-    """What differs between two fingerprints, as 'key was a, is now b'; at most five."""
+def _held(store: Store, overwrite: bool) -> dict[str, Any]:
+    try:
+        return read_job(store)
+    except _DamagedError:
+        if not overwrite:
+            raise
+        return {"digest": "", "facts": {}}  # another job's, whichever
+
+
+def differences(held: Any, asked: Any, key: str = "") -> list[str]:
+    """What differs between two fingerprints, as 'key was a, is now b'; at most five.
+
+    Parameters
+    ----------
+    held, asked
+        Plain data.
+    key : str
+        Under which they stand, dotted; '' for the whole.
+    """
     if isinstance(held, dict) and isinstance(asked, dict):
         found = []
-        for key in sorted(held.keys() | asked.keys()):
-            found += differences(held.get(key), asked.get(key), f"{place}.{key}" if place else key)
+        for each in sorted(held.keys() | asked.keys()):
+            found += differences(held.get(each), asked.get(each), f"{key}.{each}" if key else each)
         return found[:5]
     if held == asked:
         return []
-    return [f"{place} was {_short(held)}, is now {_short(asked)}"]
+    return [f"{key} was {_short(held)}, is now {_short(asked)}"]
 
 
 def _short(value: Any) -> str:

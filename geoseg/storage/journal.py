@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ LOG = "log"
 _EVERY_S = 1.0
 _SEGMENT = 200
 """Lines of one segment of the log."""
+STATES = ("submitted", "running", "finishing", "finished", "failed blocks", "cancelled", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Status:
     """Where a job stands."""
 
     state: str
-    """submitted, running, finishing, finished, failed blocks, cancelled or stopped."""
+    """One of `STATES`."""
     total: int = 0
     """Blocks that can hold a label."""
     done: int = 0
@@ -42,38 +44,60 @@ class Status:
     rate: float = 0.0
     """Megapixels a second in this run."""
     eta_s: float | None = None
-    """Seconds left, by the rate of blocks so far; None while it cannot be told."""
+    """Seconds left, by the rate of blocks so far; None while that is not known."""
     step: str = ""
     """Output being written, where the state is 'finishing'."""
     updated: float = 0.0
-    """Seconds since 1970."""
+    """Seconds since 1970, by the clock of the machine that wrote it; for reading, not for comparing."""
     error: str = ""
     """Why it stopped, one sentence."""
 
 
 @dataclass(slots=True)
 class Journal:
-    """The pen: one for each run."""
+    """Writes the status and the log of one run; its threads may share it."""
 
     store: Store
     check_held: Callable[[], None] = lambda: None
     """Called before the journal is written; raises where the folder is another's by now."""
     _lines: list[str] = field(default_factory=list)
     _segment: int = -1
-    _wrote: float = 0.0
+    _wrote: float = -math.inf
+    """By the monotonic clock."""
     _status: Status = field(default_factory=lambda: Status("running"))
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def stand(self, status: Status, *, now: bool = False) -> None:
-        """Say where the job stands; written at most once a second unless `now`."""
-        with self._turn:
+    def set_status(self, status: Status, *, now: bool = False) -> None:
+        """Say where the job stands; written at most once a second unless `now`.
+
+        Parameters
+        ----------
+        status : Status
+            Its `updated` is filled in.
+        now : bool
+            Write at once.
+
+        Raises
+        ------
+        LedgerError
+            If the folder cannot be written, or is another's by now; so all that write.
+        """
+        with self._lock:
             self._status = status
-            if now or time.time() - self._wrote >= _EVERY_S:
+            if now or time.monotonic() - self._wrote >= _EVERY_S:
                 self._flush()
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Add a line to the log."""
-        with self._turn:
+        """Add a line to the log.
+
+        Parameters
+        ----------
+        kind : str
+            What happened, such as 'block'.
+        **facts
+            What JSON can hold.
+        """
+        with self._lock:
             self._lines.append(json.dumps({"time": round(time.time(), 3), "event": kind, **facts}))
             if len(self._lines) >= _SEGMENT:
                 self._flush()
@@ -81,22 +105,30 @@ class Journal:
     def note(self, sentence: str) -> None:
         """Add what a user should know, so that it can be read at once."""
         self.event("note", what=sentence)
-        with self._turn:
+        with self._lock:
             self._flush()
 
     @contextmanager
-    def listening(self, name: str) -> Iterator[None]:
+    def recording_warnings(self, name: str) -> Iterator[None]:
         """Note what the logger `name` warns of in this thread: a paused or dead worker, a stall."""
-        ear, logger = _Ear(self), logging.getLogger(name)
-        logger.addHandler(ear)
+        handler, logger = _Handler(self), logging.getLogger(name)
+        logger.addHandler(handler)
         try:
             yield
         finally:
-            logger.removeHandler(ear)
+            logger.removeHandler(handler)
 
     def close(self, state: str, error: str = "") -> None:
-        """Say how the run ended."""
-        with self._turn:
+        """Say how the run ended.
+
+        Parameters
+        ----------
+        state : str
+            One of `STATES`.
+        error : str
+            Why, where it did not end well; one sentence.
+        """
+        with self._lock:
             facts = asdict(self._status) | {"state": state, "error": error, "eta_s": None, "step": ""}
             self._status = Status(**facts)
             self._lines.append(json.dumps({"time": round(time.time(), 3), "event": state, "error": error}))
@@ -108,8 +140,8 @@ class Journal:
 
     def _flush(self) -> None:
         self.check_held()
-        self._wrote = time.time()
-        facts = asdict(self._status) | {"updated": self._wrote}
+        self._wrote = time.monotonic()
+        facts = asdict(self._status) | {"updated": time.time()}
         self.store.put(STATUS, json.dumps(facts).encode())
         if not self._lines:
             return
@@ -120,8 +152,8 @@ class Journal:
             self._segment, self._lines = self._segment + 1, []
 
 
-class _Ear(logging.Handler):
-    """Hears the thread that it was made in; other jobs of the process have journals of their own."""
+class _Handler(logging.Handler):
+    """Takes what the thread logs that it was made in; other jobs of the process have journals of their own."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(logging.WARNING)
@@ -129,18 +161,39 @@ class _Ear(logging.Handler):
         self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note a warning; where that cannot be written, the next block tells."""
+        """Note a warning; where that cannot be written, the next block will raise."""
         if record.thread == self._thread:
             with suppress(LedgerError):
                 self._journal.note(record.getMessage()[:500])
 
 
 def read_status(store: Store) -> Status | None:
-    """What the job last said of itself; None if it never did."""
+    """What the job last said of itself; None if it never did, or what stands there is no status.
+
+    Raises
+    ------
+    LedgerError
+        If the store cannot be reached, or something else than a plain file has the name.
+    """
     try:
-        return Status(**json.loads(store.get(STATUS)))
-    except (FileNotFoundError, ValueError, TypeError):
+        facts = json.loads(store.get(STATUS))
+        return Status(**facts) if all(map(_fits, facts, facts.values())) and facts["state"] in STATES else None
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
+
+
+def _fits(key: str, value: object) -> bool:
+    """Whether a field of a status has its kind of value, and can be shown."""
+    kinds = {"total": int, "done": int, "failed": int, "rate": float, "eta_s": float, "updated": float}
+    kind = kinds.get(key, str)
+    if isinstance(value, str):
+        value.encode()  # lone surrogates cannot be shown
+        return kind is str
+    if value is None:
+        return key == "eta_s"
+    if kind is str or isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int | kind) and 0 <= value <= 2**53
 
 
 def read_log(
@@ -181,10 +234,13 @@ def _from(store: Store, last: int | None) -> tuple[str, int]:
 
 
 def _lines(store: Store, name: str) -> list[Mapping[str, Any]]:
-    lines = []
-    for line in store.get(name).decode("utf-8", "replace").splitlines():
-        with suppress(ValueError):
-            lines.append(json.loads(line))
+    lines: list[Mapping[str, Any]] = []
+    with suppress(FileNotFoundError):  # removed just now
+        for line in store.get(name).decode("utf-8", "replace").splitlines():
+            with suppress(ValueError, RecursionError):
+                facts = json.loads(line)
+                if isinstance(facts, dict) and isinstance(facts.get("event"), str):
+                    lines.append(facts)
     return lines
 
 

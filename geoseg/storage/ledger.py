@@ -163,11 +163,11 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
     try:
         data = patiently(lambda: store.get(name), lambda found: sha256(found) == expected)
     except FileNotFoundError:
-        raise LedgerError(f"{store.place(name)} is missing; run the same command again to make it anew") from None
+        raise LedgerError(f"{store.location(name)} is missing; run the same command again to make it anew") from None
     if sha256(data) != expected:
         store.drop(record_name(record.window))  # so that the block is missing, and made again
         raise LedgerError(
-            f"{store.place(name)} has changed since it was written; run the same command again to make it anew"
+            f"{store.location(name)} has changed since it was written; run the same command again to make it anew"
         )
     return data
 

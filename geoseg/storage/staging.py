@@ -1,4 +1,4 @@
-"""Desk: the local folder in which a job's outputs are made.
+"""Staging: the local folder in which a job's outputs are made.
 
 For a job on a file system it is the job folder itself. For one in an object store it is a temporary folder: blocks
 are copied in with their hashes checked, and what was made is put into the store.
@@ -25,7 +25,7 @@ _COPIES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Staging:
     """A local folder and the store whose outputs are made there."""
 
     store: Store
@@ -60,7 +60,7 @@ class Desk:
         if self.store.remote:
             shutil.rmtree(self.folder / BLOCKS, ignore_errors=True)
 
-    def bring(self, names: Iterable[str]) -> None:
+    def fetch(self, names: Iterable[str]) -> None:
         """Have files that an earlier step or run made at hand, such as the map.
 
         Raises
@@ -71,11 +71,11 @@ class Desk:
         for name in names:
             if not (self.folder / name).exists():
                 try:
-                    self.store.bring(name, self.folder)
+                    self.store.fetch(name, self.folder)
                 except FileNotFoundError:
-                    raise LedgerError(f"{self.store.place(name)} is missing; run the same command again") from None
+                    raise LedgerError(f"{self.store.location(name)} is missing; run the same command again") from None
 
-    def keep(self, make: Callable[[], Sequence[Path]]) -> list[str]:
+    def publish(self, make: Callable[[], Sequence[Path]]) -> list[str]:
         """Make files and put them into the store, companions such as a shapefile's .dbf first.
 
         Returns
@@ -88,7 +88,7 @@ class Desk:
         if self.store.remote:
             made = [name for name, stamp in self._standing().items() if before.get(name) != stamp]
             for name in [*(each for each in made if each not in names), *names]:
-                self.store.send(self.folder / name, name)
+                self.store.upload(self.folder / name, name)
         return names
 
     def _standing(self) -> Mapping[str, tuple[int, int]]:
@@ -102,13 +102,13 @@ class Desk:
 
 
 @contextmanager
-def laid(store: Store) -> Iterator[Desk]:
+def opened(store: Store) -> Iterator[Staging]:
     """The desk of a store; a temporary one is cleared away at the end."""
     if not store.remote:
-        yield Desk(store, Path(store.root))
+        yield Staging(store, Path(store.root))
         return
     with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
-        yield Desk(store, Path(folder))
+        yield Staging(store, Path(folder))
 
 
 def _wait_for(paths: Sequence[Path]) -> None:

@@ -20,7 +20,7 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from geoseg.errors import RasterError
-from geoseg.storage.store import UNFINISHED
+from geoseg.storage.files import UNFINISHED
 
 _LOG = logging.getLogger(__name__)
 _DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".parquet": "Parquet"}

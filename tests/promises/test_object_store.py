@@ -17,8 +17,9 @@ from painted_scenes import blur, coordinates, nir, read_map, red, resolved, scen
 from s3_server import BUCKET, serving
 from small_jobs import SmallJob, geoseg
 
+from geoseg import process
 from geoseg.catalog import Band
-from geoseg.cluster import kinds
+from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
 from geoseg.errors import JobError, LedgerError, RasterError
 from geoseg.grid import Window
@@ -27,7 +28,7 @@ from geoseg.jobs import run as job_run
 from geoseg.jobs import submit
 from geoseg.rasters import files as raster_files
 from geoseg.storage import job_file, ledger, lock, s3
-from geoseg.storage import store as store_room
+from geoseg.storage import store as store_module
 from geoseg.storage.record import BLOCKS, ROLL, block_name, record_name
 from geoseg.storage.store import Store
 
@@ -153,7 +154,7 @@ def test_a_missing_bucket_is_told(server):
 
 def test_a_missing_client_is_told(server, prefix, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.setattr(s3, "_clients", {})
+    process.renew()
     with pytest.raises(LedgerError, match=r"needs the package 's3fs'; install it with pip install 'geoseg\[cloud\]'"):
         Store.at(prefix).exists("a")
 
@@ -220,7 +221,7 @@ def test_a_run_into_a_bucket_leaves_what_one_into_a_folder_leaves(tmp_path, pref
     assert same_map(prefix, tmp_path / "out")
     if outputs:
         assert {"vectors/map.dbf", "vectors/map.shx", "map.png"} <= held(Store.at(prefix)).keys()
-    again = job_run.run(plan, prefix, predict=lambda _: 1 / 0)
+    again = job_run.run(plan, prefix, predict=lambda *_: 1 / 0)
     assert again.kept == local.outputs
     assert again.progress.reused == local.progress.finished
 
@@ -255,7 +256,7 @@ def test_bits_that_flip_inside_the_server_never_reach_the_map(tmp_path, server, 
     scene(tmp_path, (30, 30))
     plan, store = resolved(tmp_path, 2), Store.at(prefix)
     job_run.run(plan, tmp_path / "out", predict=blur)
-    monkeypatch.setattr(store_room, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.3)
     server.rotten = block_name(next(iter(plan.blocks())))
     with pytest.raises(LedgerError, match="has changed since it was written; run the same command again"):
         job_run.run(plan, prefix, predict=blur)
@@ -347,7 +348,7 @@ def test_a_crash_before_any_upload_leaves_whole_files_and_goes_on(tmp_path, pref
                 crashes += 1
         whole = {name: data for name, data in held(store).items() if name.startswith(("map", "vectors"))}
         assert all(wanted[name] == data for name, data in whole.items())
-        again = job_run.run(plan, store.root, predict=lambda _: 1 / 0)
+        again = job_run.run(plan, store.root, predict=lambda *_: 1 / 0)
         assert again.progress.finished == 0
         assert same_map(store.root, tmp_path / "out")
     assert crashes == files
@@ -373,7 +374,7 @@ def test_what_shows_late_is_waited_for(store):
 
 
 def test_what_never_shows_is_an_error(store, monkeypatch):
-    monkeypatch.setattr(store_room, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.3)
     with pytest.raises(FileNotFoundError):
         store.get("a", awaited=True)
 
@@ -383,7 +384,7 @@ def test_blocks_and_jobs_that_show_late_lose_nothing(tmp_path, server, prefix, e
     scene(tmp_path, (edge, edge))
     plan = resolved(tmp_path)
     job_run.run(plan, tmp_path / "out", predict=red)
-    job_block.load_plan.cache_clear()
+    process.renew()
     server.late, server.late_s = r"/blocks/.*_labels\.tif|job\.json", late_s
     job_run.run(plan, prefix, predict=red)
     server.behave()
@@ -392,7 +393,7 @@ def test_blocks_and_jobs_that_show_late_lose_nothing(tmp_path, server, prefix, e
 
 def test_a_block_that_never_shows_stops_the_run(tmp_path, server, prefix, monkeypatch):
     scene(tmp_path, (40, 40))
-    monkeypatch.setattr(store_room, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.3)
     server.late, server.late_s = r"/blocks/.*_labels\.tif", 60.0
     with pytest.raises(LedgerError, match=r"labels\.tif is missing; run the same command again"):
         job_run.run(resolved(tmp_path), prefix, predict=red)
@@ -400,7 +401,7 @@ def test_a_block_that_never_shows_stops_the_run(tmp_path, server, prefix, monkey
 
 def test_a_local_block_that_vanished_before_the_map_stops_the_run(tmp_path, monkeypatch):
     scene(tmp_path, (40, 40))
-    monkeypatch.setattr(store_room, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.3)
 
     def losing(function, items):
         for record in map(function, items):
@@ -474,7 +475,7 @@ def test_a_cluster_writes_into_a_bucket_what_a_serial_run_writes(tmp_path, prefi
     scene(tmp_path)
     plan = resolved(tmp_path, 2)
     job_run.run(plan, tmp_path / "out", predict=blur)
-    with kinds.local(2, 2_000_000_000) as client:
+    with local.cpu_cluster(2, 2_000_000_000) as client:
         job_run.run(plan, prefix, predict=blur, mapper=map_over(client, job_run.lost(plan.digest)))
     assert same_map(prefix, tmp_path / "out")
 
@@ -483,7 +484,7 @@ def test_a_cluster_writes_into_a_bucket_what_a_serial_run_writes(tmp_path, prefi
 def test_a_job_submitted_into_a_bucket_runs_without_its_client(tmp_path, prefix):
     job = SmallJob.write(tmp_path / "job")
     assert job.run().code == 0
-    with kinds.local(2, 2_000_000_000) as client:
+    with local.cpu_cluster(2, 2_000_000_000) as client:
         handle = submit.submit(job.folder / "job.yaml", client, folder=prefix)
         ended = handle.wait(120)
     assert ended.state == "finished"

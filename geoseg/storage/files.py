@@ -1,0 +1,297 @@
+"""Files: whole files on a file system, by their paths. One that exists under its name is whole.
+
+A file is written under a temporary name beside its own, flushed to the disk and renamed; its permissions are those of
+the umask. Only plain files are read: a folder, a pipe, a device or a link is refused, never waited for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from geoseg.errors import LedgerError
+
+UNFINISHED = ".new-"
+"""How the names of files and folders begin that are being written, or are of use for a moment only."""
+_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Neither waits for a pipe's writer nor follows a link; Windows has none of these flags."""
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all, replacing an older one; the folders in between are made.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    data : bytes
+        All of it.
+
+    Raises
+    ------
+    LedgerError
+        If the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    _write(path, data, os.replace)
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Write a file where there is none; False where there is one. Of many callers one succeeds. As `put` otherwise.
+
+    Parameters
+    ----------
+    path, data
+        As `put`.
+    """
+    try:
+        _write(path, data, _link)
+    except FileExistsError:
+        return False
+    return True
+
+
+def swap(path: Path, old: bytes, new: bytes) -> bool:
+    """Put `new` where `old` still stands; False where another stands, or none. Of many callers one succeeds.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file, which is missing for a moment.
+    old, new : bytes
+        Whole files.
+
+    Raises
+    ------
+    LedgerError
+        As `put`, and as `get`.
+    """
+    aside = _beside(path)
+    try:
+        if get(path) != old:
+            return False
+        path.rename(aside)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        if get(aside) == old:
+            return create(path, new)
+        with suppress(FileExistsError):  # someone was quicker: give it back
+            _link(aside, path)
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def renew(path: Path, data: bytes) -> bool:
+    """Make a file that still holds `data` young again; False where it holds something else, or is gone.
+
+    Parameters
+    ----------
+    path, data
+        As `put`.
+    """
+    try:
+        if get(path) != data:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def get(path: Path) -> bytes:
+    """The bytes of a plain file.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is nothing.
+    LedgerError
+        Where there is something else, or it cannot be read.
+    """
+    try:
+        handle = os.open(path, _OPEN)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise LedgerError(_not_plain(path))
+            return file.read()
+    except (FileNotFoundError, LedgerError):
+        raise
+    except OSError as error:
+        if error.errno == errno.ESTALE:  # for which callers wait
+            raise
+        with suppress(OSError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise LedgerError(_not_plain(path)) from error
+        raise LedgerError(
+            f"{path} cannot be read ({error.strerror or error}); check the folder and its permissions"
+        ) from error
+
+
+def stamp(path: Path) -> list[int | str] | None:
+    """Size and time of change in nanoseconds, which change when the file does; None where there is no plain file."""
+    facts = _facts(path)
+    return [facts.st_size, facts.st_mtime_ns] if facts else None
+
+
+def age(path: Path) -> float | None:
+    """Seconds since a file was written, by the clock of the machine that keeps it; None where there is none."""
+    facts = _facts(path)
+    return _clock(path.parent) - facts.st_mtime if facts else None
+
+
+def drop(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises
+    ------
+    LedgerError
+        If it cannot be removed, such as a folder.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except NotADirectoryError:
+        return
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be removed ({error.strerror or error}); remove it yourself") from error
+
+
+def listing(folder: Path) -> Iterator[str]:
+    """Names of the plain files directly in a folder, in no order; none where there is no folder."""
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                yield entry.name
+
+
+def sweep(folder: Path, before: float) -> None:
+    """Remove what crashed writers left unfinished in a folder and those below.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to begin.
+    before : float
+        Seconds since 1970; what is younger may still be in use.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in [each for each in (*folders, *files) if each.startswith(UNFINISHED)]:
+            path = Path(parent, name)
+            with suppress(OSError):
+                if path.lstat().st_mtime < before:
+                    shutil.rmtree(path) if name in folders else path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the file system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # some network file systems and Windows cannot open a folder
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def unwritable(path: Path, error: OSError) -> LedgerError:
+    """One sentence for a failed write.
+
+    Parameters
+    ----------
+    path : Path
+        What was to be written.
+    error : OSError
+        What the system answered.
+    """
+    if isinstance(error, LedgerError):
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return LedgerError(
+            f"no space left to write {path}; what was finished is kept, so free some space "
+            "and run the same command again"
+        )
+    return LedgerError(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions")
+
+
+def _write(path: Path, data: bytes, settle: Callable[[Path, Path], object]) -> None:
+    """Write under a temporary name, then settle it under its own; FileExistsError where `settle` says so."""
+    taken = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _beside(path)
+        try:
+            with temporary.open("xb") as file:  # not by tempfile, whose files no one else may read, whatever the umask
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                settle(temporary, path)
+            except FileExistsError as error:
+                taken = error
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if taken is not None:
+        raise taken
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name that is free; FileExistsError where it is taken, also on network file systems."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+            raise
+        # No links on this file system. The name is taken first and filled then; a reader may see it empty.
+        with target.open("xb") as file:
+            file.write(source.read_bytes())
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    """Of a plain file; None where there is none."""
+    try:
+        facts = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return facts if stat.S_ISREG(facts.st_mode) else None
+
+
+def _not_plain(path: Path) -> str:
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    kind = kinds.get(stat.S_IFMT(path.lstat().st_mode), "device")
+    return f"{path} is a {kind} and no plain file; remove it, and run the same command again"
+
+
+def _clock(folder: Path) -> float:
+    """The time by the clock that stamps the files of a folder, which on a network may be another machine's."""
+    probe = _beside(folder / "clock")
+    try:
+        with probe.open("xb") as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # a folder that can only be read
+        return time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{UNFINISHED}{os.urandom(8).hex()}")
