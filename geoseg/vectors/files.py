@@ -1,4 +1,4 @@
-"""Vectors: files of polygons; regions read from them, traced polygons written to them.
+"""Files: traced polygons written as Shapefile, GeoPackage, FlatGeobuf or GeoParquet, with a style for QGIS.
 
 Coordinates are (x, y) in the file's CRS. A file appears whole or not at all; nothing is simplified or repaired.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import sqlite3
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 
+from geoseg.catalog.legend import Legend
 from geoseg.errors import RasterError
 from geoseg.storage.files import UNFINISHED
+from geoseg.vectors import style
 
 _LOG = logging.getLogger(__name__)
 _DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".parquet": "Parquet"}
@@ -28,13 +32,21 @@ _SHAPEFILE_BYTES = 2**31 - 1
 """Most bytes in a .shp or .dbf that every reader opens."""
 _SHAPEFILE_TEXT = 254
 """Most bytes of a text in a .dbf."""
+_STYLES = """CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256),
+f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT,
+styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME)"""
+"""The table in which QGIS keeps styles, as QGIS makes it."""
 
 
-def write(frame: geopandas.GeoDataFrame, out: str | Path, *, per_class: bool = False) -> dict[Path, int]:
-    """Write traced polygons as Shapefile, GeoPackage, FlatGeobuf or GeoParquet, whole or not at all.
+def write(
+    frame: geopandas.GeoDataFrame, out: str | Path, *, per_class: bool = False, legend: Legend | None = None
+) -> dict[Path, int]:
+    """Write traced polygons, whole or not at all.
 
-    Files are made in a folder beside their place and moved there at the end, replacing what was there.
-    GeoPackage and GeoParquet keep the name and tags of the map.
+    Files are made in a temporary folder beside `out` and moved at the end, replacing what was there.
+    GeoPackage and GeoParquet keep the name and tags of the map. With a legend QGIS shows the polygons in its colours:
+    a GeoPackage holds the style itself, in the table `layer_styles`; beside other files lies a `.qml`, unless one of
+    that name styles a raster.
 
     Parameters
     ----------
@@ -44,6 +56,8 @@ def write(frame: geopandas.GeoDataFrame, out: str | Path, *, per_class: bool = F
         File ending in .shp, .gpkg, .fgb or .parquet.
     per_class : bool
         One file for each class that occurs, `<stem>_<class><ending>`.
+    legend : Legend, optional
+        Colours and names of the style; no style by default, and an older one of polygons goes away.
 
     Returns
     -------
@@ -71,9 +85,11 @@ def write(frame: geopandas.GeoDataFrame, out: str | Path, *, per_class: bool = F
     try:
         for path, part in parts.items():
             _write_one(part, spool / path.name, driver)
+            if legend is not None:
+                _write_style(style.qgis_style(legend, part["class_id"].unique().tolist()), spool / path.name, path)
         for path in parts:
             _move(spool, path)
-    except (DataSourceError, DataLayerError, RuntimeWarning, OSError) as error:
+    except (DataSourceError, DataLayerError, RuntimeWarning, OSError, sqlite3.Error) as error:
         raise RasterError(f"{out} cannot be written: {error}") from error
     finally:
         shutil.rmtree(spool, ignore_errors=True)
@@ -133,12 +149,40 @@ def _write_one(frame: geopandas.GeoDataFrame, path: Path, driver: str) -> None:
         pyogrio.write_dataframe(frame, path, layer=path.stem, driver=driver, geometry_type="Polygon", **options)
 
 
+def _write_style(text: bytes, made: Path, path: Path) -> None:
+    """Put a style into a GeoPackage, or beside another file where the name is free for it."""
+    if path.suffix == ".gpkg":
+        with closing(sqlite3.connect(made)) as base, base:
+            base.execute(_STYLES)
+            (changed,) = base.execute("SELECT last_change FROM gpkg_contents").fetchone()
+            base.execute(
+                "INSERT INTO gpkg_contents (table_name, data_type, identifier, last_change) "
+                "VALUES ('layer_styles', 'attributes', 'layer_styles', ?)",
+                [changed],
+            )
+            base.execute(
+                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, "
+                "styleName, styleQML, styleSLD, useAsDefault, description, owner, update_time) "
+                "SELECT '', '', table_name, column_name, 'land cover', ?, '', 1, '', '', ? FROM gpkg_geometry_columns",
+                [text.decode(), changed],
+            )
+    elif not path.with_suffix(".qml").exists() or _styles_polygons(path.with_suffix(".qml")):
+        made.with_suffix(".qml").write_bytes(text)
+
+
+def _styles_polygons(style: Path) -> bool:
+    """Whether a style is one of vectors; `map.qml` may be that of `map.tif`."""
+    return style.is_file() and b"<renderer-v2" in style.read_bytes()
+
+
 def _move(spool: Path, path: Path) -> None:
-    """Put a file and its sidecars in place, itself last; sidecars of a Shapefile that was there go away."""
+    """Give a file and those that belong to it their names, itself last; those of an older one go away."""
     made = sorted(each for each in spool.iterdir() if each.stem == path.stem and each.suffix != path.suffix)
     if path.suffix == ".shp":
         path.unlink(missing_ok=True)
         for old in (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qmd", ".shp.xml"):
             path.with_suffix(old).unlink(missing_ok=True)
+    if path.suffix != ".gpkg" and _styles_polygons(path.with_suffix(".qml")):
+        path.with_suffix(".qml").unlink()
     for each in [*made, spool / path.name]:
         each.replace(path.with_name(each.name))

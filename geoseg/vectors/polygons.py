@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import rasterio
 import shapely
 from affine import Affine
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterWindow
 
 from geoseg.catalog.legend import LandClass, Legend
@@ -27,7 +28,7 @@ from geoseg.catalog.regions import read_region
 from geoseg.catalog.yaml import nearest
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import read_crs
-from geoseg.rasters import checks
+from geoseg.rasters import checks, validity
 from geoseg.rasters.vrt import LEGEND_TAG
 from geoseg.vectors.files import check_ending, write
 from geoseg.vectors.rings import OUTSIDE, outline
@@ -47,7 +48,14 @@ def vectorize(
     legend: Legend | None = None,
     per_class: bool = False,
 ) -> dict[Path, int]:
-    """Trace a map and write its polygons; see `trace` and `write`.
+    """Trace a map and write its polygons, with a style in the legend's colours.
+
+    Parameters
+    ----------
+    map_path, classes, legend
+        As in `trace`.
+    out, per_class
+        As in `write`.
 
     Returns
     -------
@@ -56,7 +64,8 @@ def vectorize(
     """
     out = Path(out)
     check_ending(out)
-    return write(trace(map_path, classes=classes, legend=legend), out, per_class=per_class)
+    frame, legend = _traced(Path(map_path), classes, legend, None)
+    return write(frame, out, per_class=per_class, legend=legend)
 
 
 def trace(
@@ -68,13 +77,14 @@ def trace(
 ) -> geopandas.GeoDataFrame:
     """Polygons of a map's land classes, in the order of their topmost, then leftmost pixel.
 
-    Nodata is left out. The map is read in strips of rows, whose height changes nothing in the result. Memory
-    grows with the number of corners.
+    Pixels without data (see `rasters.validity`) are left out. The map is read in strips of rows, whose height changes
+    nothing in the result. Memory grows with the number of corners.
 
     Parameters
     ----------
     map_path : path
-        A raster of one band of class ids (0..65535), such as a map of ours or a .vrt over its sheets.
+        A raster of one band of class ids (0..65535), such as a map of ours or a .vrt over its sheets; an alpha band
+        may come with it.
     classes : sequence of ids or names, optional
         The land classes to trace; all by default.
     legend : Legend, optional
@@ -86,8 +96,9 @@ def trace(
     -------
     GeoDataFrame
         `class_id`, `class_name`, `area_m2` and `geometry`, in the map's CRS; `attrs` holds the map's file name
-        and tags. The area is that of the pixels: in the plane of a projected CRS, whatever that distorts (little
-        in UTM or an equal-area CRS, much in Web Mercator); on the ellipsoid for a geographic CRS.
+        and tags, its legend only where that is the one used. The area is that of the pixels: in the plane of a
+        projected CRS, whatever that distorts (little in UTM or an equal-area CRS, much in Web Mercator); on the
+        ellipsoid for a geographic CRS.
 
     Raises
     ------
@@ -96,15 +107,25 @@ def trace(
     CatalogError
         If a class is asked for that the legend lacks.
     """
-    path = Path(map_path)
+    return _traced(Path(map_path), classes, legend, strip_rows)[0]
+
+
+def _traced(
+    path: Path, classes: Sequence[int | str] | None, legend: Legend | None, strip_rows: int | None
+) -> tuple[geopandas.GeoDataFrame, Legend | None]:
+    """The polygons, and the legend by which they are named."""
     with _open_map(path) as source:
-        legend = legend or _legend_of(source, path)
+        tags = source.tags()
+        if legend is None:
+            legend = _legend_of(source, path)
+        elif not _says(tags.get(LEGEND_TAG, ""), legend):
+            tags.pop(LEGEND_TAG, None)
         wanted = None if classes is None else _ids(classes, legend)
         crs = read_crs(source.crs.to_string(), str(path))
         rows = strip_rows or _strip_rows(source)
         strips = (_codes(source, path, row, rows, wanted) for row in range(0, source.height, rows))
         outlines = outline(strips, source.width, _area_of(crs.proj, source.transform))
-        attrs = {"map": path.name, **source.tags()}
+        attrs = {"map": path.name, **tags}
         transform = source.transform
     a, b, c, d, e, f = tuple(transform)[:6]
     col, row = outlines.corners.T.astype(np.float64)
@@ -122,7 +143,7 @@ def trace(
     }
     frame = geopandas.GeoDataFrame(columns, geometry=shapes, crs=crs.proj)
     frame.attrs = attrs
-    return frame
+    return frame, legend
 
 
 @contextmanager
@@ -136,16 +157,22 @@ def _open_map(path: Path) -> Iterator[Any]:
     except rasterio.errors.RasterioError as error:
         raise RasterError(f"{path} cannot be read as a raster: {error}") from error
     with source, rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
-        if source.count != 1:
-            raise RasterError(f"{path} has {source.count} bands; a map has one band of class ids")
+        bands = _class_bands(source)
+        if len(bands) != 1:
+            raise RasterError(f"{path} has {len(bands)} bands; a map has one band of class ids")
         checks.check_layout(source, path, source.indexes)
-        if np.dtype(source.dtypes[0]).kind not in "iu":
-            raise RasterError(f"{path} holds {source.dtypes[0]}; a map holds integer class ids")
+        dtype = source.dtypes[bands[0] - 1]
+        if np.dtype(dtype).kind not in "iu":
+            raise RasterError(f"{path} holds {dtype}; a map holds integer class ids")
         if source.crs is None:
             raise RasterError(f"{path} has no CRS; georeference the map first")
         if source.transform.is_degenerate:
             raise RasterError(f"{path} has a transform that cannot be inverted; georeference the map first")
         yield source
+
+
+def _class_bands(source: Any) -> list[int]:
+    return [index for index, kind in zip(source.indexes, source.colorinterp) if kind != ColorInterp.alpha]
 
 
 def _legend_of(source: Any, path: Path) -> Legend | None:
@@ -159,6 +186,14 @@ def _legend_of(source: Any, path: Path) -> Legend | None:
         raise RasterError(
             f"{path} carries a legend that cannot be read ({error}); name one of the catalog's"
         ) from error
+
+
+def _says(text: str, legend: Legend) -> bool:
+    """Whether a legend's tag is about that legend."""
+    try:
+        return bool(json.loads(text) == {"name": legend.name, "classes": [asdict(each) for each in legend.classes]})
+    except ValueError:
+        return False
 
 
 def _ids(classes: Sequence[int | str], legend: Legend | None) -> list[int]:
@@ -185,15 +220,10 @@ def _strip_rows(source: Any) -> int:
 def _codes(source: Any, path: Path, row: int, rows: int, wanted: Sequence[int] | None) -> np.ndarray:
     """Class ids of some rows, OUTSIDE where there is no data or the class is not wanted."""
     window = RasterWindow(0, row, source.width, min(rows, source.height - row))
+    band = _class_bands(source)[0]
     try:
-        codes = source.read(1, window=window)
-        flags = source.mask_flag_enums[0]
-        if flags == [MaskFlags.nodata]:
-            valid = codes != source.nodata
-        elif flags == [MaskFlags.all_valid]:
-            valid = np.ones(codes.shape, bool)
-        else:
-            valid = source.read_masks(1, window=window) != 0
+        codes = source.read(band, window=window)
+        valid = validity.valid(source, band, window, codes)
     except rasterio.errors.RasterioError as error:
         end = row + window.height
         raise RasterError(f"{path} cannot be read from row {row} to {end}: {error.__cause__ or error}") from error
