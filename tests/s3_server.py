@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: moto's, which can be told to be late, to fail, or to know no conditions."""
+"""A real S3 server on loopback: moto's, which can be made late, failing, or ignorant of conditions."""
 
 from __future__ import annotations
 

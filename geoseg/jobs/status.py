@@ -79,7 +79,7 @@ def status(store: Store) -> Status:
         return said
     age = lock.age(store)
     alive = age is not None and age <= lock.STALE_S
-    starts_again = (age is not None or said.state == "submitted") and time.time() - said.updated < PATIENCE_S
+    starts_again = (age is not None or said.state == "submitted") and (store.age(journal.STATUS) or 0.0) < PATIENCE_S
     if alive or starts_again:
         return said
     facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated")}

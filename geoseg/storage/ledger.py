@@ -28,6 +28,15 @@ _QUICK_S = 0.0005
 def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
     """Keep a finished block: its files first, then the record that makes them count.
 
+    Parameters
+    ----------
+    store : Store
+        The job folder.
+    record : Record
+        Of the block, hashes and sizes left out.
+    files : mapping of str to bytes
+        Its files by kind, 'labels' and perhaps 'confidence'; none where the block is empty or failed.
+
     Returns
     -------
     Record
@@ -153,6 +162,15 @@ def _all(check: Callable[[str], Record | str], names: Sequence[str], known: int)
 
 def block(store: Store, record: Record, kind: str = "labels") -> bytes:
     """The file of a finished block, its hash checked; it is waited for.
+
+    Parameters
+    ----------
+    store : Store
+        The job folder.
+    record : Record
+        Of the block.
+    kind : str
+        'labels' or 'confidence'.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Lock: one coordinator at a time holds a job's folder, whether on a file system or in an object store.
 
 The lock is a small file that names its holder and is made young again every few seconds; one that has not been for a
-minute is stale and taken over. Ages are told by the clock of the machine that keeps the file, not by one's own.
+minute is stale and taken over. Ages are measured by the clock of the machine that keeps the file, not by one's own.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def hold(store: Store) -> Iterator[Callable[[], None]]:
         raise LedgerError(f"{store.root} is a file; choose a folder for the job's output")
     owner = f"{socket.gethostname()}:{os.getpid()}:{_machine()}{uuid.uuid4().hex[:8]}".encode()
     _take(store, owner)
-    stop, lost, seen = threading.Event(), threading.Event(), time.time()
+    stop, lost, seen = threading.Event(), threading.Event(), _seconds()
 
     def renew() -> None:
         nonlocal seen
         with suppress(OSError):  # a full or vanished disk shows itself where blocks are written
             # A contender who comes too late moves the lock away for a moment, so one look is not enough.
             if store.renew(LOCK, owner) or stop.wait(BEAT_S / 5) or store.renew(LOCK, owner):
-                seen = time.time()
+                seen = _seconds()
             else:
                 lost.set()
 
@@ -62,7 +62,7 @@ def hold(store: Store) -> Iterator[Callable[[], None]]:
             renew()
 
     def check() -> None:
-        if time.time() - seen > 3 * BEAT_S:  # this process stood still, and the heartbeat may not have noticed yet
+        if _seconds() - seen > 3 * BEAT_S:  # this process stood still, and the heartbeat may not have noticed yet
             renew()
         if lost.is_set():
             raise LedgerError(
@@ -76,8 +76,9 @@ def hold(store: Store) -> Iterator[Callable[[], None]]:
     finally:
         stop.set()
         thread.join()
-        if _holder(store) == owner:
-            store.drop(LOCK)
+        with suppress(OSError):  # where it cannot be removed it will be stale
+            if _holder(store) == owner:
+                store.drop(LOCK)
 
 
 def age(store: Store) -> float | None:
@@ -96,7 +97,7 @@ def _take(store: Store, owner: bytes) -> None:
             return
         if seen_s < STALE_S and not _dead(holder.decode(errors="replace")):
             raise FolderInUseError(
-                f"{store.root} is in use by another geoseg ({_told(holder)}, last seen {seen_s:.0f} s ago); "
+                f"{store.root} is in use by another geoseg ({_described(holder)}, last seen {seen_s:.0f} s ago); "
                 f"wait for it, or stop it and try again after {STALE_S:.0f} s"
             )
         if store.swap(LOCK, holder, owner):
@@ -121,7 +122,7 @@ def _holder(store: Store) -> bytes | None:
         return None
 
 
-def _told(holder: bytes) -> str:
+def _described(holder: bytes) -> str:
     """Host and process of a lock's holder."""
     return ":".join(holder.decode(errors="replace").split(":")[:2]) or "which just began"
 
@@ -129,9 +130,9 @@ def _told(holder: bytes) -> str:
 def _machine() -> str:
     """What tells this machine's processes from those of another with the same name, as containers can have."""
     facts = []
-    for place, read in (("/proc/sys/kernel/random/boot_id", Path.read_text), ("/proc/self/ns/pid", Path.readlink)):
+    for path, read in (("/proc/sys/kernel/random/boot_id", Path.read_text), ("/proc/self/ns/pid", Path.readlink)):
         with suppress(OSError):
-            facts.append(str(read(Path(place))).strip())
+            facts.append(str(read(Path(path))).strip())
     return hashlib.sha256("".join(facts).encode()).hexdigest()[:8]
 
 
@@ -147,3 +148,8 @@ def _dead(holder: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def _seconds() -> float:
+    """Of a clock that nobody sets, and which goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -47,7 +47,15 @@ class Record:
 
 
 def block_name(window: Window, kind: str = "labels") -> str:
-    """Name of a block's file in the job folder."""
+    """Name of a block's file in the job folder.
+
+    Parameters
+    ----------
+    window : Window
+        Of the block.
+    kind : str
+        'labels' or 'confidence'.
+    """
     return f"{BLOCKS}/r{window.row}_c{window.col}_{kind}.tif"
 
 

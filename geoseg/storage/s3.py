@@ -57,6 +57,13 @@ def endpoint() -> str:
 def put(url: str, data: bytes) -> str:
     """Put an object, whole or not at all, replacing an older one.
 
+    Parameters
+    ----------
+    url : str
+        s3://bucket/key.
+    data : bytes
+        All of it.
+
     Returns
     -------
     str
@@ -73,13 +80,27 @@ def put(url: str, data: bytes) -> str:
 
 
 def create(url: str, data: bytes) -> bool:
-    """Put an object where there is none; False where there is one. Raises as `put`."""
+    """Put an object where there is none; False where there is one. Raises as `put`.
+
+    Parameters
+    ----------
+    url, data
+        As `put`.
+    """
     with _one_sentence(url), _bucket_needed(url):
         return _put_if(url, data, IfNoneMatch="*")
 
 
 def swap(url: str, old: bytes, new: bytes) -> bool:
-    """Put `new` where `old` still stands; False where another stands, or none. Raises as `put`."""
+    """Put `new` where `old` still stands; False where another stands, or none. Raises as `put`.
+
+    Parameters
+    ----------
+    url : str
+        As `put`.
+    old, new : bytes
+        Whole objects.
+    """
     with _one_sentence(url):
         try:
             tag = _head(url)["ETag"]  # before the bytes, so that a change in between is noticed
@@ -140,7 +161,15 @@ def listing(url: str) -> Iterator[tuple[str, str]]:
 
 
 def download(url: str, path: Path) -> None:
-    """Copy an object to a local file, whole or not at all. Raises as `get`."""
+    """Copy an object to a local file, whole or not at all. Raises as `get`.
+
+    Parameters
+    ----------
+    url : str
+        As `put`.
+    path : Path
+        Of the file; its folder must exist.
+    """
     temporary = path.with_name(f".new-{uuid.uuid4().hex}")
     try:
         with _one_sentence(url):
@@ -151,7 +180,15 @@ def download(url: str, path: Path) -> None:
 
 
 def upload(path: Path, url: str) -> None:
-    """Copy a local file to an object, in parts if it is large; it appears when it is whole. Raises as `put`."""
+    """Copy a local file to an object, in parts if it is large; it appears when it is whole. Raises as `put`.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    url : str
+        As `put`.
+    """
     with _one_sentence(url), _bucket_needed(url):
         _client().put_file(str(path), url)
 

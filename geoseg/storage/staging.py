@@ -34,6 +34,13 @@ class Staging:
     def blocks(self, records: Iterable[Record], kind: str) -> list[tuple[Window, Path]]:
         """The files of finished blocks, where any program can open them; those that show late are waited for.
 
+        Parameters
+        ----------
+        records : iterable of Record
+            Blocks; those without such a file are passed over.
+        kind : str
+            'labels' or 'confidence'.
+
         Raises
         ------
         LedgerError
@@ -83,27 +90,27 @@ class Staging:
         list of str
             Names of the files that `make` returned.
         """
-        before = self._standing() if self.store.remote else {}
+        before = self._files() if self.store.remote else {}
         names = [path.absolute().relative_to(self.folder.absolute()).as_posix() for path in make()]
         if self.store.remote:
-            made = [name for name, stamp in self._standing().items() if before.get(name) != stamp]
+            made = [name for name, stamp in self._files().items() if before.get(name) != stamp]
             for name in [*(each for each in made if each not in names), *names]:
                 self.store.upload(self.folder / name, name)
         return names
 
-    def _standing(self) -> Mapping[str, tuple[int, int]]:
+    def _files(self) -> Mapping[str, tuple[int, int]]:
         paths = (path for path in sorted(self.folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
-        stands = {path.relative_to(self.folder).as_posix(): path.stat() for path in paths}
+        found = {path.relative_to(self.folder).as_posix(): path.stat() for path in paths}
         return {
             name: (facts.st_size, facts.st_mtime_ns)
-            for name, facts in stands.items()
+            for name, facts in found.items()
             if not name.startswith(f"{BLOCKS}/")
         }
 
 
 @contextmanager
 def opened(store: Store) -> Iterator[Staging]:
-    """The desk of a store; a temporary one is cleared away at the end."""
+    """Staging for a store; a temporary folder is removed at the end."""
     if not store.remote:
         yield Staging(store, Path(store.root))
         return

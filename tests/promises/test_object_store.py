@@ -147,12 +147,12 @@ def test_a_listing_longer_than_one_page_is_whole(server, prefix):
         client.call_s3 = whole
 
 
-def test_a_missing_bucket_is_told(server):
+def test_a_missing_bucket_is_named(server):
     with pytest.raises(LedgerError, match="there is no bucket 'no-such-bucket'"):
         Store.at("s3://no-such-bucket/job").put("a", b"")
 
 
-def test_a_missing_client_is_told(server, prefix, monkeypatch):
+def test_a_missing_client_is_named(server, prefix, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     process.renew()
     with pytest.raises(LedgerError, match=r"needs the package 's3fs'; install it with pip install 'geoseg\[cloud\]'"):

@@ -22,11 +22,11 @@ def numbers(lines) -> list[int]:
 
 
 def written(store: Store, count: int) -> Journal:
-    pen = Journal(store)
+    log = Journal(store)
     for n in range(count):
-        pen.event("tick", n=n)
-    pen.note("so far")
-    return pen
+        log.event("tick", n=n)
+    log.note("so far")
+    return log
 
 
 @pytest.mark.parametrize("count", [0, 3, 200, 450])
@@ -46,14 +46,14 @@ def test_only_the_segments_asked_for_are_read(store, monkeypatch):
     assert len(set(read)) <= 2
 
 
-def test_a_log_is_followed_to_its_end_without_a_line_lost_or_told_twice(store, monkeypatch):
-    pen = written(store, 150)
+def test_a_log_is_followed_to_its_end_without_a_line_lost_or_given_twice(store, monkeypatch):
+    log = written(store, 150)
     more = iter([range(150, 170), range(170, 900), range(900, 901)])
 
     def meanwhile(_: float) -> None:
         for n in next(more):
-            pen.event("tick", n=n)
-        pen.note("more")
+            log.event("tick", n=n)
+        log.note("more")
 
     monkeypatch.setattr(journal.time, "sleep", meanwhile)
     rounds = itertools.count()
