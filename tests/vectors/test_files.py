@@ -1,18 +1,22 @@
-"""Vectors: what is written is read by plain pyogrio; what is no region is refused in one sentence."""
+"""Files of polygons: what is written is read by plain pyogrio, with a style where the legend is known."""
 
-import json
 import logging
+import os
+import sqlite3
+from contextlib import closing
 
 import geopandas
 import numpy as np
-import pandas
 import pyogrio
 import pytest
 import shapely
 
+from geoseg.catalog.legend import LandClass, Legend
 from geoseg.catalog.regions import read_region
-from geoseg.errors import GridError, RasterError
+from geoseg.errors import RasterError
+from geoseg.maps import style as map_style
 from geoseg.vectors import files as vector_files
+from geoseg.vectors import style
 
 ENDINGS = [".shp", ".gpkg", ".fgb", ".parquet"]
 SQUARES = [shapely.box(0, 0, 10, 10), shapely.box(10, 0, 20, 30), shapely.box(40, 0, 50, 10)]
@@ -24,15 +28,6 @@ def traced(names=("forest", "water", "forest"), ids=(1, 2, 1)) -> geopandas.GeoD
     frame = geopandas.GeoDataFrame(columns, geometry=SQUARES, crs="EPSG:32612")
     frame.attrs = {"map": "map.tif", "GEOSEG_MODEL": "landsat-6class"}
     return frame
-
-
-def region(path, shapes):
-    names = [f"n{index}" for index in range(len(shapes))]
-    geopandas.GeoDataFrame({"name": names}, geometry=shapes, crs="EPSG:32612").to_file(path)
-    return path
-
-
-# ---------------------------------------------------------------------------------------------- writing
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -145,91 +140,89 @@ def test_what_cannot_be_written_is_refused(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-# ---------------------------------------------------------------------------------------------- regions
+# ---------------------------------------------------------------------------------------------- styles
 
 
-@pytest.mark.parametrize("ending", [".shp", ".gpkg", ".geojson"])
-def test_a_region_is_the_union_of_the_polygons(tmp_path, ending):
-    path = region(tmp_path / f"parks{ending}", SQUARES)
-    shape, crs = read_region(path)
-    assert crs == "EPSG:32612"
-    assert shape.equals(shapely.union_all(SQUARES))
-    assert shape.geom_type == "MultiPolygon"
+LEGEND = Legend("two", (LandClass(1, "forest", "#006400"), LandClass(2, "water", "#0064c8")))
 
 
-def test_a_filter_selects_features(tmp_path):
-    path = region(tmp_path / "parks.gpkg", SQUARES)
-    shape, _ = read_region(path, where="name = 'n1'")
-    assert shape.equals(SQUARES[1])
+@pytest.mark.parametrize("ending", [".shp", ".fgb", ".parquet"])
+def test_a_style_belongs_to_the_set_and_goes_with_it(tmp_path, ending):
+    out = tmp_path / f"classes{ending}"
+    assert vector_files.write(traced(), out, legend=LEGEND) == {out: 3}
+    assert (tmp_path / "classes.qml").read_bytes() == style.qgis_style(LEGEND, [1, 2])
+    vector_files.write(traced()[:1], out, legend=LEGEND)
+    assert (tmp_path / "classes.qml").read_bytes() == style.qgis_style(LEGEND, [1])
+    vector_files.write(traced(), out)  # whose names and colours nobody knows
+    assert not (tmp_path / "classes.qml").exists()
 
 
-@pytest.mark.parametrize("ending", [".shp", ".gpkg"])
-def test_a_filter_that_is_wrong_or_selects_nothing_is_refused(tmp_path, ending):
-    path = region(tmp_path / f"parks{ending}", SQUARES)
-    with pytest.raises(GridError, match="the filter \"name = 'nix'\" selects no feature in layer 'parks'"):
-        read_region(path, where="name = 'nix'")
-    for wrong in ("name = = 3", "colour = 3"):
-        with pytest.raises(GridError, match=f"the filter '{wrong}' does not work"):
-            read_region(path, where=wrong)
+@pytest.mark.parametrize("legend", [LEGEND, None])
+def test_the_style_of_a_map_beside_it_stays(tmp_path, legend):
+    raster = tmp_path / "map.qml"
+    raster.write_bytes(map_style.qgis_style(LEGEND))
+    vector_files.write(traced(), tmp_path / "map.shp", legend=legend)
+    assert raster.read_bytes() == map_style.qgis_style(LEGEND)
 
 
-def test_layers_are_named_and_the_nearest_is_told(tmp_path):
-    path = tmp_path / "areas.gpkg"
-    for layer, shape in zip(("parks", "lakes"), SQUARES):
-        geopandas.GeoDataFrame(geometry=[shape], crs="EPSG:32612").to_file(path, layer=layer)
-    assert read_region(path, "lakes")[0].equals(SQUARES[1])
-    with pytest.raises(GridError, match=r"has no layer 'lake'; did you mean 'lakes'\? known: parks, lakes"):
-        read_region(path, "lake")
-    with pytest.raises(GridError, match="has 2 layers: parks, lakes; say which with 'layer'"):
-        read_region(path)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_each_file_of_a_class_has_its_style(tmp_path, ending):
+    made = vector_files.write(traced(), tmp_path / f"map{ending}", per_class=True, legend=LEGEND)
+    assert len(made) == 2
+    styles = {path.stem: path.read_bytes() for path in tmp_path.glob("*.qml")}
+    wanted = {"map_forest": style.qgis_style(LEGEND, [1]), "map_water": style.qgis_style(LEGEND, [2])}
+    assert styles == ({} if ending == ".gpkg" else wanted)
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path):
-    with pytest.raises(RasterError, match=r"nix\.gpkg does not exist; check the path"):
-        read_region(tmp_path / "nix.gpkg")
-    (tmp_path / "text.gpkg").write_text("no vectors")
-    with pytest.raises(RasterError, match=r"text\.gpkg is no GeoPackage, Shapefile"):
-        read_region(tmp_path / "text.gpkg")
-    pyogrio.write_dataframe(pandas.DataFrame({"a": [1]}), tmp_path / "table.gpkg")
-    with pytest.raises(GridError, match="holds no geometry"):
-        read_region(tmp_path / "table.gpkg")
+def test_a_geopackage_holds_its_style_and_is_sound(tmp_path):
+    out = tmp_path / "classes.gpkg"
+    vector_files.write(traced(), out, legend=LEGEND)
+    with closing(sqlite3.connect(out)) as base:
+        rows = base.execute(
+            "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles"
+        ).fetchall()
+        assert rows == [("classes", "geom", 1, style.qgis_style(LEGEND, [1, 2]).decode())]
+        assert base.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert base.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert pyogrio.list_layers(out).tolist() == [["classes", "Polygon"], ["layer_styles", None]]
+    assert len(pyogrio.read_dataframe(out, layer="classes")) == 3
+    assert read_region(out)[0].equals(shapely.union_all(SQUARES))  # the table of styles is no layer of polygons
+    assert [each.name for each in tmp_path.iterdir()] == ["classes.gpkg"]
 
 
-def test_a_region_without_crs_needs_one_stated(tmp_path):
-    path = region(tmp_path / "parks.shp", SQUARES)
-    (tmp_path / "parks.prj").unlink()
-    with pytest.raises(GridError, match=r"parks\.shp has no CRS; add one to the file or state 'crs'"):
-        read_region(path)
-    assert read_region(path, crs="EPSG:32612")[1] == "EPSG:32612"
+def test_a_geopackage_bears_names_that_sql_would_stumble_over(tmp_path):
+    out = tmp_path / 'it\'s "a" map.gpkg'
+    vector_files.write(traced(), out, legend=LEGEND)
+    with closing(sqlite3.connect(out)) as base:
+        assert base.execute("SELECT f_table_name FROM layer_styles").fetchall() == [(out.stem,)]
 
 
-def test_only_whole_polygons_make_a_region(tmp_path):
-    line = region(tmp_path / "line.gpkg", [SQUARES[0], shapely.LineString([(0, 0), (1, 1)])])
-    with pytest.raises(GridError, match="feature 2 is a LineString; a region is made of polygons"):
-        read_region(line)
-    bow = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
-    crossed = region(tmp_path / "bow.gpkg", [SQUARES[0], bow])
-    with pytest.raises(GridError, match=r"the outline of feature 2 is not valid \(Self-intersection"):
-        read_region(crossed)
-    assert read_region(crossed, where="name = 'n0'")[0].equals(SQUARES[0])
-    missing = region(tmp_path / "none.gpkg", [SQUARES[0], None])
-    with pytest.raises(GridError, match="feature 2 has no geometry"):
-        read_region(missing)
-    empty = region(tmp_path / "empty.gpkg", [shapely.Polygon()])
-    with pytest.raises(GridError, match=r"feature 1 is an empty polygon|feature 1 has no geometry"):
-        read_region(empty)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_style_that_cannot_be_written_leaves_the_old_set(tmp_path, monkeypatch, ending):
+    out = tmp_path / f"classes{ending}"
+    vector_files.write(traced(), out, legend=LEGEND)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+
+    def full(*args, **how):
+        raise sqlite3.OperationalError("database or disk is full") if ending == ".gpkg" else OSError(28, "No space")
+
+    monkeypatch.setattr(vector_files.sqlite3, "connect", full)
+    monkeypatch.setattr(vector_files.Path, "write_bytes", full)
+    with pytest.raises(RasterError, match=r"classes\.\w+ cannot be written: .*(disk is full|No space)"):
+        vector_files.write(traced()[:1], out, legend=LEGEND)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
-def test_a_file_without_features_is_refused(tmp_path):
-    path = tmp_path / "none.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": []}))
-    with pytest.raises(GridError, match=r"there is no feature in layer 'none'|holds no geometry"):
-        read_region(path)
-
-
-@pytest.mark.parametrize("ring", [[[0, 0], [1, 1]], [[0, 0], [1, 1], [1, 0]]])
-def test_a_broken_ring_is_refused(tmp_path, ring):
-    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
-    (tmp_path / "bad.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    with pytest.raises((GridError, RasterError), match=r"bad\.geojson"):
-        read_region(tmp_path / "bad.geojson")
+@pytest.mark.skipif(os.name != "posix", reason="umasks are POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_umask_says_who_may_read_the_files(tmp_path, ending, umask):
+    old = os.umask(umask)
+    try:
+        vector_files.write(traced(), tmp_path / "new" / f"classes{ending}", legend=LEGEND)
+    finally:
+        os.umask(old)
+    modes = {each.name: oct(each.stat().st_mode & 0o777) for each in (tmp_path / "new").iterdir()}
+    assert len(modes) >= (1 if ending == ".gpkg" else 2)
+    assert set(modes.values()) == {oct(0o666 & ~umask)}
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o777 & ~umask

@@ -14,6 +14,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rasterio.enums import ColorInterp
 from strategies import NORTH_UP, TRANSFORMS, write
 
 from geoseg.catalog.legend import LandClass, Legend
@@ -116,6 +117,38 @@ def test_nodata_may_be_a_mask_or_a_negative_number(tmp_path):
     wide = np.where(LABELS == 255, -9999, LABELS.astype(np.int16) + 300)
     frame = polygons.trace(write(tmp_path / "wide.tif", wide.astype(np.int16), nodata=-9999))
     assert sorted(frame.class_id) == [301, 301, 302, 302]
+
+
+def test_nodata_a_mask_and_an_alpha_band_count_together(tmp_path):
+    mask = np.array([[1, 1, 1], [1, 1, 1], [0, 1, 1]], bool)
+    path = write(tmp_path / "map.tif", LABELS, nodata=255, mask=mask)
+    assert polygons.trace(path).area_m2.sum() == 7 * 900
+    alpha = np.where(mask, 255, 0).astype(np.uint8)
+    path = write(tmp_path / "alpha.tif", np.concatenate([LABELS, alpha[None]]), nodata=255)
+    with rasterio.open(path, "r+") as out:
+        out.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+    assert polygons.trace(path).area_m2.sum() == 7 * 900
+
+
+def test_a_legend_in_the_tags_is_the_one_used(tmp_path, small):
+    tag = json.dumps({"name": LEGEND.name, "classes": [asdict(each) for each in LEGEND.classes]})
+    with rasterio.open(small, "r+") as out:
+        out.update_tags(GEOSEG_LEGEND=tag)
+    other = Legend("other", (LandClass(1, "wood", "#006400"),))
+    assert polygons.trace(small).attrs["GEOSEG_LEGEND"] == tag
+    assert polygons.trace(small, legend=LEGEND).attrs["GEOSEG_LEGEND"] == tag
+    assert "GEOSEG_LEGEND" not in polygons.trace(small, legend=other).attrs
+
+
+def test_vectors_are_styled_by_the_legend_given_or_carried(tmp_path, small):
+    tag = json.dumps({"name": LEGEND.name, "classes": [asdict(each) for each in LEGEND.classes]})
+    polygons.vectorize(small, tmp_path / "bare.shp")
+    polygons.vectorize(small, tmp_path / "given.shp", legend=LEGEND)
+    with rasterio.open(small, "r+") as out:
+        out.update_tags(GEOSEG_LEGEND=tag)
+    polygons.vectorize(small, tmp_path / "carried.shp")
+    assert (tmp_path / "given.qml").read_bytes() == (tmp_path / "carried.qml").read_bytes()
+    assert not (tmp_path / "bare.qml").exists()
 
 
 def test_area_on_a_geographic_grid_is_that_of_the_ellipsoid(tmp_path):

@@ -1,0 +1,56 @@
+"""QGIS itself as judge: how it would show a file that a user drops on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_PYTHON = "/usr/bin/python3"  # QGIS's bindings belong to the system's Python
+_PROGRAM = """
+import json, sys
+from qgis.core import QgsApplication, QgsRasterLayer, QgsVectorLayer
+app = QgsApplication([], False)
+app.initQgis()
+found = []
+for path in sys.argv[1:]:
+    if path.endswith((".tif", ".vrt")):
+        layer = QgsRasterLayer(path, "x")
+        renderer = layer.renderer()
+        kind = renderer.type()
+        if kind == "paletted":
+            rows = [[each.value, each.color.name(), each.label] for each in renderer.classes()]
+        elif kind == "singlebandpseudocolor":
+            items = renderer.shader().rasterShaderFunction().colorRampItemList()
+            rows = [[each.value, each.color.name(), each.label] for each in items]
+        else:
+            rows = []
+    else:
+        layer = QgsVectorLayer(path, "x", "ogr")
+        renderer = layer.renderer()
+        kind = renderer.type()
+        rows = []
+        if kind == "categorizedSymbol":
+            kind += " " + renderer.classAttribute()
+            rows = [[each.value(), each.symbol().color().name(), each.label()] for each in renderer.categories()]
+    found.append({"valid": layer.isValid(), "kind": kind, "rows": rows})
+print(json.dumps(found))
+"""
+
+
+def shown(*paths: Path) -> list[dict[str, Any]]:
+    """For each file whether QGIS can open it, how it draws it, and (value, colour, label) of each class."""
+    try:
+        subprocess.run([_PYTHON, "-c", "import qgis.core"], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("QGIS is not installed; it is a judge, not a part")
+    command = [_PYTHON, "-c", _PROGRAM, *map(str, paths)]
+    bare = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "GDAL", "PROJ"))}
+    done = subprocess.run(command, capture_output=True, text=True, env=bare | {"QT_QPA_PLATFORM": "offscreen"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found
