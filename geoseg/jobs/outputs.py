@@ -17,6 +17,7 @@ from typing import Any
 
 from geoseg import __version__, catalog
 from geoseg.accuracy import score as scoring
+from geoseg.accuracy import tables
 from geoseg.catalog.legend import Legend
 from geoseg.errors import GeosegError, LedgerError
 from geoseg.jobs.plan import Plan, outline
@@ -25,17 +26,16 @@ from geoseg.maps import cog, sheets, view
 from geoseg.maps.blocks import BlockFile
 from geoseg.maps.style import qgis_style
 from geoseg.rasters import identity
-from geoseg.report import pictures
 from geoseg.storage.digests import digest_of
 from geoseg.storage.record import Record
 from geoseg.storage.staging import Staging, opened
 from geoseg.storage.store import Store
-from geoseg.vectors import polygons
 
 DONE = "outputs.json"
 _REPLACED_WHOLE = ("map", "confidence")
 """Steps whose old files stand until the new ones take their names."""
-_COMPANIONS = (".shx", ".dbf", ".prj", ".cpg")
+_COMPANIONS = (".shx", ".dbf", ".prj", ".cpg", ".qml")
+"""Files that belong to a vector file of their stem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def write(
                 noted[step.name] = {"key": step.key, "files": _stamps(store, names)}
                 store.put(DONE, json.dumps(noted, indent=1).encode())
                 _remove(store, [name for name in before if name not in names])
-            files = [name for name in noted[step.name]["files"] if not name.endswith(_COMPANIONS)]
+            files = [name for name in noted[step.name]["files"] if not _is_companion(name)]
             written += files
             kept += files if step.name in standing else []
         store.put(DONE, json.dumps(noted, indent=1).encode())
@@ -168,9 +168,9 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
         found.append(Step("picture", {**made_of_map, **texts}, picture, reads_map=True))
     if plan.spec.reference is not None:
         found.append(_accuracy_step(plan, made_of_map, map_path, folder))
-    for ending in wanted.vectors:
-        vectors = partial(_vectors, plan.legend, map_path, folder, ending)
-        found.append(Step(f"vectors {ending}", made_of_map, vectors, reads_map=True))
+    if wanted.vectors and any(counts.values()):
+        vectors = partial(_vectors, plan.legend, map_path, folder, wanted.vectors)
+        found.append(Step("vectors", {**made_of_map, "formats": list(wanted.vectors)}, vectors, reads_map=True))
     if failed:
         listed = [[*block_key(each), each.window.height, each.window.width, each.attempts] for each in failed]
         found.append(Step("failed blocks", {"failed": listed}, partial(_failed, plan, folder, failed)))
@@ -178,6 +178,10 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
 
 
 # -------------------------------------------------------------------------------------------- the steps
+
+
+def _is_companion(name: str) -> bool:
+    return name.startswith("vectors/") and name.endswith(_COMPANIONS)
 
 
 def _raster_name(plan: Plan, stem: str) -> str:
@@ -247,6 +251,8 @@ def _title(plan: Plan) -> str:
 def _picture(
     plan: Plan, map_path: Path, out: Path, counts: Mapping[int, int], *, title: str, attribution: str
 ) -> Sequence[Path]:
+    from geoseg.report import pictures  # matplotlib takes half a second, and many runs draw nothing
+
     labels, ground_m = view.overview(map_path), view.ground_size(map_path)
     pictures.quicklook(labels, plan.legend, out, title=title, attribution=attribution, counts=counts, ground_m=ground_m)
     return [out]
@@ -263,7 +269,7 @@ def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], map_path: Path, f
         return Step("accuracy", {**made_of_map, "error": str(error)}, partial(_raise, error), reads_map=True)
 
     def make() -> Sequence[Path]:
-        return scoring.write(scoring.score(map_path, reference, crosswalk, legend=plan.legend), folder)
+        return tables.write(scoring.score(map_path, reference, crosswalk, legend=plan.legend), folder)
 
     return Step("accuracy", {**made_of_map, **compared}, make, reads_map=True)
 
@@ -272,12 +278,15 @@ def _raise(error: GeosegError) -> Sequence[Path]:
     raise error
 
 
-def _vectors(legend: Legend, map_path: Path, folder: Path, ending: str) -> Sequence[Path]:
-    out = Store.at(folder).folder("vectors") / f"map.{ending}"
-    made = list(polygons.vectorize(map_path, out, legend=legend))
-    parts = [path.with_suffix(each) for path in made for each in _COMPANIONS] if ending == "shp" else []
-    styles = [path.with_suffix(".qml") for path in made]
-    return [*made, *(path for path in (*parts, *styles) if path.is_file())]
+def _vectors(legend: Legend, map_path: Path, folder: Path, formats: Sequence[str]) -> Sequence[Path]:
+    """The map's polygons, traced once for all formats; the files of a Shapefile and the styles are listed too."""
+    from geoseg.vectors import files, polygons  # so does geopandas
+
+    into = Store.at(folder).folder("vectors")
+    frame = polygons.trace(map_path, legend=legend)
+    made = [path for ending in formats for path in files.write(frame, into / f"map.{ending}", legend=legend)]
+    companions = {path.with_suffix(each) for path in made for each in _COMPANIONS}
+    return [*made, *sorted(path for path in companions if path.is_file())]
 
 
 def _failed(plan: Plan, folder: Path, failed: Sequence[Record]) -> Sequence[Path]:

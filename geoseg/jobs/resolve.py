@@ -90,7 +90,8 @@ def reference_of(spec: JobSpec, known: Catalog, legend: Legend) -> tuple[catalog
     if spec.reference.crosswalk is None:
         return reference, known.crosswalk_between(reference.legend, legend)
     crosswalk = known.crosswalk(spec.reference.crosswalk)
-    if crosswalk.source.ids != reference.legend.ids or crosswalk.target.ids != legend.ids:
+    joined = [(each.ids, each.names) for each in (crosswalk.source, crosswalk.target)]
+    if joined != [(each.ids, each.names) for each in (reference.legend, legend)]:
         raise JobError(
             f"crosswalk {crosswalk.name!r} leads from {crosswalk.source.name!r} to {crosswalk.target.name!r}; "
             f"reference {reference.name!r} is in {reference.legend.name!r} and the map in {legend.name!r}, "

@@ -49,7 +49,7 @@ def _stamps(path: str) -> Iterator[tuple[str, list[int | str]]]:
                 facts = each.stat()
             except OSError:
                 continue
-            yield str(each), [facts.st_size, facts.st_mtime_ns, facts.st_ino]
+            yield str(each), [facts.st_size, facts.st_mtime_ns]
         if file.suffix.lower() == ".vrt":
             waiting += _sources(file)
 
