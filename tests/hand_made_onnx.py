@@ -5,34 +5,40 @@ from __future__ import annotations
 import numpy as np
 
 
-def convolution(weight: np.ndarray, side: int | None = None) -> bytes:
-    """A graph that convolves (1, band, row, col) with (class, band, 1, 1); rows and cols are `side`, or any."""
+def convolution(weight: np.ndarray, side: int | None = None, *, name: str = "weight", more: bytes = b"") -> bytes:
+    """A graph that convolves (1, band, row, col) with (class, band, 1, 1); rows and cols are `side`, or any.
+
+    Its tensor has a name and, beyond its numbers, `more` fields.
+    """
     classes, bands = weight.shape[:2]
-    node = _text(1, "pixels") + _text(1, "weight") + _text(2, "scores") + _text(4, "Conv")
-    tensor = b"".join(_number(1, each) for each in weight.shape) + _number(2, 1) + _text(8, "weight")
-    tensor += _bytes(9, weight.astype("<f4").tobytes())
-    graph = _bytes(1, node) + _text(2, "graph") + _bytes(5, tensor)
-    graph += _bytes(11, _value("pixels", bands, side)) + _bytes(12, _value("scores", classes, side))
-    return _number(1, 8) + _bytes(8, _text(1, "") + _number(2, 13)) + _bytes(7, graph)
+    node = text(1, "pixels") + text(1, name) + text(2, "scores") + text(4, "Conv")
+    tensor = b"".join(number(1, each) for each in weight.shape) + number(2, 1) + text(8, name)
+    tensor += part(9, weight.astype("<f4").tobytes()) + more
+    graph = part(1, node) + text(2, "graph") + part(5, tensor)
+    graph += part(11, _value("pixels", bands, side)) + part(12, _value("scores", classes, side))
+    return number(1, 8) + part(8, text(1, "") + number(2, 13)) + part(7, graph)
 
 
-def _value(name: str, channels: int, side: int | None) -> bytes:
-    edges = [_number(1, side) if side else _text(2, each) for each in ("row", "col")]
-    dims = [_number(1, 1), _number(1, channels), *edges]
-    shape = b"".join(_bytes(1, each) for each in dims)
-    return _text(1, name) + _bytes(2, _bytes(1, _number(1, 1) + _bytes(2, shape)))
-
-
-def _number(field: int, value: int) -> bytes:
+def number(field: int, value: int) -> bytes:
+    """A field that holds an integer."""
     return _varint(field << 3) + _varint(value)
 
 
-def _bytes(field: int, data: bytes) -> bytes:
+def part(field: int, data: bytes) -> bytes:
+    """A field that holds a message or bytes."""
     return _varint(field << 3 | 2) + _varint(len(data)) + data
 
 
-def _text(field: int, text: str) -> bytes:
-    return _bytes(field, text.encode())
+def text(field: int, words: str) -> bytes:
+    """A field that holds text."""
+    return part(field, words.encode())
+
+
+def _value(name: str, channels: int, side: int | None) -> bytes:
+    edges = [number(1, side) if side else text(2, each) for each in ("row", "col")]
+    dims = [number(1, 1), number(1, channels), *edges]
+    shape = b"".join(part(1, each) for each in dims)
+    return text(1, name) + part(2, part(1, number(1, 1) + part(2, shape)))
 
 
 def _varint(value: int) -> bytes:

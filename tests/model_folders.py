@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def write_model(folder: Path, *, bands: int = 2, ids: tuple[int, ...] = IDS, see
         network.head.bias -= scores.mean(dim=(0, 2, 3))
         for each in (network.head.weight, network.head.bias):
             each *= 2 / scores.std(dim=(0, 2, 3)).mean()
-    reach = _reach(json.dumps(architecture), bands)
+    field = _field(json.dumps(architecture), bands)
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(network.state_dict(), folder / "weights.safetensors")
     text = {
@@ -51,8 +52,8 @@ def write_model(folder: Path, *, bands: int = 2, ids: tuple[int, ...] = IDS, see
         "architecture": architecture,
         "weights": {"file": "weights.safetensors", "sha256": sha256(folder / "weights.safetensors")},
         "bands": ["red", "nir", "blue", "green"][:bands],
-        "stride": reach.stride,
-        "halo": reach.halo,
+        "stride": field.stride,
+        "halo": field.halo,
         "window": 16,
         "legend_name": "three",
         "classes": [{"id": each, "name": f"class {each}", "colour": f"#{each:02x}8040"} for each in ids],
@@ -62,8 +63,27 @@ def write_model(folder: Path, *, bands: int = 2, ids: tuple[int, ...] = IDS, see
     return read_model(folder)
 
 
+def swapped(model: Model, data: bytes | None = None, **keys: Any) -> Model:
+    """The model with other bytes for weights, their hash on the card, and other keys on it."""
+    card = yaml.safe_load((model.weights.parent / "card.yaml").read_text())
+    card.update(keys)
+    path = model.weights.parent / card["weights"]["file"]
+    if data is not None:
+        path.write_bytes(data)
+        card["weights"]["sha256"] = sha256(path)
+    (model.weights.parent / "card.yaml").write_text(yaml.safe_dump(card))
+    return read_model(model.folder)
+
+
+def changed(model: Model, change: Callable[[dict[str, torch.Tensor]], object]) -> Model:
+    """The model with other tensors, which `change` made of its own."""
+    tensors = safetensors.torch.load_file(model.weights)
+    change(tensors)
+    return swapped(model, safetensors.torch.save(tensors))
+
+
 @lru_cache
-def _reach(architecture: str, bands: int) -> receptive_field.Field:
+def _field(architecture: str, bands: int) -> receptive_field.Field:
     return receptive_field.probe(networks.build(json.loads(architecture), bands, 2), bands)
 
 

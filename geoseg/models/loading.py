@@ -110,7 +110,7 @@ def _load(model: Model, device: str) -> Network:
 def _checked(model: Model, data: bytes, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a safetensors file, which must be exactly those of the network, and finite."""
     path, advice = model.weights, f"are they those of {model.card.architecture}?"
-    weights.check_header(path, data[:8], len(data))
+    weights.check_header(path, data, len(data))
     try:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:

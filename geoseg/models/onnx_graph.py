@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,21 @@ from torch import Tensor
 
 from geoseg.catalog.card import Model
 from geoseg.errors import ModelError
+
+_TENSOR, _EXTERNAL_DATA, _DATA_LOCATION = "tensor", 13, 14
+_PARTS = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: _TENSOR, 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: _TENSOR, 6: "graph", 10: _TENSOR, 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: _TENSOR, 2: _TENSOR},
+    _TENSOR: {},
+}
+"""Kind of message by field number inside each kind, as onnx.proto of ONNX 1.20 has them: the way to every tensor."""
+_MOST_FIELDS = 5_000_000
+"""A graph of more fields is refused; large tensors are one field each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +64,12 @@ def open_graph(model: Model, data: bytes) -> Onnx:
         import onnxruntime  # an extra, and only these models need it
     except ImportError as error:
         raise ModelError(f"{model.weights} needs onnxruntime; install it with: pip install 'geoseg[onnx]'") from error
-    if b"\x0a\x08location" in data:  # the key by which a tensor names the file that holds it
+    if _has_tensors_elsewhere(model, data):
         raise ModelError(f"{model.weights} keeps tensors in other files; export it with all of them inside")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # whatever its bytes look like
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's kinds have no parent of their own
@@ -72,3 +89,52 @@ def open_graph(model: Model, data: bytes) -> Onnx:
             f"{model.weights} takes windows of {shapes[0][2:]} pixels; windows are square, so export it anew"
         )
     return Onnx(session, edges.pop() if edges else None)
+
+
+def _has_tensors_elsewhere(model: Model, data: bytes) -> bool:
+    """Whether any tensor of a graph names a file of its own, which onnxruntime would open."""
+    todo, seen = [("model", memoryview(data))], 0
+    while todo:
+        kind, message = todo.pop()
+        for field, value in _fields(model, message):
+            seen += 1
+            if seen > _MOST_FIELDS:
+                raise ModelError(f"{model.weights} has more than {_MOST_FIELDS} parts; export it anew")
+            if kind == _TENSOR and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)):
+                return True
+            if field in _PARTS[kind] and isinstance(value, memoryview):
+                todo.append((_PARTS[kind][field], value))
+    return False
+
+
+def _fields(model: Model, message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each field of a protobuf message, as protobuf.dev/programming-guides/encoding states it."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(model, message, at)
+        field, wire = key >> 3, key & 7
+        value: int | memoryview
+        if wire == 0:
+            value, at = _varint(model, message, at)
+        elif wire in (1, 2, 5):
+            length, at = _varint(model, message, at) if wire == 2 else ({1: 8, 5: 4}[wire], at)
+            value, at = message[at : at + length], at + length
+        else:
+            raise _broken(model)
+        if at > len(message):
+            raise _broken(model)
+        yield field, value
+
+
+def _varint(model: Model, message: memoryview, at: int) -> tuple[int, int]:
+    """An integer of seven bits in each byte, the lowest first, and where it ends."""
+    value = 0
+    for place, byte in enumerate(message[at : at + 10]):
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            return value, at + place + 1
+    raise _broken(model)
+
+
+def _broken(model: Model) -> ModelError:
+    return ModelError(f"{model.weights} is no ONNX file that runs here: it is cut short or of another format")

@@ -7,6 +7,7 @@ Pickles are refused unread, nothing is downloaded.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from geoseg.catalog.card import Model
@@ -40,12 +41,13 @@ def size_of(model: Model) -> int:
             raise ModelError(f"{path} has {size / 1e9:.1f} GB; weights files have at most {LARGEST / 1e9:.0f} GB")
         with path.open("rb") as file:
             start = file.read(8)
+            header = file.read(LARGEST_HEADER) if path.suffix.lower() == ".safetensors" else b""
     except OSError as error:
         raise _unreadable(path, error) from error
     if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):
         raise _pickled(path)
     if path.suffix.lower() == ".safetensors":
-        check_header(path, start, size)
+        check_header(path, start + header, size)
     return size
 
 
@@ -82,20 +84,30 @@ def read(model: Model) -> bytes:
 
 
 def check_header(path: Path, start: bytes, size: int) -> None:
-    """Refuse a safetensors file whose header cannot fit into it.
+    """Refuse a safetensors file whose header does not fit into it, or describes less or more than it holds.
 
     Parameters
     ----------
     path
         Names it in the message.
     start
-        Its first 8 bytes, which state the header's length.
+        Its first bytes: 8 that state the header's length, and the header.
     size
         Bytes of the file.
     """
-    header = int.from_bytes(start, "little")
-    if len(start) < 8 or header > min(size - 8, LARGEST_HEADER):
-        raise ModelError(f"{path} is no safetensors file: its header claims {header} bytes of {size}; fetch it again")
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 8 or length > min(size - 8, LARGEST_HEADER):
+        raise ModelError(f"{path} is no safetensors file: its header claims {length} bytes of {size}; fetch it again")
+    try:
+        tensors = json.loads(start[8 : 8 + length])
+        ends = [each["data_offsets"][1] for name, each in tensors.items() if name != "__metadata__"]
+        described = 8 + length + max(ends, default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} is no safetensors file: its header is no list of tensors; fetch it again") from error
+    if described != size:
+        raise ModelError(
+            f"{path} is no safetensors file: its header describes {described} bytes, but it has {size}; fetch it again"
+        )
 
 
 def _same(model: Model, found: str) -> None:

@@ -1,25 +1,22 @@
-"""Weights: nothing but the network that the card describes gets in, and it is read once."""
+"""Weights: a file is what the card says, told from a pickle and a bomb without reading or running it."""
 
 import os
 import pickle
 import shutil
+import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
-import yaml
-from hand_made_onnx import convolution
-from model_folders import sha256, write_model
+from hypothesis import given
+from hypothesis import strategies as st
+from model_folders import swapped, write_model
 
-from geoseg import process
 from geoseg.catalog.card import read_model
-from geoseg.errors import JobError, ModelError
-from geoseg.inference.predictor import prepare
+from geoseg.errors import ModelError
 from geoseg.models import loading, weights
 
 
@@ -33,14 +30,9 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_loaded():
-    process.renew()
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("weights"))
+    return write_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -48,53 +40,13 @@ def model(whole, tmp_path):
     return read_model(shutil.copytree(whole.folder, tmp_path / "model"))
 
 
-def swapped(model, data=None, **keys):
-    """The model with other bytes for weights, their hash on the card, and other keys on it."""
-    card = yaml.safe_load((model.weights.parent / "card.yaml").read_text())
-    card.update(keys)
-    path = model.weights.parent / card["weights"]["file"]
-    if data is not None:
-        path.write_bytes(data)
-        card["weights"]["sha256"] = sha256(path)
-    (model.weights.parent / "card.yaml").write_text(yaml.safe_dump(card))
-    return read_model(model.folder)
-
-
-def changed(model, change):
-    tensors = safetensors.torch.load_file(model.weights)
-    change(tensors)
-    return swapped(model, safetensors.torch.save(tensors))
-
-
-def test_a_network_comes_back_ready_and_only_once_per_process(model, monkeypatch):
-    loads, read = [], loading._load
-
-    def slow(*args):
-        loads.append(threading.get_ident())
-        time.sleep(0.2)
-        return read(*args)
-
-    monkeypatch.setattr(loading, "_load", slow)
-    with ThreadPoolExecutor(4) as pool:
-        networks = list(pool.map(lambda _: loading.load(model, "cpu"), range(8)))
-    assert len(loads) == 1
-    assert all(each is networks[0] for each in networks)
-    assert not networks[0].training
-    assert not any(each.requires_grad for each in networks[0].parameters())
-
-
-def test_old_networks_make_room_for_new_ones(model):
-    for seed in range(loading.KEPT + 2):
-        loading.load(changed(model, lambda tensors: tensors["head.bias"].fill_(seed)), "cpu")  # noqa: B023
-    assert len(process.kept(loading._Networks).by_key) == loading.KEPT
-
-
 def test_other_bytes_than_the_card_says_are_refused(model):
     data = bytearray(model.weights.read_bytes())
     data[-1] ^= 1
     model.weights.write_bytes(data)
-    with pytest.raises(ModelError, match=r"weights.safetensors has sha256 [0-9a-f]{64}, but the card says"):
-        loading.load(model, "cpu")
+    for check in (weights.read, weights.check_hash):
+        with pytest.raises(ModelError, match=r"weights.safetensors has sha256 [0-9a-f]{64}, but the card says"):
+            check(model)
 
 
 def test_a_pickle_is_refused_by_its_content_and_never_run(model, tmp_path):
@@ -111,7 +63,7 @@ def test_a_pickle_is_refused_by_its_content_and_never_run(model, tmp_path):
 def test_a_pickle_is_refused_by_its_name(model, name):
     held = {"file": name, "sha256": "0" * 64}
     with pytest.raises(ModelError, match=r"is a pickle, .* convert the weights to \*\.safetensors"):
-        loading.load(swapped(model, weights=held), "cpu")
+        weights.size_of(swapped(model, weights=held))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +75,7 @@ def test_a_pickle_is_refused_by_its_name(model, name):
 )
 def test_weights_are_a_file_of_a_known_kind(model, file, said):
     with pytest.raises(ModelError, match=said):
-        loading.load(swapped(model, weights={"file": file, "sha256": "0" * 64}), "cpu")
+        weights.size_of(swapped(model, weights={"file": file, "sha256": "0" * 64}))
 
 
 @pytest.mark.parametrize(
@@ -150,71 +102,56 @@ def test_a_file_that_is_too_large_is_refused_unread(model):
         file.truncate(weights.LARGEST + 1)  # a hole, no bytes on disk
     start = time.process_time()
     with pytest.raises(ModelError, match=r"has 4\.0 GB; weights files have at most 4 GB"):
-        loading.load(model, "cpu")
+        weights.size_of(model)
     assert time.process_time() - start < 1
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda t: t.pop("head.bias"), "lacks tensor 'head.bias', which the network has"),
-        (lambda t: t.update(more=torch.ones(1)), "has tensor 'more', which the network lacks"),
-        (lambda t: t.update({"head.bias": torch.ones(4)}), r"'head.bias' is torch.float32 \(4,\), .* \(3,\)"),
-        (lambda t: t.update({"head.bias": torch.ones(3).double()}), "'head.bias' is torch.float64"),
-        (lambda t: t["head.bias"].fill_(float("nan")), "'head.bias' holds numbers that are not finite"),
-        (lambda t: t["head.weight"].fill_(float("inf")), "'head.weight' holds numbers that are not finite"),
-    ],
-)
-def test_tensors_that_are_not_the_networks_are_refused(model, change, said):
-    with pytest.raises(ModelError, match=said):
-        loading.load(changed(model, change), "cpu")
+def test_the_bytes_that_the_card_names_are_read(model):
+    data = model.weights.read_bytes()
+    assert weights.size_of(model) == len(data)
+    assert weights.read(model) == data
+    weights.check_hash(model)
 
 
-def test_a_card_that_contradicts_its_network_is_refused(model):
-    with pytest.raises(ModelError, match="says stride 1, but its network needs multiples of 2"):
-        loading.load(swapped(model, stride=1), "cpu")
-    with pytest.raises(ModelError, match="no architecture is called 'compcat'"):
-        loading.load(swapped(model, architecture={"name": "compcat"}), "cpu")
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: os.mkfifo(path)], ids=["folder", "pipe"])
+@pytest.mark.timeout(20)
+def test_what_is_no_plain_file_is_not_opened(model, make):
+    model.weights.unlink()
+    make(model.weights)
+    with pytest.raises(ModelError, match="is no plain file, but a folder, pipe or device"):
+        weights.size_of(model)
 
 
-# ------------------------------------------------------------------------------------------- ONNX
+def test_a_file_that_goes_away_is_named(model):
+    model.weights.unlink()
+    for check in (weights.size_of, weights.check_hash, weights.read):
+        with pytest.raises(ModelError, match=r"cannot be read: No such file .*; check weights\.file in the"):
+            check(model)
 
 
-def onnx(model, data, **keys):
-    """The model with an ONNX file in place of its weights."""
-    held = {"file": "weights.onnx", "sha256": "0" * 64}
-    return swapped(model, data, architecture={"name": "onnx"}, weights=held, stride=1, halo=2, **keys)
+@given(start=st.binary(max_size=40), size=st.integers(0, 10**8))
+def test_bytes_by_chance_are_no_header(start, size):
+    with pytest.raises(ModelError, match="is no safetensors file"):
+        weights.check_header(Path("w.safetensors"), start, size)
 
 
-@pytest.mark.parametrize("side", [None, 20])
-@pytest.mark.parametrize("stitch", ["crop", "blend"])
-def test_an_onnx_file_labels_as_its_graph_says(model, side, stitch):
-    pytest.importorskip("onnxruntime")
-    weight = np.random.default_rng(0).normal(size=(3, 2, 1, 1)).astype("float32")
-    predict = prepare(onnx(model, convolution(weight, side)), device="cpu", stitch=stitch, threads=2)
-    margin = predict.margin
-    pixels = np.random.default_rng(1).normal(size=(2, 32 + 2 * margin, 48 + 2 * margin)).astype("float32")
-    labels, confidence = (each[margin:-margin, margin:-margin] for each in predict(pixels))
-    scores = np.einsum("cb,brk->crk", weight[:, :, 0, 0], pixels[:, margin:-margin, margin:-margin])
-    assert np.array_equal(labels, np.array([3, 7, 200])[scores.argmax(axis=0)])
-    share = np.exp(scores.max(axis=0)) / np.exp(scores).sum(axis=0)
-    assert np.abs(confidence - share * 254).max() < 0.51
+SHAPES = st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, 5), max_size=3), min_size=1, max_size=4)
 
 
-def test_an_onnx_file_that_does_not_fit_its_card_is_refused(model):
-    pytest.importorskip("onnxruntime")
-    weight = np.zeros((3, 2, 1, 1), "float32")
-    with pytest.raises(
-        JobError, match=r"takes windows of 24 pixels only; with a halo of 2 inference.window is 20, not 16"
-    ):
-        prepare(onnx(model, convolution(weight, 24)))
-    with pytest.raises(ModelError, match=r"its card asks for one float32 input \(1, 2, row, col\)"):
-        prepare(onnx(model, convolution(np.zeros((4, 2, 1, 1), "float32"))))
-    with pytest.raises(ModelError, match="is no ONNX file that runs here"):
-        prepare(onnx(model, b"not a graph"))
+@given(shapes=SHAPES, more=st.integers(-3, 3))
+def test_what_safetensors_writes_is_let_in_and_nothing_longer_or_shorter(shapes, more):
+    data = safetensors.torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, {"by": "a test"})
+    header = data[: 8 + int.from_bytes(data[:8], "little")]
+    if more == 0:
+        weights.check_header(Path("w.safetensors"), header, len(data))
+        return
+    with pytest.raises(ModelError, match=r"its header describes \d+ bytes, but it has|its header claims"):
+        weights.check_header(Path("w.safetensors"), header, len(data) + more)
 
 
-def test_an_onnx_model_without_onnxruntime_says_what_to_install(model, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ModelError, match=r"pip install 'geoseg\[onnx\]'"):
-        loading.load(onnx(model, b"anything"), "cpu")
+def test_weights_are_checked_without_torch(model):
+    code = (
+        "import sys; from geoseg.catalog.card import read_model; from geoseg.models import weights; "
+        f"weights.check_hash(read_model({model.folder!r})); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
