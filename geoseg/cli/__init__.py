@@ -170,7 +170,7 @@ def evaluate(
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
 ) -> None:
     """Score a map against a reference map, class by class."""
-    from geoseg.accuracy import assessment, score
+    from geoseg.accuracy import assessment, tables
 
     scores = assessment.score(
         map_file,
@@ -183,7 +183,7 @@ def evaluate(
     )
     score_table(scores)
     if folder is not None:
-        for path in score.write(scores, folder):
+        for path in tables.write(scores, folder):
             out.print(f"wrote {path}", markup=False)
 
 

@@ -131,9 +131,9 @@ def report(summary: Summary) -> None:
 
 def score_table(accuracy: Any) -> None:
     """Print scores, one row for each class."""
-    from geoseg.accuracy import score as accuracy_room
+    from geoseg.accuracy import tables
 
-    head, rows, feet = accuracy_room.table(accuracy)
+    head, rows, feet = tables.table(accuracy)
     table = Table(show_edge=False, pad_edge=False)
     for at, column in enumerate(head):
         table.add_column(column, justify="left" if at == 0 else "right")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg import imagery
-from geoseg.accuracy import score
+from geoseg.accuracy import references
 from geoseg.catalog import Catalog
 from geoseg.catalog.card import Normalisation
 from geoseg.catalog.legend import Legend
@@ -94,7 +94,7 @@ def load(
             "that training uses; cut out a smaller scene to train on"
         )
     pixels = np.concatenate([imagery.read(scene, scene.grid, part) for part in _strips(scene.window)], axis=1)
-    ids = np.concatenate([score.on_grid(reference, scene.grid, part) for part in _strips(scene.window)])
+    ids = np.concatenate([references.on_grid(reference, scene.grid, part) for part in _strips(scene.window)])
     void = np.isnan(pixels).any(axis=0)
     labels = np.where(void, -1, _places(crosswalk.table(), legend)[ids]).astype(np.int16)
     mean, std = centre(scene, normalisation)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import geoseg
 from geoseg import catalog, imagery
-from geoseg.accuracy import score
+from geoseg.accuracy.confusion import iou, mean_iou, pixel_accuracy
 from geoseg.catalog import Catalog
 from geoseg.catalog.card import ClassSpec, Model, ModelCard, Weights, read_model
 from geoseg.catalog.legend import Legend
@@ -34,7 +34,7 @@ from geoseg.grid import Window, cut
 from geoseg.jobs import plan as job_plan
 from geoseg.models import networks, receptive_field
 from geoseg.models.networks import parameters_of
-from geoseg.report import pictures
+from geoseg.report import curves
 from geoseg.storage.store import Store
 from geoseg.training import chips
 from geoseg.training.chips import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION, Draw, LabelledScene
@@ -237,17 +237,17 @@ def _check_sizes(recipe: Recipe, field: receptive_field.Field) -> None:
 
 
 def _row(epoch: int, loss: float, rate: float, matrix: np.ndarray, legend: Legend, seconds: float) -> Row:
-    scores = {"mean_iou": score.mean_iou(matrix), "pixel_accuracy": score.pixel_accuracy(matrix)}
-    classes = {f"iou {name}": float(each) for name, each in zip(legend.names, score.iou(matrix))}
+    scores = {"mean_iou": mean_iou(matrix), "pixel_accuracy": pixel_accuracy(matrix)}
+    classes = {f"iou {name}": float(each) for name, each in zip(legend.names, iou(matrix))}
     return {"epoch": epoch + 1, "loss": loss, **scores, **classes, "learning_rate": rate, "seconds": seconds}
 
 
 def scores_of(matrix: np.ndarray, legend: Legend) -> dict[str, Any]:
     """What a card says of a confusion matrix; null for a class found in neither map nor reference."""
-    each = {name: None if math.isnan(v) else round(float(v), 4) for name, v in zip(legend.names, score.iou(matrix))}
+    each = {name: None if math.isnan(v) else round(float(v), 4) for name, v in zip(legend.names, iou(matrix))}
     return {
-        "mean_iou": round(score.mean_iou(matrix), 4),
-        "pixel_accuracy": round(score.pixel_accuracy(matrix), 4),
+        "mean_iou": round(mean_iou(matrix), 4),
+        "pixel_accuracy": round(pixel_accuracy(matrix), 4),
         "pixels": int(matrix.sum()),
         "iou": each,
     }
@@ -336,7 +336,7 @@ def _write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row]) -
     lines.writeheader()
     lines.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
     store.put("learning_curves.csv", text.getvalue().encode())
-    pictures.learning_curves(rows, store.path("learning_curves.png"))
+    curves.learning_curves(rows, store.path("learning_curves.png"))
     store.put("card.yaml", dump(card))
 
 

@@ -1,7 +1,5 @@
-"""Accuracy: whole maps scored against whole references, judged by scikit-learn on arrays warped by GDAL."""
+"""Score: whole maps scored against whole references, judged by scikit-learn on arrays warped by GDAL."""
 
-import csv
-import json
 import math
 
 import numpy as np
@@ -15,6 +13,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 
 from geoseg import catalog
 from geoseg.accuracy import score
+from geoseg.accuracy.confusion import iou, mean_iou, pixel_accuracy
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, LandClass, Legend
 from geoseg.errors import CatalogError, RasterError
@@ -51,8 +50,8 @@ def test_textbook_case_from_files(tmp_path):
     write(tmp_path / "map.tif", np.ones((10, 10), np.uint8))
     write(tmp_path / "truth.tif", truth)
     found = score.score(tmp_path / "map.tif", reference(tmp_path / "truth.tif"), legend=COARSE)
-    assert score.pixel_accuracy(found.confusion.matrix) == 0.9
-    assert score.mean_iou(found.confusion.matrix) == 0.45
+    assert pixel_accuracy(found.confusion.matrix) == 0.9
+    assert mean_iou(found.confusion.matrix) == 0.45
     assert found.direction == "same legend"
     assert found.resampling == "none"
 
@@ -111,7 +110,7 @@ def test_zion_on_another_grid_and_crs_equals_scikit_learn_on_gdals_warp(shared_d
     both = truth > 0
     assert np.array_equal(found.confusion.matrix, confusion_matrix(truth[both], mapped[both], labels=six.ids))
     np.testing.assert_allclose(
-        score.iou(found.confusion.matrix), jaccard_score(truth[both], mapped[both], average=None, labels=six.ids)
+        iou(found.confusion.matrix), jaccard_score(truth[both], mapped[both], average=None, labels=six.ids)
     )
     assert found.resampling == "nearest"
     assert found.pixel_sizes == (30.0, pytest.approx(31.5, abs=0.1))
@@ -149,7 +148,7 @@ def test_a_much_finer_reference_is_taken_by_mode_and_a_much_coarser_one_is_noted
     write(tmp_path / "wide.tif", random([1, 2], (30, 24)), pixel=90.0)
     fine = score.score(tmp_path / "map.tif", reference(tmp_path / "fine.tif"), legend=COARSE)
     assert fine.resampling == "mode"
-    assert score.pixel_accuracy(fine.confusion.matrix) == 1.0
+    assert pixel_accuracy(fine.confusion.matrix) == 1.0
     assert fine.notes == ()
     wide = score.score(tmp_path / "map.tif", reference(tmp_path / "wide.tif"), legend=COARSE)
     assert wide.resampling == "nearest"
@@ -157,43 +156,6 @@ def test_a_much_finer_reference_is_taken_by_mode_and_a_much_coarser_one_is_noted
         "the reference's pixels (90 metre) are 3.0 times the map's (30 metre): detail finer than the reference "
         "counts as error",
     )
-
-
-def test_written_files_hold_the_scores(tmp_path):
-    legend = Legend("three", (*COARSE.classes, LandClass(3, "never", "#000000")))
-    write(tmp_path / "map.tif", np.array([[1, 1, 2, 255]], np.uint8), GEOSEG_MODEL="m", GEOSEG_LEGEND="{}")
-    write(tmp_path / "truth.tif", np.array([[1, 2, 2, 1]], np.uint8))
-    found = score.score(tmp_path / "map.tif", reference(tmp_path / "truth.tif", legend), legend=legend)
-    as_json, as_csv = score.write(found, tmp_path / "new" / "folder")
-    held = json.loads(as_json.read_text())
-    assert held["mean_iou"] == 0.5
-    assert held["pixel_accuracy"] == pytest.approx(2 / 3)
-    assert held["classes"]["green"] == {
-        "id": 1, "iou": 0.5, "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3),
-        "reference_pixels": 1, "map_pixels": 2, "unlabelled_pixels": 1,
-    }  # fmt: skip
-    assert held["classes"]["never"]["iou"] is None
-    assert held["classes_in_mean"] == 2
-    assert held["confusion"]["pixels"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
-    assert held["pixels"] == {"compared": 3, "unlabelled": 1, "left_out": 0, "ignored": 0}
-    assert held["map"]["tags"]["GEOSEG_MODEL"] == "m"
-    assert "GEOSEG_LEGEND" not in held["map"]["tags"]
-    assert len(held["map"]["sha256"]) == 64
-    assert held["reference"]["attribution"] == "Somebody"
-    rows = list(csv.DictReader(as_csv.read_text().splitlines()))
-    assert [row["class"] for row in rows] == ["green", "grey", "never"]
-    assert rows[2]["iou"] == ""
-    assert sorted(path.name for path in as_json.parent.iterdir()) == ["accuracy.csv", "accuracy.json"]
-
-
-def test_the_table_shows_a_row_for_each_class_and_the_means(tmp_path):
-    write(tmp_path / "map.tif", np.array([[1, 1, 2, 255]], np.uint8))
-    write(tmp_path / "truth.tif", np.array([[1, 2, 2, 1]], np.uint8))
-    found = score.score(tmp_path / "map.tif", reference(tmp_path / "truth.tif"), legend=COARSE)
-    head, rows, feet = score.table(found)
-    assert all(len(row) == len(head) for row in rows)
-    assert rows[0] == ("green", "0.500", "0.500", "1.000", "0.667", "1", "2", "1")
-    assert feet[0].startswith("mean IoU 0.500 over 2 of 2 classes, pixel accuracy 0.667")
 
 
 @pytest.mark.parametrize(
@@ -253,8 +215,8 @@ def test_a_real_map_agrees_wholly_with_itself(shared_data):
     truth = reference(tile, legend)
     part = Region.of_bounds((6.60, 0.20, 6.66, 0.26), "EPSG:4326", "São Tomé")
     found = score.score(tile, truth, legend=legend, region=part)
-    assert score.pixel_accuracy(found.confusion.matrix) == 1.0
-    absent = np.isnan(score.iou(found.confusion.matrix))
+    assert pixel_accuracy(found.confusion.matrix) == 1.0
+    absent = np.isnan(iou(found.confusion.matrix))
     assert absent[legend.ids.index(70)]
-    assert score.mean_iou(found.confusion.matrix) == 1.0
+    assert mean_iou(found.confusion.matrix) == 1.0
     assert not math.isnan(found.pixel_sizes[1])

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from geoseg import catalog
-from geoseg.accuracy import score
+from geoseg.accuracy.confusion import mean_iou
 from geoseg.catalog.card import read_model
 from geoseg.training import chips, fit, recipe
 from geoseg.training.chips import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION
@@ -59,7 +59,7 @@ def choose(scenes, classes, seed):
         )
         forest.fit(pixels[taken], labels[taken])
         matrix = sum(confusion(forest, scene, VALIDATION, classes) for scene in scenes)
-        found = score.mean_iou(matrix)
+        found = mean_iou(matrix)
         print(f"leaf {leaf}, class weights {weights}: mean IoU {found:.4f} on validation squares", flush=True)
         if found > best[0]:
             sentence = f"100 trees on {len(taken)} pixels, at least {leaf} in a leaf, class weights {weights}"

@@ -1,0 +1,139 @@
+"""Tables: the scores of a map as files and as text: accuracy.json, accuracy.csv, and what a terminal shows.
+
+Measures that have no value (NaN, of a class found in neither map nor reference) are null in JSON, empty in CSV and '-'
+in a terminal, never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.accuracy.confusion import (
+    f1,
+    frequency_weighted_iou,
+    iou,
+    mean_iou,
+    pixel_accuracy,
+    precision,
+    recall,
+)
+from geoseg.accuracy.score import Accuracy
+from geoseg.storage.store import Store
+
+_MEASURES = ("iou", "precision", "recall", "f1", "reference_pixels", "map_pixels", "unlabelled_pixels")
+
+
+def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
+    """Write accuracy.json and accuracy.csv into a folder, each whole or not at all.
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+        From `score.score`.
+    folder : path
+        Made if it is not there.
+
+    Returns
+    -------
+    (Path, Path)
+        accuracy.json, with everything, and accuracy.csv, a line for each class.
+
+    Raises
+    ------
+    LedgerError
+        If the folder cannot be written.
+    """
+    store = Store(str(Path(folder).absolute()))
+    store.put("accuracy.json", (json.dumps(_plain(accuracy), indent=1, allow_nan=False) + "\n").encode())
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("class", "id", *_MEASURES))
+    for each, values in zip(accuracy.legend.classes, _rows(accuracy)):
+        lines.writerow((each.name, each.id, *("" if v is None else v for v in values)))
+    store.put("accuracy.csv", text.getvalue().encode())
+    return store.path("accuracy.json"), store.path("accuracy.csv")
+
+
+def table(accuracy: Accuracy) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
+    """What a terminal shows: column heads, a row of text for each class, and lines below them."""
+    head = ("class", "IoU", "precision", "recall", "F1", "ref px", "map px", "nodata px")
+    rows = [
+        (each.name, *("-" if v is None else f"{v:.3f}" for v in values[:4]), *(f"{v:,}" for v in values[4:]))
+        for each, values in zip(accuracy.legend.classes, _rows(accuracy))
+    ]
+    matrix = accuracy.confusion.matrix
+    found = int(np.isfinite(iou(matrix)).sum())
+    feet = [
+        f"mean IoU {mean_iou(matrix):.3f} over {found} of {len(accuracy.legend)} classes, pixel accuracy "
+        f"{pixel_accuracy(matrix):.3f}, frequency-weighted IoU {frequency_weighted_iou(matrix):.3f}, "
+        f"{int(matrix.sum()):,} pixels compared",
+        *accuracy.notes,
+        *(f"crosswalk: {name} ({pixels:,} px): {text}" for name, pixels, text in accuracy.lossy),
+    ]
+    return head, rows, feet
+
+
+def _rows(accuracy: Accuracy) -> list[tuple[Any, ...]]:
+    """`_MEASURES` of each class, None where a measure has no value."""
+    counted = accuracy.confusion
+    matrix = counted.matrix
+    shares = [measure(matrix) for measure in (iou, precision, recall, f1)]
+    pixels = (matrix.sum(1), matrix.sum(0), counted.unlabelled)
+    return [
+        (*(_number(share[i]) for share in shares), *(int(each[i]) for each in pixels))
+        for i in range(len(accuracy.legend))
+    ]
+
+
+def _plain(accuracy: Accuracy) -> dict[str, Any]:
+    """What accuracy.json holds."""
+    counted, legend = accuracy.confusion, accuracy.legend
+    matrix = counted.matrix
+    return {
+        "mean_iou": _number(mean_iou(matrix)),
+        "pixel_accuracy": _number(pixel_accuracy(matrix)),
+        "frequency_weighted_iou": _number(frequency_weighted_iou(matrix)),
+        "classes_in_mean": int(np.isfinite(iou(matrix)).sum()),
+        "pixels": {
+            "compared": int(matrix.sum()),
+            "unlabelled": int(counted.unlabelled.sum()),
+            "left_out": int(counted.left_out.sum()),
+            "ignored": counted.ignored,
+        },
+        "classes": {
+            each.name: {"id": each.id, **dict(zip(_MEASURES, values))}
+            for each, values in zip(legend.classes, _rows(accuracy))
+        },
+        "confusion": {
+            "rows": "reference",
+            "columns": "map",
+            "classes": list(legend.names),
+            "pixels": matrix.tolist(),
+            "unlabelled": counted.unlabelled.tolist(),
+            "left_out": counted.left_out.tolist(),
+        },
+        "crosswalk": {
+            "name": accuracy.crosswalk.name,
+            "direction": accuracy.direction,
+            "lossy": [{"class": name, "pixels": pixels, "note": text} for name, pixels, text in accuracy.lossy],
+        },
+        "resampling": accuracy.resampling,
+        "pixel_size": {
+            "map": _number(accuracy.pixel_sizes[0]),
+            "reference": _number(accuracy.pixel_sizes[1]),
+            "unit": accuracy.unit,
+        },
+        **accuracy.provenance,
+        "notes": list(accuracy.notes),
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
