@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import rasterio
+from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.session import DummySession
 
 from geoseg.catalog.legend import NODATA
+from geoseg.errors import LedgerError
 from geoseg.grid import Grid, Window
 
 
@@ -49,9 +51,20 @@ def encode(pixels: np.ndarray, grid: Grid, window: Window) -> bytes:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """The (row, col) uint8 pixels of an encoded block."""
-    with _plain(), MemoryFile(data) as memory, memory.open() as source:
-        return source.read(1)
+    """The (row, col) uint8 pixels of an encoded block.
+
+    Raises
+    ------
+    LedgerError
+        If the bytes are none that GDAL can read.
+    """
+    try:
+        with _plain(), MemoryFile(data) as memory, memory.open() as source:
+            return source.read(1)
+    except (RasterioError, ValueError) as error:
+        raise LedgerError(
+            f"the file of a block is damaged ({error}); run the same command again to make it anew"
+        ) from error
 
 
 def _plain() -> rasterio.Env:

@@ -71,23 +71,23 @@ def swap(path: Path, old: bytes, new: bytes) -> bool:
     LedgerError
         As `put`, and as `get`.
     """
-    aside = _beside(path)
+    aside, fresh = _beside(path), _beside(path)
     try:
         if get(path) != old:
             return False
+        _fill(fresh, new)
         path.rename(aside)
-    except FileNotFoundError:
+        held = get(aside) == old  # else someone was quicker: give it back
+        _link(fresh if held else aside, path)
+        sync_folder(path.parent)
+    except (FileNotFoundError, FileExistsError):
         return False
     except OSError as error:
         raise unwritable(path, error) from error
-    try:
-        if get(aside) == old:
-            return create(path, new)
-        with suppress(FileExistsError):  # someone was quicker: give it back
-            _link(aside, path)
-        return False
     finally:
+        fresh.unlink(missing_ok=True)
         aside.unlink(missing_ok=True)
+    return held
 
 
 def renew(path: Path, data: bytes) -> bool:
@@ -118,22 +118,16 @@ def get(path: Path) -> bytes:
         Where there is something else, or it cannot be read.
     """
     try:
-        handle = os.open(path, _OPEN)
-        with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise LedgerError(_not_plain(path))
-            return file.read()
-    except (FileNotFoundError, LedgerError):
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _OPEN)) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read()
+    except FileNotFoundError:
         raise
     except OSError as error:
         if error.errno == errno.ESTALE:  # for which callers wait
             raise
-        with suppress(OSError):
-            if not stat.S_ISREG(path.lstat().st_mode):
-                raise LedgerError(_not_plain(path)) from error
-        raise LedgerError(
-            f"{path} cannot be read ({error.strerror or error}); check the folder and its permissions"
-        ) from error
+        raise LedgerError(_unreadable(path, error)) from error
+    raise LedgerError(_unreadable(path, None))
 
 
 def stamp(path: Path) -> list[int | str] | None:
@@ -234,10 +228,7 @@ def _write(path: Path, data: bytes, settle: Callable[[Path, Path], object]) -> N
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)
         try:
-            with temporary.open("xb") as file:  # not by tempfile, whose files no one else may read, whatever the umask
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _fill(temporary, data)
             try:
                 settle(temporary, path)
             except FileExistsError as error:
@@ -249,6 +240,13 @@ def _write(path: Path, data: bytes, settle: Callable[[Path, Path], object]) -> N
         raise unwritable(path, error) from error
     if taken is not None:
         raise taken
+
+
+def _fill(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:  # not by tempfile, whose files no one else may read, whatever the umask
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _link(source: Path, target: Path) -> None:
@@ -274,10 +272,16 @@ def _facts(path: Path) -> os.stat_result | None:
     return facts if stat.S_ISREG(facts.st_mode) else None
 
 
-def _not_plain(path: Path) -> str:
+def _unreadable(path: Path, error: OSError | None) -> str:
     kinds = {stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-    kind = kinds.get(stat.S_IFMT(path.lstat().st_mode), "device")
-    return f"{path} is a {kind} and no plain file; remove it, and run the same command again"
+    with suppress(OSError):
+        kind = stat.S_IFMT(path.lstat().st_mode)
+        if kind != stat.S_IFREG:
+            return (
+                f"{path} is a {kinds.get(kind, 'device')} and no plain file; remove it, and run the same command again"
+            )
+    why = (error and error.strerror) or "it changed meanwhile"
+    return f"{path} cannot be read ({why}); check the folder and its permissions"
 
 
 def _clock(folder: Path) -> float:

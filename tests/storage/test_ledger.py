@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
 import time
 import tracemalloc
 from dataclasses import astuple
@@ -11,13 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
 
-from geoseg.errors import LedgerError
 from geoseg.grid import Grid, Window
-from geoseg.storage import block_file, digests, job_file, ledger, lock
+from geoseg.storage import block_file, digests, ledger
 from geoseg.storage.record import Record, block_name, record_name
 from geoseg.storage.store import Store
 
@@ -37,15 +31,6 @@ def block(seed=0, window=WINDOW):
 
 def keep(store, window=WINDOW, state="done", digest="d"):
     return ledger.commit(store, Record(window, state, digest, counts={1: 3}), {"labels": block(window=window)})
-
-
-def test_a_block_is_a_georeferenced_tiff_of_its_own(store, tmp_path):
-    keep(store)
-    with rasterio.open(store.path(block_name(WINDOW))) as source:
-        assert source.crs.to_epsg() == 32612
-        assert source.nodata == 255
-        assert tuple(source.transform)[:6] == tuple(GRID.transform_of(WINDOW))[:6]
-        assert np.array_equal(source.read(1), block_file.decode(block()))
 
 
 def test_records_come_back_whole(store):
@@ -156,79 +141,3 @@ def test_blocks_that_are_missing_are_those_without_a_record():
     gathered.put(Record(windows[1], "empty", "d"))
     assert gathered.missing() == [windows[0], windows[2]]
     assert len(gathered) == 3
-
-
-def test_an_empty_folder_becomes_the_job_s_and_stays_so(store):
-    assert job_file.claim(store, JOB) is False
-    assert job_file.claim(store, JOB) is True
-    assert job_file.read_job(store)["facts"] == JOB["facts"]
-
-
-def test_another_job_s_folder_is_refused_saying_what_differs(store):
-    job_file.claim(store, JOB)
-    keep(store)
-    other = {"digest": "e", "facts": {"model": {"name": "b"}, "layout": {"core": 8}}}
-    with pytest.raises(LedgerError, match=r'another job: model.name was "a", is now "b"\. .*--overwrite'):
-        job_file.claim(store, other)
-    assert ledger.records(store, "d")[0]
-    assert job_file.claim(store, other, overwrite=True) is False
-    assert not list(store.names("blocks"))
-
-
-def test_a_folder_of_other_files_is_refused(store):
-    store.put("holiday.jpg", b"")
-    with pytest.raises(LedgerError, match="holds files but no job"):
-        job_file.claim(store, JOB)
-    job_file.claim(store, JOB, overwrite=True)
-    assert store.exists("holiday.jpg")
-
-
-def test_a_folder_without_job_is_told(store):
-    with pytest.raises(LedgerError, match=r"no job folder: it has no job\.json"):
-        job_file.read_job(store)
-    store.put("job.json", b"{}")
-    with pytest.raises(LedgerError, match="is damaged"):
-        job_file.read_job(store)
-
-
-def test_one_coordinator_at_a_time(store):
-    with (
-        lock.hold(store),
-        pytest.raises(LedgerError, match="is in use by another geoseg"),
-        lock.hold(store),
-    ):
-        raise AssertionError("two hold the lock")
-    with lock.hold(store):
-        assert store.exists("job.lock")
-    assert not store.exists("job.lock")
-
-
-def _die_holding(root):
-    with lock.hold(Store(root)):
-        os._exit(1)
-
-
-def test_the_lock_of_a_dead_process_is_taken_over(store):
-    process = multiprocessing.get_context("spawn").Process(target=_die_holding, args=(store.root,))
-    process.start()
-    process.join()
-    assert store.exists("job.lock")
-    with lock.hold(store):
-        pass
-
-
-def test_a_lock_that_stopped_beating_is_taken_over(store):
-    store.put("job.lock", b"another.host:1:x")
-    with pytest.raises(LedgerError, match=r"another\.host"), lock.hold(store):
-        pass
-    old = time.time() - lock.STALE_S - 1
-    os.utime(store.path("job.lock"), (old, old))
-    with lock.hold(store):
-        pass
-
-
-@given(st.dictionaries(st.text(max_size=3), st.integers() | st.lists(st.integers()), max_size=4))
-def test_a_digest_does_not_depend_on_key_order(facts):
-    turned = dict(reversed(facts.items()))
-    assert digests.digest_of(facts) == digests.digest_of(turned)
-    assert job_file.differences(facts, turned) == []
