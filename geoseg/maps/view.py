@@ -24,6 +24,13 @@ def overview(path: Path, longest_side: int = 1600) -> np.ndarray:
 
     Pixels are picked, from the map's own overviews where it has them, so no value appears that the map lacks.
 
+    Parameters
+    ----------
+    path : Path
+        The map, or any raster whose first band is one.
+    longest_side : int
+        Pixels; a smaller map is shown as it is.
+
     Raises
     ------
     RasterError

@@ -1,4 +1,4 @@
-"""Report: pictures, looked at by their pixels."""
+"""Pictures: looked at by their pixels."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from geoseg.catalog.legend import NODATA, LandClass, Legend
 from geoseg.errors import LedgerError
-from geoseg.report import pictures
+from geoseg.report import fonts, pictures
+from geoseg.report.stretch import stretched
 
 LEGEND = Legend(
     "four",
@@ -53,17 +58,6 @@ def test_a_value_outside_the_legend_is_shown_not_hidden(tmp_path: Path) -> None:
     assert shares_of_colours(tmp_path / "map.png")["magenta"] > 0.05
 
 
-def test_key_lists_shares_of_classified_pixels_from_counts() -> None:
-    rows = pictures._key({0: 1, 2: 999, 5: 1000, 9: 0, 77: 2000, NODATA: 9999}, LEGEND, NODATA, True)
-    assert [(name.split()[0], share) for name, share, _ in rows] == [
-        ("water", "< 0.1 %"),
-        ("_trees", "25.0 %"),
-        ("land", "25.0 %"),
-        ("not", "50.0 %"),
-        ("no", ""),
-    ]
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1)])
 @pytest.mark.parametrize("fill", [2, NODATA])
 def test_any_shape_can_be_drawn(tmp_path: Path, shape: tuple[int, int], fill: int) -> None:
@@ -87,7 +81,7 @@ def test_ground_size_sets_the_proportions(tmp_path: Path) -> None:
 def test_panels_take_images_and_maps_of_different_size(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).normal(size=(3, 31, 45))
     pixels[:, :5] = np.nan
-    shown = [("image", pictures.stretched(pixels)), ("map", LABELS), ("reference", LABELS[::2, ::2])]
+    shown = [("image", stretched(pixels)), ("map", LABELS), ("reference", LABELS[::2, ::2])]
     pictures.panels(shown, LEGEND, tmp_path / "panels.png", attribution="somebody", ground_m=(10_000, 12_000))
     one = tmp_path / "one.png"
     pictures.panels(shown[1:2], LEGEND, one)
@@ -96,29 +90,38 @@ def test_panels_take_images_and_maps_of_different_size(tmp_path: Path) -> None:
     assert shares_of_colours(tmp_path / "panels.png")["#fa8c00"] > 0.03
 
 
-def test_stretched_cuts_the_tails_and_leaves_nodata_transparent() -> None:
-    band = np.arange(1000.0).reshape(25, 40)
-    pixels = np.stack([band, -band, np.full_like(band, 7.0)])
-    pixels[1, 3, 4] = np.nan
-    image = pictures.stretched(pixels)
-    assert image.shape == (25, 40, 4)
-    assert image[3, 4].tolist() == [0, 0, 0, 0]
-    assert image[..., 3].sum() == 255 * 999
-    low, high = np.nanpercentile(np.delete(band.ravel(), 3 * 40 + 4), (2, 98))
-    assert (image[..., 0][(band > high)] == 255).all()
-    assert (image[..., 0][(band < low)] == 0).all()
-    assert (image[20, :, 0] >= image[10, :, 0]).all()
-    assert not pictures.stretched(np.full((3, 4, 5), np.nan)).any()
+def test_a_name_that_no_font_writes_becomes_the_id_and_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legend = Legend("mixed", (LandClass(0, "ውሃ", "#0064c8"), LandClass(2, "trees", "#006400")))
+    monkeypatch.setattr(fonts, "_families", lambda characters: ("DejaVu Sans",))  # as if no Ethiopic font were there
+    texts: list[str] = []
+    real = pictures.save
+
+    def save(figure: Figure, out: Path) -> None:
+        texts.extend(text.get_text() for text in figure.findobj(Text))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            FigureCanvasAgg(figure).draw()
+        real(figure, out)
+
+    monkeypatch.setattr(pictures, "save", save)
+    pictures.quicklook(LABELS, legend, tmp_path / "map.png", title="ሰማይ by x", attribution="ሰ")
+    pictures.panels([("ሰማይ", LABELS)], legend, tmp_path / "panels.png")
+    assert texts.count("class 0") == texts.count("trees") == 2
+    assert {"??? by x", "?", "???"} <= set(texts)
+    assert not any(0x1200 <= ord(each) < 0x1380 for text in texts for each in text)
 
 
-def test_learning_curves_bear_gaps_one_epoch_and_odd_names(tmp_path: Path) -> None:
-    rows = [
-        {"epoch": 1.0, "loss": 2.0, "mean_iou": float("nan"), "iou _a $": float("nan")},
-        {"epoch": 2.0, "loss": 1.0, "mean_iou": 0.5, "iou _a $": 0.5},
-    ]
-    for count in (1, 2):
-        pictures.learning_curves(rows[:count], tmp_path / "curves.png")
-        assert imread(tmp_path / "curves.png").shape[1] == 2200
+@pytest.mark.skipif(os.name != "posix", reason="umasks are POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_the_umask_says_who_may_see_a_picture(tmp_path: Path, umask: int) -> None:
+    old = os.umask(umask)
+    try:
+        pictures.quicklook(LABELS, LEGEND, tmp_path / "map.png")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "map.png").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
