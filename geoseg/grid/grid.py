@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import shapely
@@ -21,6 +20,7 @@ from pyproj import Transformer
 
 from geoseg.errors import GridError
 from geoseg.grid.windows import Window
+from geoseg.process import remembered
 
 Bounds = tuple[float, float, float, float]
 _ALIGNED = 1e-3
@@ -236,6 +236,6 @@ def project(geometry: Geometry, crs: str, step: float) -> Geometry:
     return Geometry(shapely.transform(dense, move, interleaved=False), CRS(crs))
 
 
-@lru_cache(maxsize=64)  # PROJ needs a second to say that a CRS has no EPSG code
+@remembered(64)  # PROJ needs a second to say that a CRS has no EPSG code
 def _crs_text(crs: CRS) -> str:
     return f"EPSG:{crs.epsg}" if crs.epsg else crs.to_wkt()

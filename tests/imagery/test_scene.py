@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings
 from pydantic import TypeAdapter
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
-from strategies import NORTH_UP, TRANSFORMS, coordinates, layer, shapes, windows, write
+from strategies import NORTH_UP, TRANSFORMS, coordinates, layer, windows, write
 
 from geoseg import imagery
 from geoseg.catalog import Band, Imagery
@@ -153,59 +152,6 @@ def test_files_in_two_zones_and_a_wrong_crs_make_one_scene(tmp_path: Path) -> No
     assert (found[:60, :60] == 1).all()
     assert found.shape[1] > 110
     assert {source.crs for source in imagery.open(layer((west, east), crs="EPSG:32613")).bands[0]} == {"EPSG:32613"}
-
-
-# ------------------------------------------------------------------------------- statistics
-
-
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(shapes((300, 300)), st.integers(0, 9))
-def test_statistics_of_a_small_scene_are_those_of_all_its_valid_pixels(
-    tmp_path: Path, shape: tuple[int, int], seed: int
-) -> None:
-    pixels = np.random.default_rng(seed).normal(1e4, 3, (2, *shape)).astype(np.float32)
-    pixels[0, np.random.default_rng(seed).random(shape) < 0.2] = -99999
-    pixels[:, 0, 0] = 1e4
-    scene = imagery.open(layer(write(tmp_path / "a.tif", pixels), 2, nodata=-99999))
-    found = imagery.statistics(scene)
-    values = pixels[:, pixels[0] != -99999].astype(np.float64)
-    assert found.pixels == values.shape[1]
-    np.testing.assert_allclose(found.mean, values.mean(axis=1), rtol=1e-12)
-    std = values.std(axis=1)
-    np.testing.assert_allclose(found.std, np.where(std == 0, 1, std), rtol=1e-9)
-
-
-def test_a_constant_band_has_standard_deviation_one(tmp_path: Path) -> None:
-    pixels = np.full((1, 300, 300), 0.1, np.float32)
-    found = imagery.statistics(imagery.open(layer(write(tmp_path / "a.tif", pixels))))
-    assert (found.mean, found.std, found.pixels) == ((float(np.float32(0.1)),), (1.0,), 90_000)
-
-
-def test_statistics_without_a_valid_pixel_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", flat(0), nodata=0)
-    with pytest.raises(RasterError, match="imagery 'scene' has no pixel with data in all of its bands"):
-        imagery.statistics(imagery.open(layer(path)))
-
-
-def test_statistics_of_a_large_scene_come_from_64_squares_spread_over_it(tmp_path: Path) -> None:
-    rows, cols = 2100, 2601
-    pixels = (np.mgrid[0:rows, 0:cols][1:] // 20).astype(np.uint8)
-    scene = imagery.open(layer(write(tmp_path / "a.tif", pixels, compress="deflate")))
-    found = imagery.statistics(scene)
-    assert 40 * 256**2 < found.pixels <= 64 * 256**2
-    assert abs(found.mean[0] - pixels.mean()) < 3
-    assert abs(found.std[0] - pixels.std()) < 3
-    assert imagery.statistics(scene) == found
-
-
-def test_statistics_find_small_files_far_apart(tmp_path: Path) -> None:
-    files = tuple(
-        write(tmp_path / f"{n}.tif", flat(n, 50, 50), NORTH_UP @ Affine.translation(7000 * n, 5000 * n))
-        for n in (1, 2, 3)
-    )
-    found = imagery.statistics(imagery.open(layer(files)))
-    assert found.pixels == 7500
-    assert found.mean == (2.0,)
 
 
 # --------------------------------------------------------------------------------- real data

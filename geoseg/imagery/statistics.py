@@ -1,0 +1,95 @@
+"""Statistics: mean and deviation of a scene's bands, from a fixed sample of it.
+
+They belong to the imagery: no job, region or block changes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg.errors import RasterError
+from geoseg.grid import Window, count, cut
+from geoseg.imagery.scene import Scene, read, touches
+from geoseg.rasters.footprints import SQUARE
+
+_SAMPLES = 64  # squares
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a normalisation needs to know of a scene."""
+
+    mean: tuple[float, ...]
+    """Of each band, in physical units."""
+    std: tuple[float, ...]
+    """Of each band; 1 for a band that is constant."""
+    pixels: int
+    """How many pixels were looked at."""
+
+
+def statistics(scene: Scene) -> Statistics:
+    """Mean and standard deviation of each band over a fixed sample of the scene, on its own grid.
+
+    The sample is up to 64 squares of 256 pixels, spread evenly; all of a smaller scene. Only pixels where all
+    bands have data count. The deviation is that of the sample's pixels as a population (divided by their number).
+
+    Raises
+    ------
+    RasterError
+        If the sample has no such pixel, or a file cannot be read.
+    """
+    bands, pixels = len(scene.bands), 0
+    shift = np.zeros((bands, 1))
+    first, second = np.zeros(bands), np.zeros(bands)
+    for square in _sample(scene):
+        found = read(scene, scene.grid, square)
+        values = found[:, np.isfinite(found).all(axis=0)].astype(np.float64)
+        if values.shape[1] and not pixels:
+            shift = values[:, :1].copy()  # sums of small differences keep their digits, and a constant gives exactly 0
+        values -= shift
+        pixels += values.shape[1]
+        first += values.sum(axis=1)
+        second += np.square(values).sum(axis=1)
+    if not pixels:
+        raise RasterError(
+            f"imagery {scene.imagery.name!r} has no pixel with data in all of its bands where it was sampled; "
+            "check 'nodata' and that the bands cover the same ground"
+        )
+    std = np.sqrt(np.maximum(second / pixels - np.square(first / pixels), 0))
+    std[std == 0] = 1.0
+    return Statistics(tuple((shift[:, 0] + first / pixels).tolist()), tuple(std.tolist()), pixels)
+
+
+def _sample(scene: Scene) -> list[Window]:
+    """Up to 64 windows spread evenly over the scene, looked for more densely while most of them miss its files."""
+    edge = 8
+    while True:
+        found = [square for square in _spread(scene.window, edge) if touches(scene, scene.grid, square)]
+        if len(found) >= _SAMPLES or edge * edge >= count(scene.window, SQUARE) or edge >= 128:
+            break
+        edge *= 2
+    if len(found) > _SAMPLES:
+        found = [found[number * len(found) // _SAMPLES] for number in range(_SAMPLES)]
+    return [part for square in found if (part := square.meet(scene.window))]
+
+
+def _spread(window: Window, edge: int) -> list[Window]:
+    """About edge x edge lattice squares at even distances; all of them where there are no more than that."""
+    whole = window.snapped(SQUARE)
+    rows, cols = whole.height // SQUARE, whole.width // SQUARE
+    if rows * cols <= edge * edge:
+        return list(cut(window, SQUARE))
+    down = min(rows, max(edge, edge * edge // cols))
+    across = min(cols, max(edge, edge * edge // rows))
+    return [
+        Window(
+            whole.row + (2 * row + 1) * rows // (2 * down) * SQUARE,
+            whole.col + (2 * col + 1) * cols // (2 * across) * SQUARE,
+            SQUARE,
+            SQUARE,
+        )
+        for row in range(down)
+        for col in range(across)
+    ]
