@@ -25,6 +25,10 @@ class RasterError(GeosegError, OSError):
     """A raster or vector file cannot be read or written."""
 
 
+class ImageryChangedError(RasterError):
+    """A file of the imagery is another one than when the job was planned."""
+
+
 class ModelError(GeosegError, ValueError):
     """A model folder, its card or its weights cannot be used."""
 

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 import glob
 import os.path
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from geoseg.catalog import Imagery
 from geoseg.errors import RasterError
-from geoseg.grid import Grid, Window, count, cut
+from geoseg.grid import Grid, Window
 from geoseg.process import remembered
 from geoseg.rasters import checks, footprints, handles, warping
 from geoseg.rasters import files as raster_files
 from geoseg.rasters.environment import environment
 from geoseg.rasters.files import Source
-from geoseg.rasters.footprints import SQUARE
 from geoseg.rasters.warping import Stack
 
-_SAMPLES = 64  # squares that statistics are taken from
+_AT_ONCE = 16  # files that are asked for their last change at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,6 @@ class Scene:
     """What all files together cover on that grid."""
     bands: tuple[tuple[Source, ...], ...]
     """For each band its files, in the stated order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What a normalisation needs to know of a scene."""
-
-    mean: tuple[float, ...]
-    """Of each band, in physical units."""
-    std: tuple[float, ...]
-    """Of each band; 1 for a band that is constant."""
-    pixels: int
-    """How many pixels were looked at."""
 
 
 # ------------------------------------------------------------------------------------------ verbs
@@ -129,46 +117,31 @@ def extent(scene: Scene, grid: Grid) -> Window:
     return scene.window if grid == scene.grid else _hull(scene.bands, grid)
 
 
-def statistics(scene: Scene) -> Statistics:
-    """Mean and standard deviation of each band over a fixed sample of the scene, on its own grid.
-
-    The sample is up to 64 squares of 256 pixels, spread evenly; all of a smaller scene. Only pixels where all
-    bands have data count.
-
-    Raises
-    ------
-    RasterError
-        If the sample has no such pixel, or a file cannot be read.
-    """
-    bands, pixels = len(scene.bands), 0
-    shift = np.zeros((bands, 1))
-    first, second = np.zeros(bands), np.zeros(bands)
-    for square in _sample(scene):
-        found = read(scene, scene.grid, square)
-        values = found[:, np.isfinite(found).all(axis=0)].astype(np.float64)
-        if values.shape[1] and not pixels:
-            shift = values[:, :1].copy()  # sums of small differences keep their digits, and a constant gives exactly 0
-        values -= shift
-        pixels += values.shape[1]
-        first += values.sum(axis=1)
-        second += np.square(values).sum(axis=1)
-    if not pixels:
-        raise RasterError(
-            f"imagery {scene.imagery.name!r} has no pixel with data in all of its bands where it was sampled; "
-            "check 'nodata' and that the bands cover the same ground"
-        )
-    std = np.sqrt(np.maximum(second / pixels - np.square(first / pixels), 0))
-    std[std == 0] = 1.0
-    return Statistics(tuple((shift[:, 0] + first / pixels).tolist()), tuple(std.tolist()), pixels)
-
-
 def identity(scene: Scene) -> dict[str, str]:
     """What tells the scene's files from others of the same name: path to 'size:modified'.
 
-    For files that are not local it is '0:': whether they changed cannot be told. A VRT stands for itself, not
-    for the files it names.
+    It covers sidecars, and a VRT's sources to the bottom; see `rasters.identity`. For files of which nobody says when
+    they changed it is '0:'.
     """
     return {source.path: source.identity for files in scene.bands for source in files}
+
+
+def check_unchanged(scene: Scene) -> None:
+    """Refuse a scene of which a file is another one than when it was opened.
+
+    Raises
+    ------
+    ImageryChangedError
+        For the first such file.
+    """
+    files = {source.path: source for files in scene.bands for source in files}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # asking a server takes its time
+        list(pool.map(lambda each: handles.check_unchanged(each.path, each.size, each.modified), files.values()))
+
+
+def unseen(scene: Scene) -> list[str]:
+    """Paths of the files of which nobody says when they changed."""
+    return sorted(path for path, word in identity(scene).items() if word == "0:")
 
 
 def forget(scene: Scene) -> None:
@@ -256,39 +229,3 @@ def _hull(bands: tuple[tuple[Source, ...], ...], grid: Grid) -> Window:
         hull = own if hull is None else hull.join(own)
     assert hull is not None
     return hull
-
-
-# ----------------------------------------------------------------------------------------- sample
-
-
-def _sample(scene: Scene) -> list[Window]:
-    """Up to 64 windows spread evenly over the scene, looked for more densely while most of them miss its files."""
-    edge = 8
-    while True:
-        found = [square for square in _spread(scene.window, edge) if touches(scene, scene.grid, square)]
-        if len(found) >= _SAMPLES or edge * edge >= count(scene.window, SQUARE) or edge >= 128:
-            break
-        edge *= 2
-    if len(found) > _SAMPLES:
-        found = [found[number * len(found) // _SAMPLES] for number in range(_SAMPLES)]
-    return [part for square in found if (part := square.meet(scene.window))]
-
-
-def _spread(window: Window, edge: int) -> list[Window]:
-    """About edge x edge lattice squares at even distances; all of them where there are no more than that."""
-    whole = window.snapped(SQUARE)
-    rows, cols = whole.height // SQUARE, whole.width // SQUARE
-    if rows * cols <= edge * edge:
-        return list(cut(window, SQUARE))
-    down = min(rows, max(edge, edge * edge // cols))
-    across = min(cols, max(edge, edge * edge // rows))
-    return [
-        Window(
-            whole.row + (2 * row + 1) * rows // (2 * down) * SQUARE,
-            whole.col + (2 * col + 1) * cols // (2 * across) * SQUARE,
-            SQUARE,
-            SQUARE,
-        )
-        for row in range(down)
-        for col in range(across)
-    ]

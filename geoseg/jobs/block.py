@@ -20,7 +20,7 @@ import numpy as np
 
 from geoseg import imagery
 from geoseg.catalog.legend import NODATA
-from geoseg.errors import GeosegError, LedgerError, PredictionError, RasterError
+from geoseg.errors import GeosegError, ImageryChangedError, LedgerError, PredictionError, RasterError
 from geoseg.grid import Window
 from geoseg.jobs import metrics
 from geoseg.jobs.engines import Predict
@@ -93,6 +93,8 @@ def finish(
     ------
     LedgerError
         If the job folder cannot be written.
+    ImageryChangedError
+        If a file of the imagery changed since the job was planned; nothing is kept of the block.
     """
     store = Store(root)
     plan = load_plan(root, digest, variant)
@@ -103,7 +105,7 @@ def finish(
         made = label(plan, call, window)
         state: Literal["done", "empty"] = "empty" if made.labels is None else "done"
         record = replace(record, state=state, counts=made.counts, seconds=made.seconds, attempts=made.attempts)
-    except LedgerError:
+    except (LedgerError, ImageryChangedError):  # no other block can be made either
         raise
     except Exception as error:  # whatever broke, the block is listed with its reason and the rest goes on
         _log.warning("block %s failed", window, exc_info=True)
@@ -232,6 +234,8 @@ def _read(plan: Plan, reading: Window) -> tuple[np.ndarray, int]:
     for attempt in range(1, READS + 1):
         try:
             return imagery.read(plan.scene, plan.grid, reading), attempt
+        except ImageryChangedError:
+            raise
         except RasterError:
             if attempt == READS:
                 raise

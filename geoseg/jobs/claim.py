@@ -66,8 +66,10 @@ def check_space(plan: Plan, folder: Path, advice: str = "choose another folder w
     disk = folder
     while not disk.exists():
         disk = disk.parent
-    need = plan.layout.extent.pixels // 2 + 20_000_000
     free = shutil.disk_usage(disk).free
+    need = plan.layout.extent.pixels // 2 + 20_000_000
+    if free < need:  # a scattered region needs less: only blocks that can hold a label are written
+        need = sum(window.pixels for window in plan.blocks()) // 2 + 20_000_000
     if free < need:
         raise LedgerError(
             f"no space left: the map may need {need / 1e9:.2f} GB and {disk} has {free / 1e9:.2f} GB free; "

@@ -67,6 +67,12 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
             f"{MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
         )
     notes = [] if model is None else _notes(model, grid, extent)
+    if unseen := imagery.unseen(scene):
+        others = f" and {len(unseen) - 1} more files" if unseen[1:] else ""
+        notes.append(
+            f"nobody says when {unseen[0]}{others} last changed, so a change during the run would not be noticed; "
+            "use a server that gives an ETag or Last-Modified"
+        )
     wkb = None if region is None else shapely.to_wkb(region.geom, hex=True)
     return Plan(spec, scene, grid, layout, legend, wkb, ready, tuple(notes))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from geoseg import imagery
 from geoseg.errors import CancelledError, ClusterError, LedgerError, PredictionError
 from geoseg.grid import Window, cut
 from geoseg.jobs import block as job_block
@@ -119,6 +120,8 @@ def run(
 
     Raises
     ------
+    ImageryChangedError
+        If a file of the imagery changed since the job was planned; what was made of the old one is kept.
     GeosegError
         If the folder is another job's or in use, or cannot be written.
     """
@@ -135,6 +138,7 @@ def run(
                 done = going.gather(known)
                 going.make(spread, done, roll)
                 for attempt in range(_REPAIRS + 1):
+                    imagery.check_unchanged(plan.scene)
                     try:
                         written, kept = outputs.write(plan, store, done, going.counts, going.step)
                         break
@@ -268,7 +272,7 @@ class _Run:
                 self.now,
                 finished=self.now.finished + (not bad),
                 failed=self.now.failed + bad,
-                pixels=self.now.pixels + window.pixels,
+                pixels=self.now.pixels + sum(record.counts.values()),
                 seconds=time.monotonic() - self._begin,
             )
         )

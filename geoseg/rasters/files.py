@@ -19,8 +19,8 @@ from rasterio.windows import Window as FileWindow
 from geoseg.catalog import Band
 from geoseg.errors import CatalogError, GridError, RasterError
 from geoseg.grid import Grid, Window
-from geoseg.rasters import checks, handles
-from geoseg.rasters.checks import FOREIGN, gdal_message
+from geoseg.rasters import checks, handles, identity
+from geoseg.rasters.checks import FOREIGN, gdal_message, is_local
 from geoseg.rasters.environment import environment
 
 _AT_ONCE = 8  # files examined at once
@@ -33,9 +33,9 @@ class Source:
     path: str
     """Local path, URL or GDAL's /vsi path."""
     size: int
-    """Bytes; 0 for what is neither a local file nor an s3:// object."""
+    """Bytes; 0 where it cannot be told whether the file changed."""
     modified: str
-    """Time of the last change, ns, of a local file; ETag of an s3:// object; '' for others."""
+    """Word for the last change of any of its files, as `identity.stamp` gives it; '' where that cannot be told."""
     crs: str
     """EPSG code or WKT, the catalog's word before the file's."""
     transform: tuple[float, float, float, float, float, float]
@@ -84,7 +84,7 @@ def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: boo
     CatalogError
         If the catalog's nodata cannot be a value of the file, or its CRS is unknown.
     """
-    size, modified = handles.stamp(path)
+    size, modified = identity.stamp(path)
     checks.driver_of(path, trust_vrt=trust_vrt)
     with environment(path), handles.opened(path) as dataset:
         checks.check_layout(dataset, path, [band.index for band in bands if band.index <= dataset.count])
@@ -158,8 +158,10 @@ def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> 
 
     Raises
     ------
+    ImageryChangedError
+        If the file changed since it was examined.
     RasterError
-        If the file changed since it was examined, or cannot be read.
+        If it cannot be read.
     """
     path, indexes = sources[0].path, [band.index for band in bands]
     box = FileWindow(window.col, window.row, window.width, window.height)
@@ -177,6 +179,8 @@ def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> 
                 f"{path} cannot be read at rows {window.row}..{window.row_end}, columns {window.col}..{window.col_end} "
                 f"({gdal_message(error)}); check that the file is whole, copy it again if not"
             ) from error
+    if is_local(path):  # asked after the reading, so that nothing can change between the two
+        handles.check_unchanged(path, sources[0].size, sources[0].modified)
     found = np.empty((len(bands), *window.shape), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for target, values, source, band in zip(found, stored, sources, bands):

@@ -8,16 +8,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from pathlib import Path
 
 from rasterio.io import DatasetReader
 
-from geoseg.errors import LedgerError, RasterError
+from geoseg.errors import ImageryChangedError, RasterError
 from geoseg.process import kept
-from geoseg.rasters import checks
-from geoseg.rasters.checks import FOREIGN, gdal_message, is_local
+from geoseg.rasters import checks, identity
+from geoseg.rasters.checks import FOREIGN, gdal_message
 from geoseg.rasters.environment import environment, open_raster
-from geoseg.storage import s3
 
 _MOST = 32
 """Datasets that a thread holds open."""
@@ -34,35 +32,34 @@ class _Handles(threading.local):
 
 
 class _OpenedLast(dict[str, tuple[int, str]]):
-    """What `stamp` said of each path when this process opened it last."""
+    """What `identity.stamp` said of each path when this process opened it last."""
 
 
-def stamp(path: str) -> tuple[int, str]:
-    """Size in bytes and a word for the last change: nanoseconds of a local file, the ETag of an s3:// object.
+def check_unchanged(path: str, size: int, modified: str) -> None:
+    """Refuse a file that is another one by now; one whose change cannot be seen, or that is gone, passes.
 
-    What is neither has (0, ''): whether it changed cannot be seen.
+    Parameters
+    ----------
+    path : str
+        Local path, URL or GDAL's /vsi path.
+    size, modified
+        What `identity.stamp` said of it when the job was planned.
 
     Raises
     ------
-    RasterError
-        If there is no such file or object, or its store cannot be reached.
+    ImageryChangedError
+        If its size or its word for the last change differ, or those of a sidecar or of a VRT's source.
     """
-    missing = f"{path} does not exist or cannot be reached; check the path in data_catalog.yaml"
-    if path.startswith("s3://"):
-        try:
-            found = s3.stamp(path)
-        except LedgerError as error:
-            raise RasterError(str(error)) from error
-        if found is None:
-            raise RasterError(missing)
-        return int(found[0]), str(found[1])
-    if not is_local(path):
-        return 0, ""
     try:
-        facts = Path(path).stat()
-    except OSError as error:
-        raise RasterError(missing) from error
-    return facts.st_size, str(facts.st_mtime_ns)
+        now = identity.stamp(path)
+    except RasterError:
+        return
+    if now != (size, modified) and (size, modified) != (0, ""):
+        what = f"it had {size} bytes, now {now[0]}" if now[0] != size else "it, a file beside it or a source of it"
+        raise ImageryChangedError(
+            f"{path} changed since the job was planned ({what}); what was made of the old file is kept, so bring it "
+            "back and run the same command again, or start over with --overwrite"
+        )
 
 
 def handle(path: str, size: int, modified: str) -> DatasetReader:
@@ -73,25 +70,23 @@ def handle(path: str, size: int, modified: str) -> DatasetReader:
     path : str
         Local path, URL or GDAL's /vsi path.
     size, modified
-        What `stamp` said of it when the job was planned.
+        What `identity.stamp` said of it when the job was planned.
 
     Raises
     ------
+    ImageryChangedError
+        If the file is another one by now.
     RasterError
-        If the file is another one by now, or cannot be opened.
+        If it cannot be opened.
     """
     handles, key = kept(_Handles), (path, size, modified)
     if key in handles.datasets:
         handles.datasets.move_to_end(key)
         return handles.datasets[key]
-    now = stamp(path)
-    if now != (size, modified):
-        raise RasterError(
-            f"{path} changed since the job was planned (it had {size} bytes, now {now[0]}); "
-            "bring the old file back or plan the job again"
-        )
+    identity.stamp(path)  # refuses a file that is gone
+    check_unchanged(path, size, modified)
     with environment(path, fresh=path in handles.stale):
-        last = kept(_OpenedLast)
+        last, now = kept(_OpenedLast), (size, modified)
         if last.setdefault(path, now) != now:
             opened(path).close()  # another thread may still hold the older object; GDAL forgets its bytes
             last[path] = now

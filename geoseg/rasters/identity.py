@@ -1,65 +1,107 @@
 """Identity: what tells a raster's files from others of the same names, so that a change is noticed.
 
 It covers all that GDAL would read for a path: the file, the sidecars beside it, and for a VRT its sources, to the
-bottom. Contents are not read: a file is known by its size and the time of its last change, an object by its ETag.
+bottom. Contents are not read: a file is known by its size and the time of its last change, an object by its ETag, and
+a file on a web server by its ETag or Last-Modified, where the server gives one.
 """
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
+from geoseg.errors import LedgerError, RasterError
+from geoseg.process import remembered
 from geoseg.rasters.checks import is_local
 from geoseg.storage import s3
 from geoseg.storage.digests import digest_of
 
-SIDECARS = (".aux.xml", ".msk", ".ovr", ".ige", ".rrd")
+SIDECARS = (".aux.xml", ".msk", ".ovr")
 """Endings that are added to a file's name."""
-WORLD_FILES = (".tfw", ".tifw", ".wld", ".jgw", ".j2w", ".prj", ".aux", ".imd", ".rpb", ".met")
-"""Endings that take the place of a file's own."""
-_MOST_SOURCES = 100_000
+BESIDE = (".tfw", ".tifw", ".wld", ".jgw", ".j2w", ".prj", ".aux", ".rrd", ".imd", ".rpb", ".tab")
+"""Endings that take the place of a file's own; they are looked for in upper case too."""
+_DEEPEST = 8
+"""VRTs within VRTs; more are refused elsewhere."""
+_TIMEOUT_S = 10.0
+
+
+def stamp(path: str) -> tuple[int, str]:
+    """Size of a raster's file in bytes, and a word that another change of any of its files makes another.
+
+    What is neither a local file nor an object, nor on a server that says when it changed, has (0, ''): whether it
+    changed cannot be seen.
+
+    Raises
+    ------
+    RasterError
+        If there is no such file or object, or its store cannot be reached.
+    """
+    missing = f"{path} does not exist or cannot be reached; check the path in data_catalog.yaml"
+    if path.startswith(("s3://", "/vsis3/")):
+        try:
+            found = s3.stamp(path.replace("/vsis3/", "s3://", 1))
+        except LedgerError as error:
+            raise RasterError(str(error)) from error
+        if found is None:
+            raise RasterError(missing)
+        return int(found[0]), str(found[1])
+    if not is_local(path):
+        return _on_the_web(path.replace("/vsicurl/", "", 1))
+    try:
+        facts = Path(path).stat()
+    except OSError as error:
+        raise RasterError(missing) from error
+    return facts.st_size, of(path)
 
 
 def of(path: str) -> str:
-    """A hash of what the files of a raster are now; another one once any of them has changed.
-
-    For a file that is neither local nor an s3:// object, whether it changed cannot be seen: the hash is of its name.
-    """
-    return digest_of(dict(_stamps(path)))
+    """A word for what the local files of a raster are now; another one once any of them has changed."""
+    return digest_of(dict(_files(Path(path), 0)))[:24]
 
 
-def _stamps(path: str) -> Iterator[tuple[str, list[int | str]]]:
-    if path.startswith("s3://"):
-        yield path, s3.stamp(path) or []
-        return
-    if not is_local(path):
-        yield path, []
-        return
-    waiting, seen = [Path(path)], set[Path]()
-    while waiting and len(seen) < _MOST_SOURCES:
-        file = waiting.pop()
-        if file in seen:
+def _files(file: Path, depth: int) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Each file that GDAL would read, by its path, with its size and time of change in nanoseconds."""
+    beside = [file.with_name(file.name + ending) for ending in SIDECARS]
+    if depth == 0:
+        beside += [file.with_suffix(each) for ending in BESIDE for each in (ending, ending.upper())]
+    for each in (file, *beside):
+        try:
+            facts = each.stat()
+        except (OSError, ValueError):
             continue
-        seen.add(file)
-        beside = [file.with_name(file.name + ending) for ending in SIDECARS]
-        beside += [file.with_suffix(each) for ending in WORLD_FILES for each in (ending, ending.upper())]
-        for each in (file, *beside):
-            try:
-                facts = each.stat()
-            except OSError:
-                continue
-            yield str(each), [facts.st_size, facts.st_mtime_ns]
-        if file.suffix.lower() == ".vrt":
-            waiting += _sources(file)
+        yield str(each), (facts.st_size, facts.st_mtime_ns)
+        if each is file and file.suffix.lower() == ".vrt" and depth < _DEEPEST:
+            for source in _sources(str(file), facts.st_size, facts.st_mtime_ns):
+                yield from _files(Path(source), depth + 1)
 
 
-def _sources(file: Path) -> list[Path]:
-    """Local files that a VRT names; none where it cannot be read, which is refused elsewhere."""
+@remembered(256)
+def _sources(file: str, size: int, changed_ns: int) -> tuple[str, ...]:
+    """Local files that a VRT of this size and time of change names; none if it cannot be read, as is told elsewhere."""
     try:
-        root = ET.fromstring(file.read_bytes())
-    except (OSError, ET.ParseError, LookupError, ValueError):
-        return []
+        root = ET.fromstring(Path(file).read_bytes())
+    except (OSError, ET.ParseError, LookupError, ValueError, RecursionError):
+        return ()
     named = [each for each in root.iter() if str(each.tag).lower() in ("sourcefilename", "sourcedataset")]
-    paths = [(each.text or "", each.get("relativeToVRT") == "1") for each in named]
-    return [file.parent / text if relative else Path(text) for text, relative in paths if text and is_local(text)]
+    folder, found = Path(file).parent, []
+    for each in named:
+        relative = any(key.lower() == "relativetovrt" and value == "1" for key, value in each.attrib.items())
+        if each.text and is_local(each.text):
+            found.append(str(folder / each.text if relative else Path(each.text)))
+    return tuple(dict.fromkeys(found))
+
+
+def _on_the_web(url: str) -> tuple[int, str]:
+    if not url.startswith(("http://", "https://")):
+        return 0, ""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT_S) as answer:
+            headers = answer.headers
+    except (urllib.error.URLError, OSError, ValueError):  # whether it can be read at all, GDAL says
+        return 0, ""
+    changed = headers.get("ETag") or headers.get("Last-Modified") or ""
+    length = headers.get("Content-Length") or "0"
+    return (int(length) if changed and length.isdecimal() else 0), changed

@@ -23,6 +23,7 @@ from geoseg.imagery import Scene
 
 ONE = Window(0, 0, 3, 4)
 NAN = np.nan
+from geoseg.rasters import identity
 
 
 def read_whole(scene: Scene) -> np.ndarray:
@@ -79,9 +80,7 @@ def test_a_scene_travels_as_json_and_as_a_small_pickle(tmp_path: Path) -> None:
     assert shape.validate_json(shape.dump_json(scene)) == scene
     assert pickle.loads(pickle.dumps(scene)) == scene
     assert len(pickle.dumps(scene)) < 4000
-    assert imagery.identity(scene) == {
-        path: f"{Path(path).stat().st_size}:{Path(path).stat().st_mtime_ns}" for path in paths
-    }
+    assert imagery.identity(scene) == {path: f"{Path(path).stat().st_size}:{identity.of(path)}" for path in paths}
 
 
 # ----------------------------------------------------------------------------- many files
