@@ -1,13 +1,15 @@
-"""Files on foreign grids: judged by PROJ on pixel centres, by numpy, and by rasterio's own whole-file warp."""
+"""Warping: imagery and class ids on foreign grids, judged by PROJ point by point, by numpy, and by a warp in whole."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
@@ -15,9 +17,10 @@ from strategies import NORTH_UP, ROTATED, TRANSFORMS, coordinates, layer, window
 
 from geoseg import imagery
 from geoseg.errors import RasterError
-from geoseg.grid import Grid, Window
+from geoseg.grid import Grid, Window, cut
 from geoseg.imagery import Scene
-from geoseg.rasters import warping
+from geoseg.rasters import footprints, warping
+from geoseg.rasters.files import Source
 
 GRIDS = {
     "shifted by a part of a pixel": Grid("EPSG:32612", (30.0, 0.0, 300007.0, 0.0, -30.0, 4199999.0)),
@@ -271,3 +274,161 @@ def test_the_whole_world_is_read_wherever_it_is_defined_and_has_no_extent_where_
     if crs != "ESRI:54030":
         with pytest.raises(RasterError, match=f"as a whole cannot be expressed in {crs}"):
             imagery.extent(scene, grid)
+
+
+# ------------------------------------------------------------------------------------ class ids
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A raster of class ids in memory, as the warper wants one."""
+
+    ids: np.ndarray
+    transform: Affine
+    crs: str
+    count: int = 1
+    void: float = -1
+
+    @property
+    def source(self) -> Source:
+        """Where it lies."""
+        return Source("painted", 0, "", self.crs, tuple(self.transform)[:6], self.ids.shape, None, False, "int32")
+
+    def read(self, window: Window) -> np.ndarray:
+        """(1, row, col) int32; a window that leaves the file is an error."""
+        assert Window(0, 0, *self.ids.shape).holds(window)
+        rows, cols = window.within(Window(0, 0, *self.ids.shape))
+        return self.ids[None, rows, cols].astype(np.int32)
+
+
+def warped(raster: Painted, grid: Grid, window: Window, resampling: str) -> np.ndarray:
+    out = np.full(window.shape, -1, np.int32)
+    for part, found in warping.parts(raster, grid, window, resampling):
+        out[part.within(window)] = found[0]
+    return out
+
+
+def seen_by_proj(raster: Painted, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """The raster's (row, col), with fractions, under each centre of a window's pixels, point by point."""
+    row, col = np.mgrid[0 : window.height, 0 : window.width] + 0.5
+    x, y = grid.transform_of(window) @ (col.ravel(), row.ravel())
+    x, y = Transformer.from_crs(grid.crs, raster.crs, always_xy=True).transform(x, y)
+    col, row = ~raster.transform @ (np.asarray(x), np.asarray(y))
+    return row.reshape(window.shape), col.reshape(window.shape)
+
+
+SYSTEMS = ["EPSG:32611", "EPSG:32612", "EPSG:32613", "EPSG:4326", "EPSG:5070", "EPSG:3857", "EPSG:3413"]
+
+
+@st.composite
+def scenes_on_grids(draw: st.DrawFn) -> tuple[Painted, Grid, Window]:
+    """Rasters in which each pixel holds its own position, somewhere in the western United States; grids over them."""
+    lon, lat = draw(st.floats(-119, -103)), draw(st.floats(26, 49))
+
+    def pixel(crs: str, metres: float) -> float:
+        return metres / 111_000 if crs == "EPSG:4326" else metres
+
+    theirs, ours = draw(st.sampled_from(SYSTEMS)), draw(st.sampled_from(SYSTEMS))
+    x, y = Transformer.from_crs("EPSG:4326", theirs, always_xy=True).transform(lon, lat)
+    rows, cols = draw(st.integers(3, 230)), draw(st.integers(3, 280))
+    side = pixel(theirs, draw(st.floats(8, 120)))
+    turn = Affine.rotation(draw(st.sampled_from([0.0, 0.0, 17.0, 180.0])))
+    transform = Affine.translation(x, y) @ turn @ Affine.scale(side, -side * draw(st.sampled_from([1.0, 0.7])))
+    raster = Painted(np.arange(rows * cols).reshape(rows, cols), transform, theirs)
+    grid = Grid.regular(ours, pixel(ours, draw(st.floats(8, 120))))
+    middle = transform @ (cols / 2, rows / 2)
+    x, y = Transformer.from_crs(theirs, ours, always_xy=True).transform(*middle)
+    col, row = ~grid.affine @ (x, y)
+    height, width = draw(st.integers(1, 330)), draw(st.integers(1, 330))
+    return raster, grid, Window(int(row) - height // 2, int(col) - width // 2, height, width)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenes_on_grids())
+def test_each_id_is_the_one_under_the_pixels_centre_as_proj_sees_it(scene: tuple[Painted, Grid, Window]) -> None:
+    raster, grid, window = scene
+    row, col = seen_by_proj(raster, grid, window)
+    rows, cols = raster.ids.shape
+    hit = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
+    at = np.where(hit, np.floor(row), 0).astype(int), np.where(hit, np.floor(col), 0).astype(int)
+    wanted = np.where(hit, raster.ids[at], -1)
+    # A centre within 1/64 pixel, of the grid's or the file's, whichever is longer, of a line may go either way.
+    down, across = footprints.steps(raster.source, grid, window)
+    clear = (np.abs(row - np.round(row)) > max(1, down) / 64) & (np.abs(col - np.round(col)) > max(1, across) / 64)
+    found = warped(raster, grid, window, "nearest")
+    np.testing.assert_array_equal(found[clear], wanted[clear])
+    # Elsewhere it is the pixel on one side of the line or the other.
+    valid = found >= 0
+    off = np.maximum(
+        np.abs(found // cols + 0.5 - row) - 0.5 - max(1, down) / 64,
+        np.abs(found % cols + 0.5 - col) - 0.5 - max(1, across) / 64,
+    )
+    assert not valid.any() or off[valid].max() <= 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(scenes_on_grids(), st.data())
+def test_an_id_does_not_depend_on_the_window_asked_for(
+    scene: tuple[Painted, Grid, Window], data: st.DataObject
+) -> None:
+    raster, grid, around = scene
+    resampling = data.draw(st.sampled_from(["auto", "nearest", "mode"]))
+    window = data.draw(windows(around, 200)).meet(around)
+    assert window is not None
+    whole = warped(raster, grid, around, resampling)
+    np.testing.assert_array_equal(warped(raster, grid, window, resampling), whole[window.within(around)])
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "mode"])
+def test_ids_of_8_16_and_32_bits_are_warped_alike(resampling: str) -> None:
+    """The largest of each type and the first beyond it are ids like any other."""
+    pattern = np.random.default_rng(4).random((210, 330)) < 0.5
+    grid = Grid.regular("EPSG:32611", 90.0)
+    x, y = Transformer.from_crs("EPSG:32612", grid.crs).transform(*(NORTH_UP @ (165, 105)))
+    col, row = ~grid.affine @ (x, y)
+    pictures = []
+    for one, other in ((1, 2), (0, 254), (3, 255), (300, 65534), (65534, 65535), (0, 65535)):
+        raster = Painted(np.where(pattern, one, other), NORTH_UP, "EPSG:32612")
+        found = warped(raster, grid, Window(int(row) - 50, int(col) - 70, 101, 141), resampling)
+        assert set(np.unique(found)) <= {-1, one, other}
+        pictures.append(np.select([found == one, found == other], [1, 2], 0))
+    for each in pictures[1:]:
+        np.testing.assert_array_equal(each, pictures[0])
+    assert 0.3 < (pictures[0] == 0).mean() < 0.7
+
+
+def test_the_mode_is_taken_of_labelled_pixels_only() -> None:
+    ids = np.full((90, 120), -1)
+    ids[::3, ::3] = np.random.default_rng(1).integers(1, 9, (30, 40))  # one labelled pixel in nine
+    grid = Grid("EPSG:32612", tuple(NORTH_UP @ Affine.scale(3))[:6])
+    found = warped(Painted(ids, NORTH_UP, "EPSG:32612"), grid, Window(grid.row0, grid.col0, 30, 40), "mode")
+    np.testing.assert_array_equal(found, ids[::3, ::3])
+
+
+@pytest.mark.parametrize(("finer", "taken"), [(1.5, "nearest"), (1.99, "nearest"), (2.0, "mode"), (5.0, "mode")])
+def test_auto_takes_the_mode_where_the_file_is_at_least_twice_finer(finer: float, taken: str) -> None:
+    ids = np.random.default_rng(6).integers(0, 3, (300, 280))
+    grid = Grid("EPSG:32612", tuple(NORTH_UP @ Affine.scale(finer))[:6])
+    window = Window(grid.row0, grid.col0, 50, 50)
+    raster = Painted(ids, NORTH_UP, "EPSG:32612")
+    pictures = {how: warped(raster, grid, window, how) for how in ("auto", "nearest", "mode")}
+    assert (pictures["nearest"] != pictures["mode"]).any()
+    np.testing.assert_array_equal(pictures["auto"], pictures[taken])
+
+
+def test_strongly_bent_rows_are_followed() -> None:
+    """An interrupted square of 256 pixels near a pole bends by several pixels; halves of it are warped instead."""
+    raster = Painted(np.arange(250 * 260).reshape(250, 260), Affine(0.05, 0, -80, 0, -0.02, 82), "EPSG:4326")
+    grid = Grid.regular("EPSG:3413", 1500.0)
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True).transform(-74, 79.5)
+    col, row = ~grid.affine @ (x, y)
+    window = Window(int(row) - 100, int(col) - 100, 200, 200)
+    square = next(iter(cut(window, 256)))
+    assert warping._bent(raster.source, grid, square)
+    row, col = seen_by_proj(raster, grid, window)
+    inner = (row > 0) & (row < 250) & (col > 0) & (col < 260)
+    down, across = footprints.steps(raster.source, grid, window)
+    inner &= (np.abs(row - np.round(row)) > max(1, down) / 32) & (np.abs(col - np.round(col)) > max(1, across) / 32)
+    assert inner.mean() > 0.2
+    wanted = np.floor(row) * 260 + np.floor(col)
+    np.testing.assert_array_equal(warped(raster, grid, window, "nearest")[inner], wanted[inner])
