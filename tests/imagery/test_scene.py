@@ -20,10 +20,10 @@ from geoseg.catalog import Band, Imagery
 from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Scene
+from geoseg.rasters import identity
 
 ONE = Window(0, 0, 3, 4)
 NAN = np.nan
-from geoseg.rasters import identity
 
 
 def read_whole(scene: Scene) -> np.ndarray:
