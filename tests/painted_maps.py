@@ -30,7 +30,7 @@ TAGS = {"GEOSEG_MODEL": "größte <&>", "TIFFTAG_COPYRIGHT": "somebody"}
 
 
 def painted(window: Window) -> np.ndarray:
-    """Each pixel holds a number made of its place, 0..254."""
+    """Each pixel holds a number made of its position, 0..254."""
     rows, cols = np.mgrid[window.row : window.row_end, window.col : window.col_end]
     return ((rows * 7 + cols * 13) % 255).astype(np.uint8)
 
@@ -73,8 +73,8 @@ class Gdal:
     """GDAL's own C interface, which a GIS reads names and tables by; rasterio has none for them."""
 
     def __init__(self, path: Path) -> None:
-        places = sorted(Path(rasterio.__file__).parents[1].glob("rasterio.libs/libgdal-*"))
-        name = str(places[0]) if places else ctypes.util.find_library("gdal")
+        libraries = sorted(Path(rasterio.__file__).parents[1].glob("rasterio.libs/libgdal-*"))
+        name = str(libraries[0]) if libraries else ctypes.util.find_library("gdal")
         if name is None:
             pytest.skip("no libgdal that ctypes can load")
         self.lib = ctypes.CDLL(name)

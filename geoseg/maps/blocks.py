@@ -72,7 +72,7 @@ def check_layout(blocks: Sequence[BlockFile]) -> None:
 
 
 def check_pixels(blocks: Sequence[BlockFile]) -> None:
-    """Read all pixels of blocks without a hash, after GDAL failed, to tell a damaged block from another trouble.
+    """Read all pixels of blocks without a hash, after GDAL failed, since a damaged block may be the cause.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Files of a map: the GeoTIFF or virtual mosaic, and the `.aux.xml` beside it in which GDAL keeps names.
 
-They are opened checked, written beside their place, and given their names when they are whole.
+They are opened checked, written beside their target, and given their names when they are whole.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ Maps are opened here and never changed. Arrays are (row, col); lengths are metre
 
 from __future__ import annotations
 
-import json
 import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -16,7 +15,8 @@ from rasterio.enums import Resampling
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import RasterError
 from geoseg.maps.files import opened, sidecar_of
-from geoseg.rasters.vrt import LEGEND_TAG, class_names
+from geoseg.rasters import legend_tag
+from geoseg.rasters.vrt import class_names
 
 
 def overview(path: Path, longest_side: int = 1600) -> np.ndarray:
@@ -74,16 +74,15 @@ def legend_of(path: Path) -> Legend | None:
         If the map or its legend cannot be read.
     """
     with opened(path) as source:
-        text = source.tags().get(LEGEND_TAG)
+        legend = legend_tag.carried(source.tags(), path)
         colours = source.colormap(1) if source.colorinterp[0].name == "palette" else {}
+    if legend is not None or not sidecar_of(path).is_file():
+        return legend
     try:
-        if text is not None:
-            held = json.loads(text)
-            return Legend(held["name"], tuple(LandClass(**each) for each in held["classes"]))
-        names = class_names(sidecar_of(path).read_bytes()) if sidecar_of(path).is_file() else {}
+        names = class_names(sidecar_of(path).read_bytes())
         colour = {id: "#{:02x}{:02x}{:02x}".format(*colours.get(id, (128, 128, 128))) for id in sorted(names)}
         return Legend(path.stem, tuple(LandClass(id, names[id], colour[id]) for id in colour)) if names else None
-    except (ValueError, KeyError, TypeError, ET.ParseError) as error:
+    except (ValueError, IndexError, ET.ParseError) as error:
         raise RasterError(
-            f"{path} carries a legend that cannot be read ({error}); name one of the catalog's"
+            f"{sidecar_of(path)} holds a legend that cannot be read ({error}); name one of the catalog's"
         ) from error

@@ -6,19 +6,18 @@ Made here as text, and checked here before GDAL opens one that came from elsewhe
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.catalog.legend import NODATA, Legend
 from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window
+from geoseg.rasters import legend_tag
+from geoseg.rasters.legend_tag import LEGEND_TAG
 
-LEGEND_TAG = "GEOSEG_LEGEND"
-"""Metadata item that holds the legend as JSON, so that a map explains itself."""
 MOST_SOURCES = 20_000
 """GDAL looks through all sources of a VRT for each read; above this, one VRT per row of blocks stands between."""
 Sources = Sequence[tuple[Window, Path]]
@@ -88,7 +87,8 @@ def compose(
     ET.SubElement(root, "SRS").text = grid.crs
     ET.SubElement(root, "GeoTransform").text = ", ".join(repr(float(x)) for x in (c, a, b, f, d, e))
     metadata = ET.SubElement(root, "Metadata")
-    for key, value in (dict(tags) | _legend_tag(band.legend)).items():
+    own = {LEGEND_TAG: legend_tag.written(band.legend)} if band.legend else {}
+    for key, value in (dict(tags) | own).items():
         ET.SubElement(metadata, "MDI", key=key).text = value
     element = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
     ET.SubElement(element, "Description").text = band.name
@@ -224,12 +224,6 @@ def _add_attributes(element: ET.Element, legend: Legend, counts: Mapping[int, in
         row = ET.SubElement(table, "Row", index=str(index))
         for cell in cells:
             ET.SubElement(row, "F").text = str(cell)
-
-
-def _legend_tag(legend: Legend | None) -> dict[str, str]:
-    if legend is None:
-        return {}
-    return {LEGEND_TAG: json.dumps({"name": legend.name, "classes": [asdict(each) for each in legend.classes]})}
 
 
 def _check(path: Path, home: Path, trusted: bool, depth: int) -> None:

@@ -60,7 +60,7 @@ def _missing(families: tuple[str, ...], characters: frozenset[str]) -> frozenset
 
 @remembered(1)
 def _plain() -> tuple[FontEntry, ...]:
-    """One upright font of each family, which tells what the family can write; by name."""
+    """One upright font of each family, which stands for what the family can write, sorted by name."""
     fonts: dict[str, FontEntry] = {}
     for entry in sorted(fontManager.ttflist, key=lambda each: (each.name, each.style != "normal", each.fname)):
         if not any(word in entry.name.lower() for word in _BOXES):

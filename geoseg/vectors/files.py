@@ -79,20 +79,20 @@ def write(
         parts = {path: _for_shapefile(part, path) for path, part in parts.items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        spool = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=out.parent))
+        staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=out.parent))
     except OSError as error:
         raise RasterError(f"{out.parent} cannot be written to: {error}") from error
     try:
         for path, part in parts.items():
-            _write_one(part, spool / path.name, driver)
+            _write_one(part, staging / path.name, driver)
             if legend is not None:
-                _write_style(style.qgis_style(legend, part["class_id"].unique().tolist()), spool / path.name, path)
+                _write_style(style.qgis_style(legend, part["class_id"].unique().tolist()), staging / path.name, path)
         for path in parts:
-            _move(spool, path)
+            _move(staging, path)
     except (DataSourceError, DataLayerError, RuntimeWarning, OSError, sqlite3.Error) as error:
         raise RasterError(f"{out} cannot be written: {error}") from error
     finally:
-        shutil.rmtree(spool, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     return {path: len(part) for path, part in parts.items()}
 
 
@@ -175,14 +175,14 @@ def _styles_polygons(style: Path) -> bool:
     return style.is_file() and b"<renderer-v2" in style.read_bytes()
 
 
-def _move(spool: Path, path: Path) -> None:
+def _move(staging: Path, path: Path) -> None:
     """Give a file and those that belong to it their names, itself last; those of an older one go away."""
-    made = sorted(each for each in spool.iterdir() if each.stem == path.stem and each.suffix != path.suffix)
+    made = sorted(each for each in staging.iterdir() if each.stem == path.stem and each.suffix != path.suffix)
     if path.suffix == ".shp":
         path.unlink(missing_ok=True)
         for old in (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qmd", ".shp.xml"):
             path.with_suffix(old).unlink(missing_ok=True)
     if path.suffix != ".gpkg" and _styles_polygons(path.with_suffix(".qml")):
         path.with_suffix(".qml").unlink()
-    for each in [*made, spool / path.name]:
+    for each in [*made, staging / path.name]:
         each.replace(path.with_name(each.name))

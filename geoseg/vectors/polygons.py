@@ -7,11 +7,9 @@ edges: nothing is smoothed, simplified or dropped here.
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,17 @@ import geopandas
 import numpy as np
 import rasterio
 import shapely
-from affine import Affine
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterWindow
 
-from geoseg.catalog.legend import LandClass, Legend
+from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_region
 from geoseg.catalog.yaml import nearest
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import read_crs
-from geoseg.rasters import checks, validity
-from geoseg.rasters.vrt import LEGEND_TAG
+from geoseg.rasters import checks, legend_tag, validity
+from geoseg.rasters.legend_tag import LEGEND_TAG
+from geoseg.vectors.areas import area_of
 from geoseg.vectors.files import check_ending, write
 from geoseg.vectors.rings import OUTSIDE, outline
 
@@ -117,14 +115,14 @@ def _traced(
     with _open_map(path) as source:
         tags = source.tags()
         if legend is None:
-            legend = _legend_of(source, path)
-        elif not _says(tags.get(LEGEND_TAG, ""), legend):
+            legend = legend_tag.carried(tags, path)
+        elif tags.get(LEGEND_TAG) != legend_tag.written(legend):
             tags.pop(LEGEND_TAG, None)
         wanted = None if classes is None else _ids(classes, legend)
         crs = read_crs(source.crs.to_string(), str(path))
         rows = strip_rows or _strip_rows(source)
         strips = (_codes(source, path, row, rows, wanted) for row in range(0, source.height, rows))
-        outlines = outline(strips, source.width, _area_of(crs.proj, source.transform))
+        outlines = outline(strips, source.width, area_of(crs.proj, source.transform))
         attrs = {"map": path.name, **tags}
         transform = source.transform
     a, b, c, d, e, f = tuple(transform)[:6]
@@ -175,27 +173,6 @@ def _class_bands(source: Any) -> list[int]:
     return [index for index, kind in zip(source.indexes, source.colorinterp) if kind != ColorInterp.alpha]
 
 
-def _legend_of(source: Any, path: Path) -> Legend | None:
-    text = source.tags().get(LEGEND_TAG)
-    if text is None:
-        return None
-    try:
-        held = json.loads(text)
-        return Legend(held["name"], tuple(LandClass(**each) for each in held["classes"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise RasterError(
-            f"{path} carries a legend that cannot be read ({error}); name one of the catalog's"
-        ) from error
-
-
-def _says(text: str, legend: Legend) -> bool:
-    """Whether a legend's tag is about that legend."""
-    try:
-        return bool(json.loads(text) == {"name": legend.name, "classes": [asdict(each) for each in legend.classes]})
-    except ValueError:
-        return False
-
-
 def _ids(classes: Sequence[int | str], legend: Legend | None) -> list[int]:
     names = dict(zip(legend.names, legend.ids)) if legend else {}
     ids = []
@@ -234,22 +211,3 @@ def _codes(source: Any, path: Path, row: int, rows: int, wanted: Sequence[int] |
         if least < 0 or most > 65535:
             raise RasterError(f"{path} holds the value {least if least < 0 else most}; class ids run from 0 to 65535")
     return np.where(valid, codes.astype(np.int32, copy=False), OUTSIDE)
-
-
-def _area_of(crs: Any, transform: Affine) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Area in m² of runs of pixels, from their (row, first col, length)."""
-    unit = crs.axis_info[0].unit_conversion_factor
-    pixel = abs(transform.determinant) * unit**2
-    if not crs.is_geographic:
-        return lambda row, col, length: pixel * length
-    a, b = crs.ellipsoid.semi_major_metre, crs.ellipsoid.semi_minor_metre
-    squashed = 1 - (b / a) ** 2
-
-    def on_ellipsoid(row: np.ndarray, col: np.ndarray, length: np.ndarray) -> np.ndarray:
-        # Area per squared radian, the product of the two radii of curvature and the cosine (Snyder 1987, eq. 4-18 ff),
-        # at the middle of the run; for pixels of a degree it is right to 1e-5, for smaller ones far better.
-        latitude = unit * (transform.d * (col + length / 2) + transform.e * (row + 0.5) + transform.f)
-        per_radian = b**2 * np.cos(latitude) / (1 - squashed * np.sin(latitude) ** 2) ** 2
-        return pixel * per_radian * length
-
-    return on_ellipsoid

@@ -197,9 +197,9 @@ def _walk(following: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first = np.empty(rings, np.int32)
     first[ring[::-1]] = corner[::-1]
     rank = np.argsort(first)
-    place = np.empty(rings, np.int32)
-    place[rank] = np.arange(rings)
-    first, ring = first[rank], place[ring]
+    position = np.empty(rings, np.int32)
+    position[rank] = np.arange(rings)
+    first, ring = first[rank], position[ring]
     # Cut each ring before its first corner and tie it to the next: one path, which SciPy walks in C.
     before = np.empty(count, np.int32)
     before[following] = corner

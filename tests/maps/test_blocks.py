@@ -162,7 +162,7 @@ def test_damage_that_is_gone_when_it_is_looked_for_is_still_noticed(
 
 
 def test_damage_seen_by_the_overviews_alone_leaves_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pixels of the map are right then; the identity of the file is what tells."""
+    """The pixels of the map are right then; only the identity of the file shows it."""
     extent = Window(0, 0, 1024, 1024)
     blocks = blocks_of(tmp_path, [extent])
     assemble_all = lambda: cog.assemble(blocks, GRID, extent, LEGEND, tmp_path / "map.tif", tags={})  # noqa: E731

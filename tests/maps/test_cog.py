@@ -24,12 +24,12 @@ from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window
 from geoseg.maps import cog
 
-# ------------------------------------------------------------------------------------------- pixels and place
+# ------------------------------------------------------------------------------------------- pixels and position
 
 
 @st.composite
 def partitions(draw: st.DrawFn, window: Window, depth: int = 3) -> list[Window]:
-    """Cut a window in two, and each part again, at any place."""
+    """Cut a window in two, and each part again, anywhere."""
     if depth == 0 or window.pixels == 1 or draw(st.booleans()):
         return [window]
     rows = window.width == 1 or (window.height > 1 and draw(st.booleans()))
@@ -281,7 +281,7 @@ def test_a_map_without_legend_does_not_inherit_names(made: Path, extent: Window)
     gdal.close()
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RasterError, match=r"cannot be written \(No such file.*check its folder and the space left"):
         cog.assemble([], GRID, Window(0, 0, 3, 3), None, tmp_path / "no" / "map.tif", tags={})
 

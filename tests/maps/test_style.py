@@ -1,4 +1,4 @@
-"""Styles: what QGIS is told of a map."""
+"""Styles: what QGIS reads of a map."""
 
 import xml.etree.ElementTree as ET
 

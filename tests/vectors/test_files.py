@@ -35,7 +35,7 @@ def test_every_format_says_the_same_to_its_reader(tmp_path, ending):
     out = tmp_path / "new" / f"classes{ending}"
     assert vector_files.write(traced(), out) == {out: 3}
     read = geopandas.read_parquet(out) if ending == ".parquet" else pyogrio.read_dataframe(out)
-    order = np.lexsort((read.bounds.minx,))  # FlatGeobuf sorts its features by place
+    order = np.lexsort((read.bounds.minx,))  # FlatGeobuf sorts its features by position
     read = read.iloc[order]
     assert list(read.columns) == ["class_id", "class_name", "area_m2", "geometry"]
     assert read.class_id.dtype == np.int32
@@ -59,7 +59,7 @@ def test_a_shapefile_keeps_to_its_rules(tmp_path):
     assert 250 < len(names[0].encode()) <= 254
 
 
-def test_a_name_that_is_cut_is_told(tmp_path, caplog):
+def test_a_name_that_is_cut_is_logged(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         vector_files.write(traced(("x" * 300, "b", "c"), (1, 2, 3)), tmp_path / "classes.shp")
     assert "is cut at 254 bytes" in caplog.text

@@ -1,4 +1,4 @@
-"""Styles of polygons: what QGIS is told, and what it makes of it."""
+"""Styles of polygons: what is written for QGIS, and what it makes of it."""
 
 import xml.etree.ElementTree as ET
 
