@@ -56,7 +56,7 @@ def environment(path: str = "", *, fresh: bool = False) -> rasterio.Env:
         options["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")
     if path.startswith("s3://") or (fresh and not is_local(path)):  # an s3:// object may be another next time
         scheme, _, rest = path.partition("://")
-        options["CPL_VSIL_CURL_NON_CACHED"] = _VSI.get(scheme, "") + rest if rest else path
+        options["CPL_VSIL_CURL_NON_CACHED"] = _VSI[scheme] + rest if scheme in _VSI else path
     return rasterio.Env(session=DummySession(), **options)  # else each one asks boto3, if that is there: 20 ms
 
 

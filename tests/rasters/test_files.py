@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,9 @@ from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 from strategies import NORTH_UP, coordinates, layer, write
 
-from geoseg import imagery, process
+from geoseg import imagery
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Window
-from geoseg.rasters import checks, environment, handles
 
 
 def whole(path: str, bands: int = 1, **how: object) -> np.ndarray:
@@ -241,64 +239,3 @@ def test_every_uint16_comes_through_exactly_and_scaled_to_the_nearest_float32(tm
     np.testing.assert_array_equal(whole(path), pixels)
     wanted = (pixels.astype(np.float64) * 0.0001 - 0.1).astype(np.float32)
     np.testing.assert_array_equal(whole(path, scale=0.0001, offset=-0.1), wanted)
-
-
-# --------------------------------------------------------------------------------- the handles
-
-
-def test_a_file_that_changed_since_it_was_examined_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", coordinates(3, 4))
-    scene = imagery.open(layer(path))
-    write(tmp_path / "a.tif", coordinates(5, 4))
-    with pytest.raises(RasterError, match=r"a\.tif changed since the job was planned"):
-        imagery.read(scene, scene.grid, scene.window)
-
-
-def test_forget_makes_the_next_read_look_at_the_file_again(tmp_path: Path) -> None:
-    path = Path(write(tmp_path / "a.tif", coordinates(3, 4)))
-    scene = imagery.open(layer(str(path)))
-    imagery.read(scene, scene.grid, scene.window)
-    path.rename(tmp_path / "away.tif")
-    imagery.read(scene, scene.grid, scene.window)  # the open handle still reads it
-    imagery.forget(scene)
-    with pytest.raises(RasterError, match="does not exist or cannot be reached"):
-        imagery.read(scene, scene.grid, scene.window)
-    (tmp_path / "away.tif").rename(path)
-    np.testing.assert_array_equal(imagery.read(scene, scene.grid, scene.window), coordinates(3, 4)[:1])
-
-
-def test_at_most_32_datasets_stay_open(tmp_path: Path) -> None:
-    files = tuple(
-        write(tmp_path / f"{n}.tif", coordinates(3, 4), NORTH_UP @ Affine.translation(4 * n, 0)) for n in range(40)
-    )
-    scene = imagery.open(layer(files))
-    found = imagery.read(scene, scene.grid, scene.window)
-    assert np.isfinite(found).all()
-    assert len(process.kept(handles._Handles).datasets) <= 32
-
-
-def test_threads_have_handles_of_their_own(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(2).integers(0, 60000, (3, 300, 200), np.uint16)
-    scene = imagery.open(layer(write(tmp_path / "a.tif", pixels, compress="deflate"), 3))
-    wrong: list[object] = []
-
-    def work() -> None:
-        for _ in range(20):
-            if not np.array_equal(imagery.read(scene, scene.grid, scene.window), pixels):
-                wrong.append("differs")
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-
-
-def test_remote_paths_get_gdals_cloud_settings_and_local_ones_do_not() -> None:
-    assert "VSI_CACHE" not in environment.environment("/data/a.tif").options
-    assert environment.environment("https://host/a.tif").options["VSI_CACHE"] == "TRUE"
-    fresh = environment.environment("s3://bucket/a.tif", fresh=True).options
-    assert fresh["CPL_VSIL_CURL_NON_CACHED"] == "/vsis3/bucket/a.tif"
-    assert checks.is_local("/data/a.tif")
-    assert not checks.is_local("/vsizip/a.zip/a.tif")
