@@ -318,13 +318,15 @@ def test_a_map_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     # 400 Mpx from one 2048 x 2048 block named over and over
     write(tmp_path / "block.tif", classes(Window(0, 0, 2048, 2048)), Window(0, 0, 2048, 2048))
     program = f"""
+        import hashlib
         from pathlib import Path
         from geoseg.maps import cog
         from geoseg.maps.blocks import BlockFile
         from geoseg.grid import Grid, Window, cut
         folder, extent = Path({str(tmp_path)!r}), Window(100, 200, 20000, 20000)
-        blocks = [BlockFile(window, folder / "block.tif") for window in cut(extent, 2048)]
-        cog.assemble(blocks, mosaic.Grid.regular("EPSG:32612", 10), extent, None, folder / "map.tif", tags={{}})
+        sha256 = hashlib.sha256((folder / "block.tif").read_bytes()).hexdigest()
+        blocks = [BlockFile(window, folder / "block.tif", sha256) for window in cut(extent, 2048)]
+        cog.assemble(blocks, Grid.regular("EPSG:32612", 10), extent, None, folder / "map.tif", tags={{}})
         lines = Path("/proc/self/status").read_text().splitlines()  # getrusage would count the parent's memory too
         print(next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")))
     """
