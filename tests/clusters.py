@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import runpy
@@ -95,10 +96,16 @@ class Processes:
         self.all.append(process)
         return process
 
+    @property
+    def address(self) -> str:
+        """Of the scheduler, once it listens."""
+        wait_until(lambda: self.file.exists() and self.file.read_text().strip().endswith("}"))
+        return str(json.loads(self.file.read_text())["address"])
+
     def scheduler(self, *how: str, port: int = 0) -> Process:
         self.file.unlink(missing_ok=True)
-        where = ("--host", "127.0.0.1", "--port", str(port), "--scheduler-file", str(self.file), "--no-dashboard")
-        return self.start("-m", "distributed.cli.dask_scheduler", *where, *how)
+        common = ("--host", "127.0.0.1", "--port", str(port), "--scheduler-file", str(self.file), "--no-dashboard")
+        return self.start("-m", "distributed.cli.dask_scheduler", *common, *how)
 
     def worker(self, *how: str) -> Process:
         common = ("--host", "127.0.0.1", "--no-dashboard", "--memory-limit", "1GB", "--nthreads", "1")

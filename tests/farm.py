@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from clusters import Process, Processes, wait_until
+from clusters import Process, Processes
 from distributed import Client
 from small_jobs import SmallJob
 
@@ -29,12 +28,6 @@ class Farm(Processes):
         super().__init__(folder, warm=True)
         self.hired: list[Process] = []
         self.head = self.scheduler()
-
-    @property
-    def address(self) -> str:
-        """Of the scheduler."""
-        wait_until(self.file.exists)
-        return str(json.loads(self.file.read_text())["address"])
 
     def crew(self, count: int) -> list[Process]:
         """Exactly so many workers; those that died are replaced."""

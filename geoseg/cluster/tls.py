@@ -1,4 +1,4 @@
-"""Security: certificates for every connection of a cluster, and a word where there are none.
+"""TLS: certificates for every connection of a cluster, and a word where there are none.
 
 Whoever reaches a Dask scheduler or worker can run code as its user. On one machine everything listens on loopback;
 between machines, TLS with certificates of one's own keeps others out.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dask
 from distributed.security import Security
@@ -47,15 +49,24 @@ def certificates(
     return Security(tls_ca_file=str(ca), require_encryption=True, **own)
 
 
-def reachable(address: str, security: Security, note: Callable[[str], None] = _log.warning) -> str:
+def full_address(address: str, security: Security, note: Callable[[str], None] = _log.warning) -> str:
     """The full address of a scheduler; says so if what is sent there can be read and forged by others.
 
     An address without a scheme is tls:// where certificates were given or dask is configured so.
+
+    Parameters
+    ----------
+    address : str
+        As the user gave it, host:8786 say.
+    security : Security
+        From `certificates`.
+    note : callable
+        Called with a sentence if the connection is open to others; default: it is logged.
     """
     if "://" not in address:
         encrypted = security.require_encryption or dask.config.get("distributed.comm.default-scheme", "tcp") == "tls"
         address = f"{'tls' if encrypted else 'tcp'}://{address}"
-    if address.startswith(("tcp://", "ws://")) and not _is_loopback(address):
+    if address.startswith(("tcp://", "ws://")) and not is_loopback(address):
         note(
             f"{address} is plain TCP beyond this machine: whoever reaches that port can run code as you; "
             "keep it on a private network or use TLS (--tls-ca, --tls-cert, --tls-key)"
@@ -63,9 +74,24 @@ def reachable(address: str, security: Security, note: Callable[[str], None] = _l
     return address
 
 
-def _is_loopback(address: str) -> bool:
-    host = address.partition("://")[2].rsplit(":", 1)[0].strip("[]")
+def is_loopback(address: str) -> bool:
+    """Whether only processes of this machine reach an address, with or without a scheme and a port.
+
+    That is all of 127.0.0.0/8 and ::1, in each way of writing them that the system's resolver knows, and 'localhost'.
+    Other names are not looked up; they count as beyond this machine.
+
+    >>> is_loopback("tcp://127.0.1.1:8786"), is_loopback("[::1]:8786"), is_loopback("tcp://10.0.0.7:8786")
+    (True, True, False)
+    """
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        host = (urlsplit(address if "://" in address else f"//{address}").hostname or "").partition("%")[0]
+    except ValueError:  # unbalanced brackets, say
+        return False
+    if host.rstrip(".") == "localhost":
+        return True
+    try:
+        number = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)[0][4][0]
+    except (OSError, UnicodeError):
+        return False
+    ip = ipaddress.ip_address(number)
+    return ((isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped) or ip).is_loopback

@@ -1,8 +1,8 @@
-"""Worker: a Dask worker set up for blocks, and one that leaves well.
+"""Worker: a Dask worker set up for blocks, and one that leaves in peace.
 
-Each process has two threads, so that reading one block overlaps labelling another. Told to leave (SIGTERM, SIGINT,
-end of its lifetime), it takes no more work, finishes the block in hand or abandons it when its time is up, and hands
-back the rest. So a machine that is called back costs no block and counts against none.
+Each process has two threads, so that reading one block overlaps labelling another. When it has to leave (SIGTERM,
+SIGINT, end of its lifetime), it takes no more work, finishes the block in hand or abandons it when its time is up, and
+hands back the rest. So a machine that is called back costs no block and counts against none.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ from typing import Any
 
 import dask
 from distributed import Nanny, Worker, WorkerPlugin
-from distributed.core import Status
 from distributed.security import Security
-from distributed.system import MEMORY_LIMIT
 
-from geoseg.cluster.tls import reachable
+from geoseg.cluster import compat
+from geoseg.cluster.tls import full_address, is_loopback
 from geoseg.errors import ClusterError
 
 THREADS = 2
 """Dask threads of a worker process: one labels a block while the other reads the next."""
 LEAVE_S = 20.0
-"""Time that a block in hand gets to finish when its worker is told to leave."""
+"""Seconds that a block in hand gets to finish when its worker has to leave."""
 _CLOSE_S = 4.0
-"""Time that a worker needs to say goodbye."""
+"""Time that a worker needs to sign off."""
 _log = logging.getLogger(__name__)
 
 
 class BlockWorker(Worker):  # type: ignore[misc]
-    """A worker that finishes the block in hand when it is told to leave.
+    """A worker that finishes the block in hand when it has to leave.
 
     Parameters
     ----------
@@ -57,18 +56,38 @@ class BlockWorker(Worker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
 
     async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
-        """Leave; dask's own would drop the block in hand."""
-        if self.status not in (Status.running, Status.paused):
+        """Leave; dask's own would drop the block in hand.
+
+        Parameters
+        ----------
+        restart : bool, optional
+            Whether the nanny starts another worker; default: as configured for the end of a lifetime.
+        reason : str
+            For the log.
+        """
+        if not compat.is_at_work(self):
             await super().close_gracefully(restart=restart, reason=reason)
             return
         await self._hand_over(self._leave_s)
-        await self.close(nanny=not (self.lifetime_restart if restart is None else restart), reason=reason)
+        await self.close(nanny=not (compat.restarts(self) if restart is None else restart), reason=reason)
 
     async def close(  # type: ignore[override]
         self, timeout: float = 30, executor_wait: bool = True, nanny: bool = True, reason: str = "worker-close"
     ) -> str | None:
-        """Close; at a signal, finish the block in hand first."""
-        if reason.startswith("signal-") and self.status in (Status.running, Status.paused):
+        """Close; at a signal, finish the block in hand first.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds until the nanny kills this process.
+        executor_wait : bool
+            Whether to wait for threads that are still at work.
+        nanny : bool
+            Whether the nanny ends too.
+        reason : str
+            For the log; by it a signal is known.
+        """
+        if compat.is_signal(reason) and compat.is_at_work(self):
             await self._hand_over(max(0.0, timeout - _CLOSE_S))
             timeout, executor_wait = 1, False
         closed: str | None = await super().close(
@@ -79,21 +98,16 @@ class BlockWorker(Worker):  # type: ignore[misc]
     async def _hand_over(self, seconds: float) -> None:
         """Take no more work, wait for what is in hand and for its result to be fetched, and sign off."""
         deadline = time.monotonic() + seconds
-        self.status = Status.closing_gracefully
-        while self.state.executing_count and time.monotonic() < deadline:
+        compat.takes_no_more(self)
+        while compat.executing(self) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-        abandoned = self.state.executing_count
+        abandoned = compat.executing(self)
         fetched = min(deadline, time.monotonic() + 2)
         while self.data and time.monotonic() < fetched:
             await asyncio.sleep(0.05)
         _log.warning("worker %s leaves and abandons %d blocks", self.address, abandoned)
         with contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(
-                self.scheduler.retire_workers(
-                    workers=[self.address], close_workers=False, remove=True, stimulus_id=f"leave-{time.time()}"
-                ),
-                timeout=2,
-            )
+            await compat.retire(self, 2)
 
 
 class Preparation(WorkerPlugin):  # type: ignore[misc]
@@ -120,7 +134,9 @@ def start(
     leave_s: float = LEAVE_S,
     timeout_s: float = 60.0,
 ) -> None:
-    """Run worker processes on this machine until they are told to leave or their scheduler ends.
+    """Run worker processes on this machine until a signal, the end of their lifetime or of their scheduler.
+
+    Where the scheduler is on loopback, so are they; else they listen on all interfaces.
 
     SIGTERM and Ctrl-C: the block in hand is finished, or abandoned after `leave_s`, and the process is gone at most
     5 s later. A second signal ends it at once.
@@ -150,20 +166,20 @@ def start(
         If no scheduler answers within `timeout_s`, or a worker cannot start.
     """
     security = security or Security()
-    address = reachable(address, security)
+    address = full_address(address, security)
     count = len(gpus) or workers
     settings: dict[str, Any] = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 2}
     if lifetime is not None:
         settings |= {"distributed.worker.lifetime.duration": lifetime, "distributed.worker.lifetime.stagger": "30s"}
     options = {
         "nthreads": THREADS,
-        "memory_limit": memory_bytes or MEMORY_LIMIT // count,
+        "memory_limit": memory_bytes or compat.memory_limit() // count,
         "security": security,
         "worker_class": BlockWorker,
         "death_timeout": timeout_s,
         "dashboard": False,
         "leave_s": leave_s,
-        **({"host": "127.0.0.1"} if "://127.0.0.1:" in address or "://localhost:" in address else {}),
+        **({"host": "127.0.0.1"} if is_loopback(address) else {}),
     }
     each = [
         options
@@ -174,14 +190,30 @@ def start(
         asyncio.run(_serve(address, each, leave_s, timeout_s))
 
 
-def environment(index: int, gpus: Sequence[str]) -> dict[str, str]:
-    """What a worker process finds in its environment; what the user has set there already stays."""
+def environment(index: int = 0, gpus: Sequence[str] = ()) -> dict[str, str]:
+    """What a worker process finds in its environment; what the user has set there already stays.
+
+    Parameters
+    ----------
+    index : int
+        Of the process among those of this machine.
+    gpus : sequence of str
+        CUDA devices, one for each process.
+    """
     own = {"GDAL_CACHEMAX": os.environ.get("GDAL_CACHEMAX", "256")}
     return own | ({"CUDA_VISIBLE_DEVICES": gpus[index]} if gpus else {})
 
 
 def shares(count: int, threads: int | None = None) -> list[tuple[int, ...]]:
-    """CPU cores of each of `count` processes; they overlap only where there are fewer cores than processes."""
+    """CPU cores of each process; they overlap only where there are fewer cores than processes.
+
+    Parameters
+    ----------
+    count : int
+        Processes.
+    threads : int, optional
+        Most cores of each; default: all that it gets.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return [()] * count
     mine = sorted(os.sched_getaffinity(0))
@@ -192,10 +224,10 @@ def shares(count: int, threads: int | None = None) -> list[tuple[int, ...]]:
 
 async def _serve(address: str, each: Sequence[dict[str, Any]], leave_s: float, timeout_s: float) -> None:
     """Start nannies and wait for a signal or their end."""
-    told = asyncio.Event()
+    stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stopped.set)
     nannies = [Nanny(address, **options) for options in each]
     try:
         await asyncio.wait_for(asyncio.gather(*nannies), timeout_s + 10)
@@ -206,13 +238,12 @@ async def _serve(address: str, each: Sequence[dict[str, Any]], leave_s: float, t
             "check the address, the certificates and that the scheduler runs"
         ) from error
     ended = asyncio.ensure_future(asyncio.gather(*(nanny.finished() for nanny in nannies)))
-    await asyncio.wait([ended, asyncio.ensure_future(told.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([ended, asyncio.ensure_future(stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)
     await _close(nannies, leave_s + _CLOSE_S)
 
 
 async def _close(nannies: Sequence[Nanny], seconds: float) -> None:
-    """Close nannies; one waits 0.8 of the time it is given before it kills its worker."""
-    closing = [nanny.close(timeout=seconds / 0.8, reason="signal-15") for nanny in nannies]
-    await asyncio.gather(*closing, return_exceptions=True)
+    """Close nannies; each gives its worker so many seconds before it kills it."""
+    await asyncio.gather(*(compat.close_as_by_signal(nanny, seconds) for nanny in nannies), return_exceptions=True)

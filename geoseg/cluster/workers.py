@@ -1,24 +1,33 @@
-"""Roster: the workers of a cluster as last seen; who came, who left and how, and who is paused for memory."""
+"""Workers: those of a cluster as last seen; who joined, who left and how, and who is paused for memory."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from distributed import Client
 
+from geoseg.cluster import compat
 from geoseg.errors import ClusterError
 
+R = TypeVar("R")
 LOOK_S = 1.0
 """Seconds between two looks at the cluster."""
 _ANSWER_S = 20.0
 """A scheduler that takes longer to answer counts as lost."""
-_FAREWELLS = ("closing-worker", "retired")
 
 
-class Roster:
-    """Which workers there are. It asks the scheduler two small questions a second, whatever the cluster's size."""
+class Workers:
+    """Which workers there are. It asks the scheduler two small questions a second, whatever the cluster's size.
+
+    Parameters
+    ----------
+    client : Client
+        Of the cluster.
+    note : callable
+        Called with a sentence when a worker is paused for memory.
+    """
 
     def __init__(self, client: Client, note: Callable[[str], None]) -> None:
         self.running: dict[str, int] = {}
@@ -29,20 +38,20 @@ class Roster:
         self._note = note
         self._present: dict[str, int] = {}
         self._looked = -LOOK_S
-        self._told: set[str] = set()
+        self._noted: set[str] = set()
 
     @property
     def present(self) -> int:
         """Number of workers, whether or not they take work."""
         return len(self._present)
 
-    def look(self) -> set[str]:
+    def look(self) -> set[str] | None:
         """Ask the scheduler, at most once in LOOK_S.
 
         Returns
         -------
-        set of str
-            Addresses of workers that left since the last look.
+        set of str or None
+            Addresses of workers that left since the last look; None if that was a moment ago.
 
         Raises
         ------
@@ -51,57 +60,46 @@ class Roster:
         """
         now = time.monotonic()
         if now - self._looked < LOOK_S:
-            return set()
-        present, self.running = self._ask(self._count)
+            return None
+        present, self.running = self._ask(compat.thread_counts)
         self._looked = now
         gone = self._present.keys() - present.keys()
         self._present = present
         idle = present.keys() - self.running.keys()
         self.paused_since = {worker: self.paused_since.get(worker, now) for worker in idle}
-        self._tell_of_pauses()
+        self._note_pauses()
         return set(gone)
 
     def left_in_peace(self, worker: str) -> bool:
-        """Whether a worker that left said goodbye (retired, told to close, SIGTERM) rather than died."""
-        said = [event.get("action") for event in self._events(worker)]
-        if "add-worker" in said:  # an address may be used again
-            said = said[len(said) - said[::-1].index("add-worker") :]
-        return any(each in _FAREWELLS for each in said)
+        """Whether a worker that is gone said that it leaves (retired, told to close, SIGTERM) rather than was lost."""
+        actions = [event.get("action") for event in self._ask(compat.events, worker)]
+        if compat.JOINED in actions:  # an address may be used again
+            actions = actions[len(actions) - actions[::-1].index(compat.JOINED) :]
+        return any(each in compat.LEAVING for each in actions)
 
     def out_of_memory(self, worker: str) -> bool:
-        """Whether a worker that left was ended by its nanny for using too much memory."""
-        return any(event.get("worker") == worker for event in self._events("worker-restart-memory"))
+        """Whether a worker that is gone was killed by its nanny for using too much memory."""
+        return any(event.get("worker") == worker for event in self._ask(compat.events, compat.OUT_OF_MEMORY))
 
-    def _events(self, topic: str) -> list[dict[str, Any]]:
-        events = self._ask(self._client.scheduler.events, topic=topic)
-        return [event for _, event in events if isinstance(event, dict)]
-
-    def _tell_of_pauses(self) -> None:
+    def _note_pauses(self) -> None:
         """Say so once for each worker and pause; a worker that is about to leave is not running either."""
-        self._told &= self.paused_since.keys()
-        fresh = self.paused_since.keys() - self._told
+        self._noted &= self.paused_since.keys()
+        fresh = self.paused_since.keys() - self._noted
         if not fresh:
             return
-        self._told |= fresh
-        workers = self._ask(self._client.scheduler.identity, n_workers=-1)["workers"]
-        for worker in sorted(fresh & workers.keys()):
-            facts = workers[worker]
-            if facts["status"] == "paused":
-                used, limit = facts["metrics"].get("memory", 0) / 1e9, facts["memory_limit"] / 1e9
+        self._noted |= fresh
+        for worker, (used, limit) in sorted(self._ask(compat.paused).items()):
+            if worker in fresh:
                 self._note(
-                    f"worker {worker} is paused: it uses {used:.2f} of its {limit:.2f} GB; it takes no block until "
-                    "memory is free again. Give workers more memory or the job a smaller memory_per_worker"
+                    f"worker {worker} is paused: it uses {used / 1e9:.2f} of its {limit / 1e9:.2f} GB; it takes no "
+                    "block until memory is free again. Give workers more memory or the job a smaller memory_per_worker"
                 )
 
-    async def _count(self) -> tuple[dict[str, int], dict[str, int]]:
-        scheduler = self._client.scheduler
-        return dict(await scheduler.ncores()), dict(await scheduler.ncores_running())
-
-    def _ask(self, question: Callable[..., Any], **about: Any) -> Any:
+    def _ask(self, question: Callable[..., R], *about: Any) -> R:
         if self._client.status != "running":
             raise lost_scheduler()
         try:
-            return self._client.sync(question, callback_timeout=_ANSWER_S, **about)
+            return question(self._client, *about, timeout_s=_ANSWER_S)
         except (OSError, TimeoutError) as error:
             raise lost_scheduler() from error
 

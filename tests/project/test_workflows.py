@@ -14,7 +14,7 @@ import rasterio
 import yaml
 from affine import Affine
 
-from geoseg.cluster import kinds
+from geoseg.cluster import local
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted(path for path in (ROOT / "workflows").iterdir() if path.suffix in {".yaml", ".py"})
@@ -91,7 +91,7 @@ def test_map_score_and_vectorize_run_as_they_say(place):
 @pytest.mark.slow
 def test_submit_runs_on_a_cluster_that_is_there(place):
     submit = run_line(place / "workflows/submit_to_cluster.py")
-    with kinds.local(1, 2_000_000_000) as client:
+    with local.cpu_cluster(1, 2_000_000_000) as client:
         here = [each.replace("tcp://127.0.0.1:8786", client.scheduler.address) for each in submit]
         assert "map.tif" in run(place, here)
 

@@ -6,7 +6,7 @@ import rasterio
 import torch
 
 from geoseg import catalog, imagery
-from geoseg.cluster import kinds
+from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
 from geoseg.inference import predictor
 from geoseg.jobs import resolve
@@ -77,7 +77,7 @@ def test_processes_blocks_and_batches_change_no_byte(zion):
     serial = job_run.run(resolved(zion, "serial", region=PART), zion / "serial")
     for workers in (1, 3):
         plan = resolved(zion, f"spread{workers}", region=PART, inference=f"{{block: 256, batch: {workers + 1}}}")
-        with kinds.local(workers, int(plan.spec.memory_per_worker)) as client:
+        with local.cpu_cluster(workers, int(plan.spec.memory_per_worker)) as client:
             mapper = map_over(client, job_run.lost(plan.digest))
             spread = job_run.run(plan, zion / f"spread{workers}", mapper=mapper, threads=workers)
         assert np.array_equal(labels_of(serial), labels_of(spread))
