@@ -57,10 +57,10 @@ def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> b
                 "Choose another folder with --out, or start over in this one with --overwrite."
             )
         store.drop(JOB)
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(store.drop, [*store.names(BLOCKS), *store.names(ROLL)]))
-    elif not overwrite and any(name != LOCK for name in store.names()):
+    elif not overwrite and any(name != LOCK for folder in ("", BLOCKS, ROLL) for name in store.names(folder)):
         raise LedgerError(f"{root} holds files but no job; choose an empty folder with --out, or pass --overwrite")
+    with ThreadPoolExecutor(max_workers=8) as pool:  # also what an overwriting that was cut short has left
+        list(pool.map(store.drop, [*store.names(BLOCKS), *store.names(ROLL)]))
     store.put(JOB, json.dumps(job, indent=1).encode())
     return False
 

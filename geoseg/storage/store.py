@@ -230,7 +230,9 @@ class Store:
             Where there is none, after waiting for it.
         """
         if not self.remote:
-            return self.path(name)
+            path = self.path(name)
+            patiently(path.stat)
+            return path
         target = Store(str(folder)).path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         patiently(lambda: s3.download(self.location(name), target))

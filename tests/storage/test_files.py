@@ -6,7 +6,6 @@ import errno
 import os
 import resource
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -17,35 +16,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_files import KINDS, put_in_place
 
 from geoseg.errors import LedgerError
 from geoseg.storage import files
 from geoseg.storage.files import UNFINISHED
-
-KINDS = ["folder", "pipe", "socket", "device", "dangling link", "link"]
-
-
-def put_in_place(kind: str, path: Path) -> None:
-    """Something that is no plain file, under a file's name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    match kind:
-        case "folder":
-            path.mkdir()
-        case "pipe":
-            os.mkfifo(path)
-        case "socket":
-            here = Path.cwd()
-            os.chdir(path.parent)  # the name of a socket is short
-            with socket.socket(socket.AF_UNIX) as server:
-                server.bind(path.name)
-            os.chdir(here)
-        case "device":
-            path.symlink_to("/dev/zero")
-        case "dangling link":
-            path.symlink_to("nowhere")
-        case "link":
-            path.with_name("other").write_bytes(b"old")
-            path.symlink_to("other")
 
 
 @pytest.fixture
@@ -172,10 +147,11 @@ def test_the_umask_says_who_may_read(path, umask, how, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_plain_file_is_refused_and_never_waited_for(path, kind):
     put_in_place(kind, path)
-    name = {"dangling link": "link", "device": "link"}.get(kind, kind)
     for do in (files.get, lambda path: files.swap(path, b"", b""), lambda path: files.renew(path, b"")):
         begin = time.monotonic()
-        with pytest.raises(LedgerError, match=rf"file is a {name} and no plain file; remove it, and run the same"):
+        with pytest.raises(
+            LedgerError, match=rf"file is a {KINDS[kind]} and no plain file; remove it, and run the same"
+        ):
             do(path)
         assert time.monotonic() - begin < 1.0
     assert files.stamp(path) is None
