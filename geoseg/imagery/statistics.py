@@ -5,6 +5,7 @@ They belong to the imagery: no job, region or block changes them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,39 +41,64 @@ def statistics(scene: Scene) -> Statistics:
     RasterError
         If the sample has no such pixel, or a file cannot be read.
     """
-    bands, pixels = len(scene.bands), 0
-    shift = np.zeros((bands, 1))
-    first, second = np.zeros(bands), np.zeros(bands)
-    for square in _sample(scene):
-        found = read(scene, scene.grid, square)
+    squares = sample(scene.window, lambda square: touches(scene, scene.grid, square))
+    return measured((read(scene, scene.grid, square) for square in squares), f"imagery {scene.imagery.name!r}")
+
+
+def sample(window: Window, touches: Callable[[Window], bool]) -> list[Window]:
+    """Up to 64 parts of a window spread evenly, looked for more densely while most of them hold no imagery.
+
+    Parameters
+    ----------
+    window : Window
+        What to sample.
+    touches : callable
+        Whether a square of the lattice may hold imagery.
+    """
+    edge = 8
+    while True:
+        found = [square for square in _spread(window, edge) if touches(square)]
+        if len(found) >= _SAMPLES or edge * edge >= count(window, SQUARE) or edge >= 128:
+            break
+        edge *= 2
+    if len(found) > _SAMPLES:
+        found = [found[number * len(found) // _SAMPLES] for number in range(_SAMPLES)]
+    return [part for square in found if (part := square.meet(window))]
+
+
+def measured(parts: Iterable[np.ndarray], what: str) -> Statistics:
+    """Statistics of the pixels of a sample.
+
+    Parameters
+    ----------
+    parts : iterable of (band, row, col) float32
+        The sample, NaN where there is no data; all parts have the same bands.
+    what : str
+        What messages call the imagery.
+
+    Raises
+    ------
+    RasterError
+        If no pixel has data in all bands.
+    """
+    pixels = 0
+    shift, first, second = np.zeros((1, 1)), np.zeros(1), np.zeros(1)
+    for found in parts:
         values = found[:, np.isfinite(found).all(axis=0)].astype(np.float64)
         if values.shape[1] and not pixels:
             shift = values[:, :1].copy()  # sums of small differences keep their digits, and a constant gives exactly 0
         values -= shift
         pixels += values.shape[1]
-        first += values.sum(axis=1)
-        second += np.square(values).sum(axis=1)
+        first = first + values.sum(axis=1)
+        second = second + np.square(values).sum(axis=1)
     if not pixels:
         raise RasterError(
-            f"imagery {scene.imagery.name!r} has no pixel with data in all of its bands where it was sampled; "
+            f"{what} has no pixel with data in all of its bands where it was sampled; "
             "check 'nodata' and that the bands cover the same ground"
         )
     std = np.sqrt(np.maximum(second / pixels - np.square(first / pixels), 0))
     std[std == 0] = 1.0
     return Statistics(tuple((shift[:, 0] + first / pixels).tolist()), tuple(std.tolist()), pixels)
-
-
-def _sample(scene: Scene) -> list[Window]:
-    """Up to 64 windows spread evenly over the scene, looked for more densely while most of them miss its files."""
-    edge = 8
-    while True:
-        found = [square for square in _spread(scene.window, edge) if touches(scene, scene.grid, square)]
-        if len(found) >= _SAMPLES or edge * edge >= count(scene.window, SQUARE) or edge >= 128:
-            break
-        edge *= 2
-    if len(found) > _SAMPLES:
-        found = [found[number * len(found) // _SAMPLES] for number in range(_SAMPLES)]
-    return [part for square in found if (part := square.meet(scene.window))]
 
 
 def _spread(window: Window, edge: int) -> list[Window]:

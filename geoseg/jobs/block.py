@@ -19,9 +19,9 @@ from typing import Literal
 import numpy as np
 
 from geoseg import imagery
-from geoseg.catalog.legend import NODATA
+from geoseg.catalog.legend import NODATA, Legend
 from geoseg.errors import GeosegError, ImageryChangedError, LedgerError, PredictionError, RasterError
-from geoseg.grid import Window
+from geoseg.grid import Tile, Window
 from geoseg.jobs import metrics
 from geoseg.jobs.engines import Predict
 from geoseg.jobs.plan import Plan
@@ -143,26 +143,51 @@ def label(plan: Plan, predict: Predict, window: Window) -> Labelled:
         return Labelled()
     tile = plan.layout.tile(wanted)
     pixels, attempts = _read(plan, tile.read)
-    inside = wanted.within(window)
-    valid = np.zeros(window.shape, bool)
-    valid[inside] = np.isfinite(pixels[(slice(None), *wanted.within(tile.read))]).all(axis=0)
-    if plan.geometry is not None:
-        valid[inside] &= masks.inside(plan.geometry, plan.grid, wanted)
+    where = None if plan.geometry is None else masks.inside(plan.geometry, plan.grid, wanted)
     seconds = {"read": round(time.perf_counter() - begin, 4)}
+    made = label_pixels(predict, plan.legend, pixels, tile, where)
+    labels, confidence = (_laid(array, wanted, window) for array in (made.labels, made.confidence))
+    return replace(made, labels=labels, confidence=confidence, seconds={**seconds, **made.seconds}, attempts=attempts)
+
+
+def label_pixels(
+    predict: Predict, legend: Legend, pixels: np.ndarray, tile: Tile, where: np.ndarray | None = None
+) -> Labelled:
+    """Label pixels that were read already; labels and confidence cover `tile.keep`.
+
+    Parameters
+    ----------
+    predict : callable
+        What labels the pixels; see `engines.Predict`.
+    legend : Legend
+        The classes that it may give.
+    pixels : (band, row, col) float32
+        Over `tile.read`, NaN where there is no data.
+    tile : Tile
+        Where they lie.
+    where : (row, col) bool, optional
+        Pixels of `tile.keep` that get a label; default: all that have data in every band.
+
+    Raises
+    ------
+    PredictionError
+        If the predictor gives something other than labels of the legend for these pixels.
+    """
+    valid = np.isfinite(pixels[(slice(None), *tile.keep.within(tile.read))]).all(axis=0)
+    if where is not None:
+        valid &= where
     if not valid.any():
-        return Labelled(seconds=seconds, attempts=attempts)
+        return Labelled()
     with kept(_OneAtATime).lock:
         begin = time.perf_counter()
         answer = predict(pixels, tile)
-        seconds["infer"] = round(time.perf_counter() - begin, 4)
-    found = []
-    for array in _arrays(answer, tile.read):
-        out = np.full(window.shape, NODATA, np.uint8)
-        out[inside] = array[wanted.within(tile.read)]
-        out[~valid] = NODATA
-        found.append(out)
+        seconds = {"infer": round(time.perf_counter() - begin, 4)}
+    found = [
+        np.where(valid, array[tile.keep.within(tile.read)], NODATA).astype(np.uint8)
+        for array in _arrays(answer, tile.read)
+    ]
     labels, confidence = found[0], found[1] if len(found) > 1 else None
-    return Labelled(labels, confidence, _counts(labels, valid, plan), seconds, attempts)
+    return Labelled(labels, confidence, _counts(labels, valid, legend), seconds)
 
 
 def own_predictor(plan: Plan, threads: int | None) -> Predict:
@@ -245,6 +270,15 @@ def _read(plan: Plan, reading: Window) -> tuple[np.ndarray, int]:
     raise AssertionError("unreachable")
 
 
+def _laid(array: np.ndarray | None, part: Window, window: Window) -> np.ndarray | None:
+    """An array of a part of a window, nodata around it."""
+    if array is None or part == window:
+        return array
+    out = np.full(window.shape, NODATA, np.uint8)
+    out[part.within(window)] = array
+    return out
+
+
 def _arrays(answer: object, reading: Window) -> tuple[np.ndarray, ...]:
     arrays = answer if isinstance(answer, tuple) else (answer,)
     for array in arrays:
@@ -261,13 +295,13 @@ def _arrays(answer: object, reading: Window) -> tuple[np.ndarray, ...]:
     return arrays
 
 
-def _counts(labels: np.ndarray, valid: np.ndarray, plan: Plan) -> Mapping[int, int]:
+def _counts(labels: np.ndarray, valid: np.ndarray, legend: Legend) -> Mapping[int, int]:
     """Pixels per class; a valid pixel that got no class of the legend fails the block."""
     found = np.bincount(labels[valid], minlength=256)
-    strange = sorted(set(np.flatnonzero(found).tolist()) - set(plan.legend.ids))
+    strange = sorted(set(np.flatnonzero(found).tolist()) - set(legend.ids))
     if strange:
         raise PredictionError(
-            f"the predictor returned {strange[0]}, which legend {plan.legend.name!r} lacks; "
-            f"its ids are {', '.join(map(str, plan.legend.ids[:12]))}{', ...' if len(plan.legend) > 12 else ''}"
+            f"the predictor returned {strange[0]}, which legend {legend.name!r} lacks; "
+            f"its ids are {', '.join(map(str, legend.ids[:12]))}{', ...' if len(legend) > 12 else ''}"
         )
     return {int(each): int(found[each]) for each in np.flatnonzero(found)}
