@@ -32,6 +32,13 @@ _FARTHEST = 2.0**40
 def read_crs(text: str, where: str) -> CRS:
     """A CRS from 'EPSG:n', WKT or PROJ text.
 
+    Parameters
+    ----------
+    text : str
+        'EPSG:<number>', WKT or PROJ text.
+    where : str
+        What the message begins with.
+
     Raises
     ------
     GridError
@@ -59,6 +66,13 @@ class Grid:
     @classmethod
     def regular(cls, crs: str, resolution: float) -> Grid:
         """North-up square pixels whose edges are multiples of `resolution` (CRS units) from the CRS origin.
+
+        Parameters
+        ----------
+        crs : str
+            EPSG code, WKT or PROJ text.
+        resolution : float
+            Edge of a pixel, CRS units.
 
         Raises
         ------
@@ -170,6 +184,15 @@ class Region:
     def of_bounds(cls, bounds: Bounds, crs: str, name: str = "region") -> Region:
         """A region from (left, bottom, right, top) in the units of `crs`.
 
+        Parameters
+        ----------
+        bounds : (left, bottom, right, top)
+            Edges, in units of `crs`.
+        crs : str
+            EPSG code, WKT or PROJ text.
+        name : str
+            What messages call the region.
+
         Raises
         ------
         GridError
@@ -190,6 +213,15 @@ class Region:
     @classmethod
     def of_shape(cls, shape: shapely.Geometry, crs: str, name: str = "region") -> Region:
         """A region from a shapely polygon or multipolygon.
+
+        Parameters
+        ----------
+        shape : Polygon or MultiPolygon
+            Coordinates in `crs`.
+        crs : str
+            EPSG code, WKT or PROJ text.
+        name : str
+            What messages call the region.
 
         Raises
         ------
@@ -229,6 +261,15 @@ def project(geometry: Geometry, crs: str, step: float) -> Geometry:
     """A geometry in another CRS, a corner added every `step` (its own units) so that edges stay where they were.
 
     Coordinates that the CRS cannot hold come back infinite. (`Geometry.to_crs` warns with shapely 2.2.)
+
+    Parameters
+    ----------
+    geometry : Geometry
+        With its CRS.
+    crs : str
+        EPSG code, WKT or PROJ text.
+    step : float
+        Longest edge before it is moved, units of the geometry's own CRS; 0 adds no corners.
     """
     assert geometry.crs is not None
     dense = shapely.segmentize(geometry.geom, step) if step > 0 else geometry.geom

@@ -109,6 +109,17 @@ class Layout:
 def block_edge(extent: Window, core: int, margin: int, bands: int, allowed_bytes: int) -> int:
     """Edge of a block: large enough to amortise its margin, small enough for the budget and for many workers.
 
+    Parameters
+    ----------
+    extent : Window
+        What the map covers.
+    core, margin : int
+        Edge of a core, and what is read beyond a block on each side; pixels.
+    bands : int
+        Bands that are read.
+    allowed_bytes : int
+        Memory that a worker may use.
+
     Raises
     ------
     JobError
@@ -133,6 +144,13 @@ def block_bytes(edge: int, margin: int, bands: int) -> int:
 
     Per pixel and band: float32 as read, as normalised and in the windows; per pixel: masks and labels; and for the
     window in the network 2 kB a pixel, which is above what compact encoder-decoders need.
+
+    Parameters
+    ----------
+    edge, margin : int
+        Edge of a block, and what is read beyond it on each side; pixels.
+    bands : int
+        Bands that are read.
     """
     side = edge + 2 * margin
     window = 256 + 2 * margin

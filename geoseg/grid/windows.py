@@ -102,6 +102,13 @@ def cut(window: Window, step: int) -> Iterator[Window]:
 
     The squares depend on the lattice and `step` alone, so two windows that overlap share squares.
 
+    Parameters
+    ----------
+    window : Window
+        What the squares must touch.
+    step : int
+        Edge of a square, pixels; squares begin at its multiples.
+
     >>> [(w.row, w.col) for w in cut(Window(3, 7, 2, 2), 4)]
     [(0, 4), (0, 8), (4, 4), (4, 8)]
     """
@@ -112,6 +119,12 @@ def cut(window: Window, step: int) -> Iterator[Window]:
 
 
 def count(window: Window, step: int) -> int:
-    """How many squares `cut` yields."""
+    """How many squares `cut` yields.
+
+    Parameters
+    ----------
+    window, step
+        As for `cut`.
+    """
     whole = window.snapped(step)
     return (whole.height // step) * (whole.width // step)

@@ -19,7 +19,17 @@ else:
 
 
 def count(state: str, pixels: int, seconds: Mapping[str, float]) -> None:
-    """Count a block: its state, its pixels, and the seconds of each stage."""
+    """Count a block: its state, its pixels, and the seconds of each stage.
+
+    Parameters
+    ----------
+    state : str
+        Of the block: 'done', 'empty' or 'failed'.
+    pixels : int
+        Pixels of it.
+    seconds : mapping
+        Seconds spent in each stage.
+    """
     if _BLOCKS is None or _PIXELS is None or _SECONDS is None:
         return
     _BLOCKS.labels(state).inc()

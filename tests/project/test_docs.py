@@ -8,7 +8,7 @@ import yaml
 
 from geoseg.catalog import read
 from geoseg.catalog.card import ClassSpec, LegendSpec, ModelCard, Normalisation, Weights
-from geoseg.catalog.catalog import (
+from geoseg.catalog.entries import (
     BandSpec,
     CatalogSpec,
     CrosswalkSpec,
@@ -91,6 +91,15 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tests_that_a_page_names_exist(page):
-    for file, name in re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", page.read_text("utf-8")):
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text("utf-8")):
         assert (ROOT / file).is_file(), f"{page.name} names {file}"
         assert f"def {name}" in (ROOT / file).read_text("utf-8"), f"{page.name} names {name}"
+
+
+def test_the_architecture_lists_every_package_and_its_files_exist():
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    tops = {path.name.removesuffix(".py") for path in (ROOT / "geoseg").iterdir() if path.suffix in ("", ".py")}
+    assert set(rows) == tops - {"__init__", "__pycache__", "shipped"}
+    for name in re.findall(r"`(\w+/[\w/]+\.(?:py|yaml))`", page):
+        assert (ROOT / "geoseg" / name).is_file(), f"architecture.md names {name}"

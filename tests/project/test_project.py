@@ -1,5 +1,6 @@
 """Project: what is promised about the repository as a whole."""
 
+import ast
 import re
 import resource
 import shutil
@@ -56,12 +57,80 @@ def bounds(requirements: list[str]) -> dict[str, str]:
     return dict(re.fullmatch(r"([a-z0-9_-]+)(>=[\d.]+)?", each).groups("") for each in requirements)  # type: ignore[union-attr]
 
 
+MODULES = sorted(
+    path.relative_to(ROOT / "geoseg") for path in (ROOT / "geoseg").rglob("*.py") if path.name != "__init__.py"
+)
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    """Public functions and methods of a module."""
+    found = []
+    for node in ast.parse(path.read_text("utf-8")).body:
+        inner = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
+        found += [each for each in inner if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    # The help of a command is for the screen; typer has its parameters.
+    commands = {each.name for each in found if "refusing" in {ast.unparse(d) for d in each.decorator_list}}
+    return [each for each in found if not each.name.startswith("_") and each.name not in commands]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_every_module_is_short_and_has_its_test(module):
+    path = ROOT / "geoseg" / module
+    assert len(path.read_text("utf-8").splitlines()) <= 400
+    if any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.parse(path.read_text("utf-8")).body):
+        assert (ROOT / "tests" / module.parent / f"test_{module.name}").is_file()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_public_functions_describe_their_parameters(module):
+    bare = []
+    for each in functions(ROOT / "geoseg" / module):
+        arguments = [*each.args.posonlyargs, *each.args.args, *each.args.kwonlyargs]
+        named = [each.arg for each in arguments if each.arg not in ("self", "cls")]
+        if len(named) > 1 and "Parameters\n" not in (ast.get_docstring(each) or ""):
+            bare.append(each.name)
+    assert bare == []
+
+
+def test_there_is_as_much_test_as_source():
+    source, tests = (
+        sum(len(path.read_text("utf-8").splitlines()) for path in (ROOT / folder).rglob("*.py"))
+        for folder in ("geoseg", "tests")
+    )
+    assert tests >= source
+
+
+def test_the_fields_own_words_are_used():
+    ours = re.compile(
+        r"\b(errands?|flight|bur(?:y|ied)|condemned|barks?|desk|ear|pen|farewells?|story|rooms|\w+_room)\b", re.I
+    )
+    found = [
+        f"{module}:{number}: {line.strip()}"
+        for module in MODULES
+        for number, line in enumerate((ROOT / "geoseg" / module).read_text("utf-8").splitlines(), 1)
+        if ours.search(line.replace("in flight", ""))
+    ]
+    assert found == []
+
+
 def test_importing_geoseg_loads_no_engine():
     assert loaded_by("import geoseg") == set()
 
 
 def test_importing_geoseg_takes_less_than_half_a_second():
     assert seconds_of("import geoseg") < 0.5
+
+
+def test_an_editor_and_dir_know_the_public_names():
+    assert set(geoseg.__all__) <= set(dir(geoseg))
+    assert {name for name in geoseg.__all__ if getattr(geoseg, name) is not None} == set(geoseg.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = geoseg.nothing
+
+
+def test_a_job_its_plan_and_its_run_load_no_torch():
+    assert "torch" not in loaded_by("import geoseg.jobs.run, geoseg.jobs.submit, geoseg.jobs.plan, geoseg.jobs.verify")
+    assert not {"torch", "distributed", "matplotlib"} & loaded_by("import geoseg.jobs.run")
 
 
 def test_help_loads_no_engine():

@@ -22,7 +22,7 @@ from small_jobs import SmallJob, contents
 from strategies import NORTH_UP, write
 
 from geoseg.catalog.card import ModelCard
-from geoseg.catalog.catalog import CatalogSpec
+from geoseg.catalog.entries import CatalogSpec
 from geoseg.jobs.spec import JobSpec
 
 KEPT = ("blocks/", "log/", "job.json", "status.json", "outputs.json")
