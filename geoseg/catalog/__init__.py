@@ -1,5 +1,7 @@
 """Catalog: what exists, as plain values. Imagery, references, legends, crosswalks, models and regions by name."""
 
-from geoseg.catalog.catalog import SHIPPED, Band, Catalog, Imagery, Reference, RegionSpec, read, shipped
+from geoseg.catalog.catalog import SHIPPED, Catalog, read, shipped
+from geoseg.catalog.entries import RegionSpec
+from geoseg.catalog.values import Band, Imagery, Reference
 
 __all__ = ["SHIPPED", "Band", "Catalog", "Imagery", "Reference", "RegionSpec", "read", "shipped"]

@@ -7,6 +7,7 @@ No files are read here; the catalog does that.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,7 @@ class LandClass:
             raise CatalogError(f"class {self.name!r} has id {self.id}; ids run from 0 to 65535")
         if not self.name.strip():
             raise CatalogError(f"class {self.id} has no name; give it one")
+        _check_text(f"class {self.id}", self.name)
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
             raise CatalogError(f"class {self.name!r} has colour {self.colour!r}; write it as '#rrggbb'")
 
@@ -56,6 +58,7 @@ class Legend:
     def __post_init__(self) -> None:
         if not self.classes:
             raise CatalogError(f"legend {self.name!r} has no classes; list at least one")
+        _check_text("a legend", self.name)
         for what, values in (("id", self.ids), ("name", self.names)):
             twice = sorted({value for value in values if values.count(value) > 1}, key=str)
             if twice:
@@ -129,3 +132,12 @@ class Crosswalk:
 def identity(legend: Legend) -> Crosswalk:
     """The crosswalk from a legend to itself."""
     return Crosswalk(f"{legend.name} itself", legend, legend, tuple(sorted((i, i) for i in legend.ids)))
+
+
+def _check_text(what: str, name: str) -> None:
+    """Refuse a name with a character that no map, table or XML can hold, or that stands for one that was lost."""
+    for each in name:
+        code = ord(each)
+        unassignable = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # Unicode's noncharacters
+        if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or code == 0xFFFD or unassignable:
+            raise CatalogError(f"{what} has the character U+{code:04X} in its name {name!r}; write the name anew")

@@ -5,28 +5,45 @@ Coordinates are (x, y) in the region's own CRS. Nothing is simplified or repaire
 
 from __future__ import annotations
 
+import glob
 import logging
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 
-from geoseg.catalog.catalog import RegionSpec
+from geoseg.catalog import filters, geojson
+from geoseg.catalog.entries import RegionSpec
 from geoseg.catalog.yaml import nearest
 from geoseg.errors import GeosegError, GridError, RasterError
 from geoseg.grid import Region, read_crs
 
 _log = logging.getLogger(__name__)
-_KNOWN = (b"SQLite format 3\0", b"\0\0\x27\x0a", b"fgb", b"PAR1", b"{")
-"""How files of regions begin, whatever they are called."""
+_SQLITE = b"SQLite format 3\0"
+_CONTENTS = "gpkg_contents"
+_KNOWN = (_SQLITE, b"\0\0\x27\x0a", b"fgb", b"PAR1")
+"""How files of regions begin, whatever they are called, but for GeoJSON."""
 
 
 def region_of(spec: RegionSpec, name: str, folder: Path) -> Region:
-    """A region as its spec has it; a relative file starts at `folder`."""
+    """A region as its spec has it.
+
+    Parameters
+    ----------
+    spec
+        Bounds, or a file of polygons.
+    name
+        What the region is called in messages.
+    folder
+        Where a relative file starts.
+    """
     if spec.bounds is not None:
         assert spec.crs is not None
         return Region.of_bounds(spec.bounds, spec.crs, name)
@@ -47,7 +64,7 @@ def read_region(
     layer : str, optional
         Layer of the file; may be left out where it has only one.
     where : str, optional
-        Filter on its attributes, an SQL condition such as "name = 'Zion'".
+        Condition on its attributes such as "name = 'Zion'"; see `geoseg.catalog.filters`.
     crs : str, optional
         CRS to take in place of the file's own.
 
@@ -60,25 +77,14 @@ def read_region(
         is no polygon or crosses itself.
     """
     path = Path(path)
-    if not path.exists():
-        raise RasterError(f"{path} does not exist; check the path of the region's file")
-    _check_kind(path)
+    asked = None if where is None else filters.read(where)
+    source = _checked(path)
     with _reading(path):
-        layer = _layer(path, layer)
-    try:
-        with _reading(path):
-            meta, fids, blobs, _ = pyogrio.raw.read(
-                path, layer=layer, columns=[], where=where, return_fids=True, force_2d=True
-            )
-    except RasterError as error:
-        if where is None:
-            raise
-        raise GridError(
-            f"{path}: the filter {where!r} does not work: {error.__cause__}; it is SQL, as in \"name = 'Zion'\""
-        ) from error
+        layer = _layer(path, source, layer)
+    meta, fids, blobs = _read(path, source, layer, asked)
     if len(fids) == 0:
-        asked = f"the filter {where!r} selects no feature" if where else "there is no feature"
-        raise GridError(f"{path}: {asked} in layer {layer!r}; a region needs at least one polygon")
+        which = f"the filter {where!r} selects no feature" if where else "there is no feature"
+        raise GridError(f"{path}: {which} in layer {layer!r}; a region needs at least one polygon")
     shapes = [_polygon(path, fid, blob) for fid, blob in zip(fids, blobs)]
     found = crs or meta["crs"]
     if not found:
@@ -87,23 +93,75 @@ def read_region(
     return shapely.union_all(shapes), found
 
 
-def _check_kind(path: Path) -> None:
-    """Refuse what GDAL would follow to other files or places, such as an OGR VRT or a GML file with its schema."""
+def _read(
+    path: Path, source: Path | bytes, layer: str, asked: filters.Filter | None
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """What GDAL says of a layer, and numbers and WKB of its features."""
+    condition, needed = None, []
+    if asked is not None:
+        with _reading(path):
+            facts = pyogrio.read_info(source, layer=layer)
+        fields = [str(each) for each in facts["fields"]]
+        condition, needed = asked.sql(fields, facts["fid_column"] or "FID"), asked.used(fields)
+    try:
+        with _reading(path):
+            meta, fids, blobs, _ = pyogrio.raw.read(  # a shapefile's filter sees only the columns that are read
+                source, layer=layer, columns=needed, where=condition, return_fids=True, force_2d=True
+            )
+    except RasterError as error:
+        if asked is None:
+            raise
+        raise GridError(f"{path}: the filter {asked.text!r} does not work: {error.__cause__}") from error
+    return meta, fids, blobs
+
+
+def _checked(path: Path) -> Path | bytes:
+    """What GDAL is given: a file whose kind cannot lead it to other files or places, or GeoJSON written anew.
+
+    Refused are an OGR VRT, a GML file with its schema and other kinds that name what to open next, and pipes beside it.
+    """
+    if not path.exists():
+        raise RasterError(f"{path} does not exist; check the path of the region's file")
     if not path.is_file():
         raise RasterError(f"{path} is no plain file, but a folder, pipe or device; name a file of polygons")
     try:
         with path.open("rb") as file:
-            start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+            start = file.read(72)
+        for beside in path.parent.glob(f"{glob.escape(path.stem)}.*"):  # .shx, .dbf, .prj and .cpg are opened too
+            if beside.exists() and not (beside.is_file() or beside.is_dir()):
+                raise RasterError(f"{beside} is no plain file, but a pipe or device; remove it")
     except OSError as error:
+        if isinstance(error, GeosegError):
+            raise
         raise RasterError(f"{path} cannot be read: {error.strerror}; check the path of the region's file") from error
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return geojson.rewritten(path)
     if not start.startswith(_KNOWN):
         raise RasterError(
             f"{path} is no GeoPackage, Shapefile, FlatGeobuf, GeoParquet or GeoJSON; convert it, for instance with QGIS"
         )
+    if start.startswith(_SQLITE):
+        _check_geopackage(path, start)
+    return path
 
 
-def _layer(path: Path, asked: str | None) -> str:
-    layers = {str(name): kind for name, kind in pyogrio.list_layers(path)}
+def _check_geopackage(path: Path, start: bytes) -> None:
+    """Refuse another SQLite database, and layers that are queries, which can run for ever or read elsewhere."""
+    if start[68:72] not in (b"GPKG", b"GP10", b"GP11"):
+        raise RasterError(f"{path} is an SQLite database, but no GeoPackage; convert it, for instance with QGIS")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            pages = dict(database.execute("SELECT lower(name), rootpage FROM sqlite_master"))
+            layers = database.execute("SELECT lower(table_name) FROM gpkg_contents") if pages.get(_CONTENTS) else []
+            queries = [name for name in (_CONTENTS, *(each for (each,) in layers)) if not pages.get(name)]
+    except sqlite3.Error as error:
+        raise RasterError(f"{path} cannot be read: {error}; repair it or fetch it again") from error
+    if queries:  # views and virtual tables have no page of their own
+        raise RasterError(f"{path}: {queries[0]!r} is no table; save what it shows as a layer of its own")
+
+
+def _layer(path: Path, source: Path | bytes, asked: str | None) -> str:
+    layers = {str(name): kind for name, kind in pyogrio.list_layers(source)}
     if asked is not None and asked not in layers:
         raise GridError(f"{path} has no layer {asked!r}; {nearest(asked, tuple(layers))}")
     shapes = [name for name, kind in layers.items() if kind is not None]

@@ -59,14 +59,6 @@ def known(folder):
     return catalog.read(folder / "data_catalog.yaml")
 
 
-def refusal(tmp_path, text: str) -> str:
-    path = tmp_path / "data_catalog.yaml"
-    path.write_text(text)
-    with pytest.raises(CatalogError) as caught:
-        catalog.read(path)
-    return str(caught.value)
-
-
 def test_bands_of_their_own_files_carry_paths_from_the_catalog(known, folder):
     blue, green = known.imagery("zion").bands
     assert blue == catalog.Band("blue", (str(folder / "b2.tif"),), 1, 65535, 0.5, -1000)
@@ -95,19 +87,6 @@ def test_relative_paths_start_at_the_catalog_wherever_one_works(folder, monkeypa
     assert relative.region("box").bounds == (0, 1, 2, 3)
 
 
-def test_select_takes_just_the_bands_in_the_order_asked(known):
-    assert [band.name for band in known.imagery("stacked").select(("nir", "red"), "it").bands] == ["nir", "red"]
-
-
-def test_select_says_which_band_is_missing_and_where_to_add_it(known):
-    with pytest.raises(CatalogError) as caught:
-        known.imagery("zion").select(("blue", "nir"), "model 'landsat-6class'")
-    assert str(caught.value) == (
-        "model 'landsat-6class' needs band 'nir'; imagery 'zion' has blue, green. "
-        "Add 'nir' under imagery.zion.bands in data_catalog.yaml."
-    )
-
-
 @pytest.mark.parametrize(
     ("look", "name", "sentence"),
     [
@@ -122,38 +101,6 @@ def test_select_says_which_band_is_missing_and_where_to_add_it(known):
 def test_an_unknown_name_gets_the_nearest_known_one(known, look, name, sentence):
     with pytest.raises(CatalogError, match=sentence):
         getattr(known, look)(name)
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("imagry: {}", "unknown key 'imagry'; did you mean 'imagery'?"),
-        ("imagery: {a: {file: a.tif, bands: {red: 1}}}", "unknown key 'imagery.a.file'; did you mean 'files'?"),
-        ("imagery: {a: {bands: {red: {fil: a.tif}}}}", "unknown key 'imagery.a.bands.red.fil'; did you mean 'file'?"),
-        ("imagery: {a: {files: a.tif, bands: {}}}", "imagery.a: name at least one band"),
-        ("imagery: {a: {bands: {red: 1}}}", "band 'red' is number 1 of 'files', but 'files' is not given"),
-        ("imagery: {a: {files: a.tif, bands: {red: 0}}}", "band numbers start at 1"),
-        ("imagery: {a: {bands: {red: {file: a.tif, band: 0}}}}", "imagery.a.bands.red.band: input should be greater"),
-        ("imagery: {a: {files: a.tif, bands: {r: 1, g: 2}, scale: {r: 1}}}", "'scale' must be one number or name each"),
-        ("imagery: {a: {files: a.tif, bands: {r: 1}, scale: 0}}", "'scale' must be finite and not 0"),
-        ("imagery: {a: {files: a.tif, bands: {r: 1}, offset: .nan}}", "'offset' must be finite"),
-        ("imagery: {a: {files: [], bands: {r: 1}}}", "imagery.a.files: list at least one"),
-        ("imagery: {a: {files: '', bands: {r: 1}}}", "'' is no path"),
-        ('imagery: {a: {files: "a\\0b", bands: {r: 1}}}', "holds a character that no text has"),
-        ("references: {a: {file: a.tif}}", "key 'legend' is missing under 'references.a'"),
-        ("regions: {a: {}}", "regions.a: give either 'bounds' with 'crs', or 'file'"),
-        ("regions: {a: {bounds: [0, 0, 1, 1], crs: 'EPSG:4326', file: a.shp}}", "give either 'bounds' with 'crs', or"),
-        ("regions: {a: {bounds: [0, 0, 1, 1]}}", "'bounds' needs 'crs', for instance 'EPSG:4326'"),
-        ("regions: {a: {bounds: [0, 0, 1, 1], crs: 'EPSG:4326', where: x}}", "'layer' and 'where' belong to 'file'"),
-        ("legends: {a: {classes: []}}", "legend 'a' has no classes"),
-        ("legends: {a: {classes: [{id: 1, name: x, colour: red}]}}", "class 'x' has colour 'red'"),
-        ("crosswalks: {a: {from: nlcd, too: b, classes: {}}}", "unknown key 'crosswalks.a.too'; did you mean 'to'?"),
-        ("imagery: {a: &x {files: a.tif, bands: {r: 1}}, b: *x}", "aliases"),
-        ("imagery: {a: {files: a.tif, bands: {r: 1}}, a: {files: b.tif, bands: {r: 1}}}", "key 'a' is given twice"),
-    ],
-)
-def test_a_wrong_catalog_is_refused_in_one_sentence(tmp_path, text, sentence):
-    assert sentence in refusal(tmp_path, text)
 
 
 def test_reference_brings_its_legend(known):

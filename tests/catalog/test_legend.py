@@ -1,11 +1,17 @@
 """The shipped legends and crosswalks: whole, well formed, and true to the files that carry them."""
 
+import unicodedata
+import xml.etree.ElementTree as ET
+
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from geoseg import catalog
-from geoseg.catalog.legend import IGNORED
+from geoseg.catalog.legend import IGNORED, LandClass, Legend
+from geoseg.errors import CatalogError
 
 SHIPPED = catalog.shipped()
 LEGENDS = SHIPPED.names("legends")
@@ -89,3 +95,32 @@ def test_worldcover_ids_and_colours_are_those_of_its_files(shared_data):
     with rasterio.open(shared_data / "maps/ESA_WorldCover_10m_2021_v200_N00E006_Map.tif") as file:
         painted = {id: colour[:3] for id, colour in file.colormap(1).items() if any(colour[:3])}
     assert painted == {each.id: each.rgb for each in SHIPPED.legend("worldcover").classes}
+
+
+# ------------------------------------------------------------------------------------------- names
+
+BAD = [chr(code) for code in range(0xD800) if unicodedata.category(chr(code)) in ("Cc", "Zl", "Zp")]
+BAD += [chr(code) for code in (0xD800, 0xDBFF, 0xDC00, 0xDFFF, 0xFFFD, *range(0xFDD0, 0xFDF0))]
+BAD += [chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)]
+
+
+def test_characters_that_no_map_can_hold_are_refused_in_names():
+    assert {"\0", "\n", "\x7f", "\x9f", "\u2028"} <= set(BAD)
+    for each in BAD:
+        name = f"wet{each}land"
+        with pytest.raises(CatalogError, match=rf"class 3 has the character U\+{ord(each):04X} in its name"):
+            LandClass(3, name, "#0000ff")
+        with pytest.raises(CatalogError, match=rf"a legend has the character U\+{ord(each):04X} in its name"):
+            Legend(name, (LandClass(3, "wet", "#0000ff"),))
+
+
+@given(name=st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp"), exclude_characters="\ufffd")))
+def test_any_other_name_is_let_in_and_xml_can_hold_it(name):
+    assume(name.strip())
+    element = ET.Element("class", name=LandClass(3, name, "#0000ff").name)
+    assert ET.fromstring(ET.tostring(element, encoding="utf-8")).get("name") == name
+
+
+@pytest.mark.parametrize("name", ["\u0915\u094d\u200d\u0937", "\u12a0\u121b\u122d\u129b", "\U0001f33e", "\u0645\u0627"])
+def test_names_in_any_script_are_let_in(name):
+    assert LandClass(3, name, "#0000ff").name == name

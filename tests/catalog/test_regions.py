@@ -1,14 +1,18 @@
 """Regions: polygons of vector files; what is no region is refused in one sentence."""
 
 import json
+import os
+import sqlite3
 
 import geopandas
 import pandas
 import pyogrio
 import pytest
 import shapely
+from http_server import serving
 
-from geoseg.catalog.regions import read_region
+from geoseg.catalog import RegionSpec
+from geoseg.catalog.regions import read_region, region_of
 from geoseg.errors import GridError, RasterError
 
 SQUARES = [shapely.box(0, 0, 10, 10), shapely.box(10, 0, 20, 30), shapely.box(40, 0, 50, 10)]
@@ -106,3 +110,89 @@ def test_a_broken_ring_is_refused(tmp_path, ring):
     (tmp_path / "bad.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     with pytest.raises((GridError, RasterError), match=r"bad\.geojson"):
         read_region(tmp_path / "bad.geojson")
+
+
+# ------------------------------------------------------------------------------ what leads elsewhere
+
+
+def test_no_file_sends_a_request(tmp_path):
+    square = json.loads(shapely.to_geojson(SQUARES[0]))
+    with serving(tmp_path) as (address, mood):
+        for crs in (
+            {"type": "link", "properties": {"href": f"{address}/crs", "type": "ogcwkt"}},
+            {"type": "url", "properties": {"url": f"{address}/crs"}},
+            {"type": "name", "properties": {"name": f"{address}/crs"}},
+        ):
+            (tmp_path / "r.geojson").write_text(json.dumps({**square, "crs": crs}))
+            with pytest.raises(GridError, match="states its CRS as"):
+                read_region(tmp_path / "r.geojson")
+        (tmp_path / "r.geojson").write_text(f"<OGRVRTDataSource><SrcDataSource>{address}/x</SrcDataSource>")
+        with pytest.raises(RasterError, match="is no GeoPackage"):
+            read_region(tmp_path / "r.geojson")
+    assert mood.served == 0
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE VIEW parks AS WITH RECURSIVE c(fid) AS (SELECT 1 UNION ALL SELECT fid + 1 FROM c) SELECT fid FROM c",
+        "CREATE VIRTUAL TABLE parks USING fts4(fid, geom)",
+        None,
+    ],
+)
+@pytest.mark.timeout(20)
+def test_a_layer_that_is_a_query_is_not_asked(tmp_path, made):
+    path = region(tmp_path / "parks.gpkg", SQUARES)
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE parks RENAME TO stored")
+        database.execute("UPDATE gpkg_contents SET table_name = 'parks' WHERE table_name = 'stored'")
+        if made:
+            database.execute(made)
+    with pytest.raises(RasterError, match="'parks' is no table; save what it shows as a layer of its own"):
+        read_region(path)
+
+
+def test_another_sqlite_database_is_refused(tmp_path):
+    with sqlite3.connect(tmp_path / "r.gpkg") as database:
+        database.execute("CREATE TABLE parks (fid INTEGER, geom BLOB)")
+    with pytest.raises(RasterError, match=r"r\.gpkg is an SQLite database, but no GeoPackage"):
+        read_region(tmp_path / "r.gpkg")
+
+
+def test_a_damaged_geopackage_is_refused(tmp_path):
+    path = region(tmp_path / "parks.gpkg", SQUARES)
+    data = bytearray(path.read_bytes())
+    data[100:4096] = b"\xff" * 3996
+    path.write_bytes(data)
+    with pytest.raises(RasterError, match=r"parks\.gpkg cannot be read: .*; repair it"):
+        read_region(path)
+
+
+@pytest.mark.parametrize("ending", [".dbf", ".prj", ".cpg", ".shx", ".qix"])
+@pytest.mark.timeout(20)
+def test_a_pipe_beside_a_shapefile_is_not_waited_for(tmp_path, ending):
+    path = region(tmp_path / "parks.shp", SQUARES)
+    path.with_suffix(ending).unlink(missing_ok=True)
+    os.mkfifo(path.with_suffix(ending))
+    with pytest.raises(RasterError, match=rf"parks{ending} is no plain file, but a pipe or device; remove it"):
+        read_region(path)
+
+
+def test_a_filter_works_in_every_format(tmp_path):
+    for ending in (".shp", ".gpkg", ".geojson", ".fgb"):
+        path = region(tmp_path / f"parks{ending}", SQUARES)
+        assert read_region(path, where="NAME IN ('n1', 'n7') AND NOT name LIKE 'n2%'")[0].equals(SQUARES[1])
+
+
+def test_a_filter_that_compares_what_cannot_be_compared_is_refused(tmp_path):
+    path = region(tmp_path / "parks.shp", SQUARES)
+    with pytest.raises(GridError, match=r"the filter 'name BETWEEN 1 AND 2' (does not work: |selects no)"):
+        read_region(path, where="name BETWEEN 1 AND 2")
+
+
+def test_a_region_of_a_spec_is_bounds_or_a_file_from_its_folder(tmp_path):
+    region(tmp_path / "parks.gpkg", SQUARES)
+    box = region_of(RegionSpec(bounds=(0, 1, 2, 3), crs="EPSG:32612"), "box", tmp_path)
+    assert (box.name, box.geometry.boundingbox.bbox) == ("box", (0, 1, 2, 3))
+    park = region_of(RegionSpec(file="parks.gpkg", where="name = 'n1'"), "park", tmp_path)
+    assert park.geometry.geom.equals(SQUARES[1])

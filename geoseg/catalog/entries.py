@@ -1,0 +1,135 @@
+"""Entries: the shapes of what stands in a `data_catalog.yaml`, each key checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from geoseg.catalog import filters
+from geoseg.catalog.card import LegendSpec
+from geoseg.catalog.yaml import Spec
+
+
+def _path(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise ValueError(f"{text!r} is no path; name a file or folder")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+Paths = PathText | Annotated[tuple[PathText, ...], Field(min_length=1)]
+
+
+class BandSpec(Spec):
+    """A band in a file of its own."""
+
+    file: Paths
+    band: int = Field(1, ge=1)
+
+
+class ImagerySpec(Spec):
+    """A layer of imagery as YAML has it."""
+
+    title: str = ""
+    files: Paths | None = None
+    bands: dict[str, int | BandSpec]
+    nodata: float | None = None
+    scale: float | dict[str, float] = 1.0
+    offset: float | dict[str, float] = 0.0
+    crs: str | None = None
+    order: Literal["first", "last"] = "first"
+    resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
+    attribution: str = ""
+    licence: str = ""
+    trust_vrt: bool = False
+
+    @model_validator(mode="after")
+    def _files(self) -> ImagerySpec:
+        if not self.bands:
+            raise ValueError("name at least one band, for instance bands: {red: 3}")
+        for name, band in self.bands.items():
+            if isinstance(band, int) and self.files is None:
+                raise ValueError(f"band {name!r} is number {band} of 'files', but 'files' is not given")
+            if isinstance(band, int) and band < 1:
+                raise ValueError(f"band {name!r} has number {band}; band numbers start at 1")
+        for key, values in (("scale", self.scale), ("offset", self.offset)):
+            if isinstance(values, dict) and set(values) != set(self.bands):
+                raise ValueError(f"'{key}' must be one number or name each band once")
+            numbers = values.values() if isinstance(values, dict) else (values,)
+            if not all(math.isfinite(each) for each in numbers) or (key == "scale" and 0 in numbers):
+                raise ValueError(f"'{key}' must be {'finite and not 0' if key == 'scale' else 'finite'}")
+        return self
+
+
+class ReferenceSpec(Spec):
+    """A reference map as YAML has it."""
+
+    title: str = ""
+    file: PathText
+    band: int = Field(1, ge=1)
+    legend: str
+    nodata: int | None = None
+    crs: str | None = None
+    attribution: str = ""
+    licence: str = ""
+    trust_vrt: bool = False
+
+
+class CrosswalkSpec(Spec):
+    """A crosswalk as YAML has it; `from` and `to` are legends, `classes` maps ids to ids."""
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+    classes: dict[int, int | None]
+    """Target id for each source id; null where the class is to be ignored."""
+    lossy: dict[int, str] = Field(default_factory=dict)
+    """Source id: what is lost or doubtful."""
+
+
+class ModelSpec(Spec):
+    """Where a model folder is."""
+
+    path: PathText
+
+
+class RegionSpec(Spec):
+    """A region: bounds with their CRS, or a vector file."""
+
+    bounds: tuple[float, float, float, float] | None = None
+    """left, bottom, right, top."""
+    crs: str | None = None
+    file: PathText | None = None
+    layer: str | None = None
+    where: str | None = None
+    """Filter on attributes, see `filters`: \"name = 'Delta'\"."""
+
+    @model_validator(mode="after")
+    def _either(self) -> RegionSpec:
+        if (self.bounds is None) == (self.file is None):
+            raise ValueError("give either 'bounds' with 'crs', or 'file'")
+        if self.bounds is not None and self.crs is None:
+            raise ValueError("'bounds' needs 'crs', for instance 'EPSG:4326'")
+        if self.bounds is not None and (self.layer or self.where):
+            raise ValueError("'layer' and 'where' belong to 'file'")
+        if self.where is not None:
+            filters.read(self.where)
+        return self
+
+
+class CatalogSpec(Spec):
+    """The whole file."""
+
+    imagery: dict[str, ImagerySpec] = Field(default_factory=dict)
+    references: dict[str, ReferenceSpec] = Field(default_factory=dict)
+    legends: dict[str, LegendSpec] = Field(default_factory=dict)
+    crosswalks: dict[str, CrosswalkSpec] = Field(default_factory=dict)
+    models: dict[str, ModelSpec] = Field(default_factory=dict)
+    regions: dict[str, RegionSpec] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _legends(self) -> CatalogSpec:
+        for name, spec in self.legends.items():
+            spec.legend(name)  # refuses empty legends, ids or names used twice, and bad colours
+        return self
