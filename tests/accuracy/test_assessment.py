@@ -1,0 +1,141 @@
+"""Assessment: maps and references by file and by name, in a folder as a user has it; scores against scikit-learn."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from affine import Affine
+from sklearn.metrics import accuracy_score
+
+from geoseg.accuracy import assessment
+from geoseg.accuracy.confusion import pixel_accuracy
+from geoseg.catalog.legend import LandClass, Legend
+from geoseg.errors import CatalogError, GeosegError, RasterError
+
+FINE = Legend("fine", tuple(LandClass(id, f"fine {id}", "#00ff00") for id in (10, 11, 20)))
+COARSE = Legend("coarse", (LandClass(1, "green", "#00ff00"), LandClass(2, "grey", "#888888")))
+WEST, NORTH = 300_000.0, 4_200_000.0
+
+CATALOG = {
+    "legends": {
+        legend.name: {"classes": [asdict(each) for each in legend.classes]} for legend in (FINE, COARSE)
+    },
+    "crosswalks": {
+        "fine-to-coarse": {"from": "fine", "to": "coarse", "classes": {10: 1, 11: 1, 20: 2}},
+    },
+    "references": {"truth": {"file": "truth.tif", "legend": "fine"}},
+    "regions": {"west": {"bounds": [WEST, NORTH - 30 * 40, WEST + 30 * 25, NORTH], "crs": "EPSG:32612"}},
+}  # fmt: skip
+
+
+def write(path: Path, ids: np.ndarray, legend: Legend | None = None) -> Path:
+    profile = {"driver": "GTiff", "height": ids.shape[0], "width": ids.shape[1], "count": 1, "dtype": "uint8"}
+    affine = Affine(30, 0, WEST, 0, -30, NORTH)
+    with rasterio.open(path, "w", **profile, crs="EPSG:32612", transform=affine, nodata=255) as file:
+        file.write(ids, 1)
+        if legend is not None:
+            held = {"name": legend.name, "classes": [asdict(each) for each in legend.classes]}
+            file.update_tags(GEOSEG_LEGEND=json.dumps(held))
+    return path
+
+
+MAPPED = np.random.default_rng(0).choice(np.array([1, 2], np.uint8), (40, 50))
+TRUTH = np.random.default_rng(1).choice(np.array([10, 11, 20], np.uint8), (40, 50))
+TRUTH_COARSE = np.where(TRUTH == 20, 2, 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's working folder."""
+    (tmp_path / "data_catalog.yaml").write_text(yaml.safe_dump(CATALOG))
+    write(tmp_path / "map.tif", MAPPED, COARSE)
+    write(tmp_path / "truth.tif", TRUTH)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_map_that_carries_its_legend_against_a_reference_of_the_catalog(folder: Path) -> None:
+    found = assessment.score(folder / "map.tif", "truth")
+    assert found.legend == COARSE
+    assert found.crosswalk.name == "fine-to-coarse"
+    assert pixel_accuracy(found.confusion.matrix) == accuracy_score(TRUTH_COARSE.ravel(), MAPPED.ravel())
+
+
+def test_the_catalog_may_lie_elsewhere(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    here = assessment.score(folder / "map.tif", "truth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        there = assessment.score(folder / "map.tif", "truth", catalog_file=folder / "data_catalog.yaml")
+        assert np.array_equal(here.confusion.matrix, there.confusion.matrix)
+        with pytest.raises(CatalogError, match="truth"):
+            assessment.score(folder / "map.tif", "truth")
+
+
+def test_only_the_region_counts(folder: Path) -> None:
+    found = assessment.score(folder / "map.tif", "truth", region="west")
+    assert found.confusion.matrix.sum() == 40 * 25
+    assert pixel_accuracy(found.confusion.matrix) == accuracy_score(
+        TRUTH_COARSE[:, :25].ravel(), MAPPED[:, :25].ravel()
+    )
+    with pytest.raises(GeosegError, match=r"no region is called 'wets'.*did you mean 'west'"):
+        assessment.score(folder / "map.tif", "truth", region="wets")
+
+
+def test_a_file_serves_as_reference_by_its_own_legend_or_one_named(folder: Path) -> None:
+    write(folder / "carried.tif", TRUTH, FINE)
+    wanted = assessment.score(folder / "map.tif", "truth").confusion.matrix
+    for name, legend in (("carried.tif", None), (str(folder / "carried.tif"), None), ("truth.tif", "fine")):
+        found = assessment.score(folder / "map.tif", name, reference_legend=legend)
+        assert np.array_equal(found.confusion.matrix, wanted)
+    with pytest.raises(CatalogError, match=r"truth\.tif does not say what its classes are; .* with --reference-legend"):
+        assessment.score(folder / "map.tif", "truth.tif")
+
+
+def test_a_crosswalk_from_the_map_to_the_reference_is_found_as_well(folder: Path) -> None:
+    found = assessment.score(folder / "truth.tif", "map.tif", legend="fine")
+    assert found.direction == "map to reference"
+    assert found.legend == COARSE
+    named = assessment.score(folder / "truth.tif", "map.tif", legend="fine", crosswalk="fine-to-coarse")
+    assert np.array_equal(named.confusion.matrix, found.confusion.matrix)
+
+
+def test_a_map_without_a_legend_needs_one_by_name(folder: Path) -> None:
+    write(folder / "bare.tif", MAPPED)
+    with pytest.raises(CatalogError, match=r"bare\.tif does not say what its classes are; .* with --legend, for inst"):
+        assessment.score(folder / "bare.tif", "truth")
+    named = assessment.score(folder / "bare.tif", "truth", legend="coarse")
+    assert np.array_equal(named.confusion.matrix, assessment.score(folder / "map.tif", "truth").confusion.matrix)
+
+
+def test_a_legend_by_name_goes_before_the_one_carried(folder: Path) -> None:
+    write(folder / "wrong.tif", MAPPED, FINE)
+    assert assessment.score(folder / "wrong.tif", "truth", legend="coarse").legend == COARSE
+    with pytest.raises(CatalogError, match=r"map .*wrong\.tif holds id 1, 2, which legend 'fine' lacks"):
+        assessment.score(folder / "wrong.tif", "truth")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"reference": "truht"}, CatalogError, r"'truht'.*did you mean 'truth'"),
+        ({"crosswalk": "fine-to-corase"}, CatalogError, r"'fine-to-corase'.*did you mean 'fine-to-coarse'"),
+        ({"legend": "caorse"}, CatalogError, r"'caorse'.*did you mean 'coarse'"),
+        ({"map_file": Path("gone.tif")}, RasterError, r"gone\.tif"),
+        ({"legend": "worldcover"}, CatalogError, r"worldcover"),
+        ({"crosswalk": "nlcd-to-worldcover"}, CatalogError, r"leads from legend 'nlcd' to 'worldcover'"),
+    ],
+)
+def test_what_is_not_there_is_named(folder: Path, change: dict, error: type[GeosegError], match: str) -> None:
+    with pytest.raises(error, match=match):
+        assessment.score(**{"map_file": folder / "map.tif", "reference": "truth"} | change)
+
+
+def test_without_a_catalog_there_is_what_geoseg_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "worldcover" in assessment.open_catalog(None).names("legends")
+    (tmp_path / "data_catalog.yaml").write_text(yaml.safe_dump(CATALOG))
+    assert "coarse" in assessment.open_catalog(None).names("legends")
