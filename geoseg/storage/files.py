@@ -176,8 +176,9 @@ def sweep(folder: Path, before: float) -> None:
     folder : Path
         Where to begin.
     before : float
-        Seconds since 1970; what is younger may still be in use.
+        Seconds since 1970, by this machine's clock; what is younger may still be in use.
     """
+    before += _clock(folder) - time.time()  # by the clock that stamps the files
     for parent, folders, files in os.walk(folder):
         for name in [each for each in (*folders, *files) if each.startswith(UNFINISHED)]:
             path = Path(parent, name)

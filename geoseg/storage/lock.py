@@ -139,11 +139,11 @@ def _machine() -> str:
 def _dead(holder: str) -> bool:
     """Whether the holder was a process of this machine that is gone."""
     host, pid, machine = [*holder.split(":"), "", ""][:3]
-    if host != socket.gethostname() or not pid.isdigit() or not machine.startswith(_machine()):
+    if host != socket.gethostname() or not (pid.isascii() and pid.isdigit()) or not machine.startswith(_machine()):
         return False
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError, ValueError):
         return True
     except PermissionError:
         return False

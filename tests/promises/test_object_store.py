@@ -23,7 +23,6 @@ from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
 from geoseg.errors import JobError, LedgerError, RasterError
 from geoseg.grid import Window
-from geoseg.jobs import block as job_block
 from geoseg.jobs import run as job_run
 from geoseg.jobs import submit
 from geoseg.rasters import files as raster_files
@@ -145,18 +144,6 @@ def test_a_listing_longer_than_one_page_is_whole(server, prefix):
         assert set(store.names("blocks")) == {f"blocks/{at}" for at in range(30)}
     finally:
         client.call_s3 = whole
-
-
-def test_a_missing_bucket_is_named(server):
-    with pytest.raises(LedgerError, match="there is no bucket 'no-such-bucket'"):
-        Store.at("s3://no-such-bucket/job").put("a", b"")
-
-
-def test_a_missing_client_is_named(server, prefix, monkeypatch):
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    process.renew()
-    with pytest.raises(LedgerError, match=r"needs the package 's3fs'; install it with pip install 'geoseg\[cloud\]'"):
-        Store.at(prefix).exists("a")
 
 
 # --------------------------------------------------------------------------------------------- the lock

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -193,8 +195,22 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     files.drop(tmp_path / "file" / "in it")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_named(path):
+@pytest.fixture
+def own(tmp_path: Path):
+    """A folder of a user who may not do everything, as root may."""
+    if os.geteuid():
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp())
+    os.chown(folder, 65534, 65534)
+    os.seteuid(65534)
+    yield folder
+    os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+def test_a_file_that_may_not_be_read_is_named(own):
+    path = own / "file"
     files.put(path, b"")
     path.chmod(0)
     with pytest.raises(LedgerError, match=r"file cannot be read \(Permission denied\); check the folder"):
@@ -273,6 +289,18 @@ def test_only_old_unfinished_things_are_swept(tmp_path):
     assert {each.name for each in tmp_path.rglob("*")} == {"kept", f"{UNFINISHED}young", "blocks"}
 
 
+@pytest.mark.parametrize("off_s", [-7200.0, 7200.0])
+def test_what_is_in_use_is_not_swept_though_the_clock_here_is_wrong(tmp_path, monkeypatch, off_s):
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + off_s)
+    files.put(tmp_path / f"{UNFINISHED}old", b"")
+    os.utime(tmp_path / f"{UNFINISHED}old", (clock() - 60, clock() - 60))
+    begin = time.time() - 30
+    files.put(tmp_path / f"{UNFINISHED}young", b"")
+    files.sweep(tmp_path, begin)
+    assert list(files.listing(tmp_path)) == [f"{UNFINISHED}young"]
+
+
 @pytest.fixture
 def small_files():
     """No file may grow beyond 1000 bytes."""
@@ -302,8 +330,8 @@ def test_a_full_disk_leaves_no_part_of_a_file(path, do, small_files):
         assert files.get(path) == b"old"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_named(path):
+def test_a_folder_that_may_not_be_written_is_named(own):
+    path = own / "deep" / "file"
     files.put(path, b"old")
     path.parent.chmod(0o500)
     try:

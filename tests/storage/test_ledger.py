@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geoseg.errors import LedgerError
 from geoseg.grid import Grid, Window
 from geoseg.storage import block_file, digests, ledger
-from geoseg.storage.record import Record, block_name, record_name
+from geoseg.storage import store as store_module
+from geoseg.storage.record import ROLL, Record, block_name, record_name
 from geoseg.storage.store import Store
 
 GRID = Grid("EPSG:32612", (30.0, 0.0, 300000.0, 0.0, -30.0, 4200000.0))
 WINDOW = Window(-3, 40, 5, 300)
-JOB = {"digest": "d", "facts": {"model": {"name": "a"}, "layout": {"core": 8}}}
 
 
 @pytest.fixture
@@ -141,3 +142,62 @@ def test_blocks_that_are_missing_are_those_without_a_record():
     gathered.put(Record(windows[1], "empty", "d"))
     assert gathered.missing() == [windows[0], windows[2]]
     assert len(gathered) == 3
+
+
+def test_a_block_whose_commit_was_cut_short_does_not_count(store, monkeypatch):
+    put, done, steps = Store.put, [], [0]
+
+    def crash(self, name, data):
+        if len(done) == steps[0]:
+            raise KeyboardInterrupt
+        done.append(name)
+        return put(self, name, data)
+
+    monkeypatch.setattr(Store, "put", crash)
+    files = {"labels": block(), "confidence": block(1)}
+    for steps[0] in range(3):
+        done.clear()
+        with pytest.raises(KeyboardInterrupt):
+            ledger.commit(store, Record(WINDOW, "done", "d"), files)
+        assert ledger.records(store, "d") == ({}, [])
+    steps[0] = 3
+    done.clear()
+    kept = ledger.commit(store, Record(WINDOW, "done", "d"), files)
+    assert done[-1] == record_name(WINDOW)
+    assert ledger.records(store, "d") == ({WINDOW: kept}, [])
+
+
+def test_a_block_is_its_bytes_or_one_sentence_and_is_then_made_again(store, monkeypatch):
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.1)
+    kept = keep(store)
+    assert ledger.block(store, kept) == block()
+    store.put(block_name(WINDOW), b"other")
+    with pytest.raises(LedgerError, match=r"labels\.tif has changed since it was written; run the same command again"):
+        ledger.block(store, kept)
+    assert ledger.records(store, "d") == ({}, [])
+    store.drop(block_name(WINDOW))
+    with pytest.raises(LedgerError, match=r"labels\.tif is missing; run the same command again to make it anew"):
+        ledger.block(store, kept)
+
+
+def test_believed_records_are_not_read_for_their_bytes(store):
+    kept = keep(store)
+    store.put(block_name(WINDOW), b"other")
+    assert ledger.records(store, "d", verify=False) == ({WINDOW: kept}, [])
+
+
+def test_no_roll_is_kept_on_a_file_system(store):
+    roll = ledger.Roll(store)
+    roll.add(keep(store))
+    roll.close()
+    assert list(store.names(ROLL)) == []
+
+
+@pytest.mark.parametrize("name", ["other.json", ".json", "r0_c0.json"])
+def test_foreign_files_among_the_records_are_set_aside(store, name):
+    kept = keep(store)
+    store.put(f"blocks/{name}", b'{"a": "geojson"}')
+    store.put("blocks/notes.txt", b"")
+    found, damaged = ledger.records(store, "d")
+    assert found == {WINDOW: kept}
+    assert len(damaged) == (not name.startswith("."))

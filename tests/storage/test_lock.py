@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -162,6 +163,16 @@ def test_a_foreign_lock_is_respected_and_then_taken_over(store, data):
     os.utime(store.path(LOCK), (0, 0))
     with lock.hold(store):
         assert store.get(LOCK) != data
+
+
+@pytest.mark.parametrize("pid", ["99999999999999999999", "²", "-1", "0", "1", "", "x", "9" * 5000])
+def test_a_foreign_process_number_is_no_traceback(store, pid):
+    store.put(LOCK, f"{socket.gethostname()}:{pid}:{lock._machine()}".encode())
+    try:
+        with lock.hold(store):
+            assert pid.startswith("999")  # which no process can have
+    except FolderInUseError:
+        assert not pid.startswith("999")
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
