@@ -64,6 +64,17 @@ def open_catalog(file: Path | None) -> Catalog:
 def legend_of(map_file: Path, name: str | None, known: Catalog, option: str) -> Legend:
     """The legend by name, or the one that the map carries.
 
+    Parameters
+    ----------
+    map_file : Path
+        Any raster of class ids.
+    name : str or None
+        A legend of the catalog; goes before the one carried.
+    known : Catalog
+        Where names are looked up.
+    option : str
+        What the message names as the way to give a legend, such as '--legend'.
+
     Raises
     ------
     CatalogError

@@ -231,7 +231,17 @@ def places(legend: Legend) -> np.ndarray:
 
 
 def unknown_ids(what: str, ids: Collection[int], legend: Legend) -> CatalogError:
-    """The refusal of ids that a legend lacks."""
+    """The error that refuses ids which a legend lacks.
+
+    Parameters
+    ----------
+    what : str
+        The raster, as messages call it.
+    ids : collection of int
+        The first twelve are listed.
+    legend : Legend
+        Which lacks them.
+    """
     listed = ", ".join(map(str, sorted(ids)[:12])) + (", ..." if len(ids) > 12 else "")
     return CatalogError(
         f"{what} holds id {listed}, which legend {legend.name!r} lacks (its ids are "

@@ -81,6 +81,13 @@ def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
     pixel; where the grid's pixels are more than twice as long as the file's, bilinear and cubic give way to the
     average of all valid pixels underneath.
 
+    Parameters
+    ----------
+    scene : Scene
+        From `open`.
+    grid, window : Grid, Window
+        The pixels wanted; any grid, any CRS.
+
     Returns
     -------
     (band, row, col) float32
@@ -98,7 +105,15 @@ def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
 
 
 def touches(scene: Scene, grid: Grid, window: Window) -> bool:
-    """Whether any file's footprint meets a window; a file that is warped may touch by its bounding box alone."""
+    """Whether any file's footprint meets a window; a file that is warped may touch by its bounding box alone.
+
+    Parameters
+    ----------
+    scene : Scene
+        From `open`.
+    grid, window : Grid, Window
+        The pixels asked about.
+    """
     return any(
         footprints.needed(layer.stacks[number].sources[0], grid, window) is not None
         for layer in _layers(_Same(scene), grid)
@@ -107,7 +122,14 @@ def touches(scene: Scene, grid: Grid, window: Window) -> bool:
 
 
 def extent(scene: Scene, grid: Grid) -> Window:
-    """The window of `grid` that covers all files.
+    """The window of a grid that covers all files.
+
+    Parameters
+    ----------
+    scene : Scene
+        From `open`.
+    grid : Grid
+        The scene's own or any other.
 
     Raises
     ------

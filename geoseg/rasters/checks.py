@@ -47,6 +47,13 @@ def gdal_message(error: BaseException) -> str:
 def driver_of(path: str | Path, *, trust_vrt: bool = False) -> str:
     """The one GDAL driver by which a raster may be opened, by its ending; a VRT is looked through first.
 
+    Parameters
+    ----------
+    path : path
+        Local path, URL or GDAL's /vsi path.
+    trust_vrt : bool
+        Whether a VRT may name files elsewhere.
+
     Raises
     ------
     RasterError
@@ -70,6 +77,15 @@ def driver_of(path: str | Path, *, trust_vrt: bool = False) -> str:
 
 def check_layout(dataset: DatasetReader, path: str | Path, indexes: Sequence[int]) -> None:
     """Refuse a raster that is absurdly large or laid out so that one pixel costs too much memory.
+
+    Parameters
+    ----------
+    dataset : DatasetReader
+        The open raster.
+    path : path
+        What messages call it.
+    indexes : sequence of int
+        Numbers of the bands that will be read, from 1.
 
     Raises
     ------
@@ -98,7 +114,20 @@ def driver_by_ending(path: str) -> str:
 
 
 def check_bands(dataset: DatasetReader, path: str, bands: Sequence[Band]) -> None:
-    """Refuse a file that lacks one of the bands."""
+    """Refuse a file that lacks one of the bands.
+
+    Parameters
+    ----------
+    dataset, path
+        As for `check_layout`.
+    bands : sequence of Band
+        What the catalog says of them.
+
+    Raises
+    ------
+    RasterError
+        Naming the first that is missing.
+    """
     for band in bands:
         if band.index > dataset.count:
             raise RasterError(
@@ -108,7 +137,22 @@ def check_bands(dataset: DatasetReader, path: str, bands: Sequence[Band]) -> Non
 
 
 def check_whole(dataset: DatasetReader, path: str, size: int, bands: Sequence[Band]) -> None:
-    """Refuse a truncated file: no block may end beyond the file's end, and each corner must be readable."""
+    """Refuse a truncated file: no block may end beyond the file's end, and each corner must be readable.
+
+    Parameters
+    ----------
+    dataset, path
+        As for `check_layout`.
+    size : int
+        Bytes of the file; 0 where they are not known, and only corners are looked at.
+    bands : sequence of Band
+        Those that will be read; up to 1,024 blocks of each are looked up, spread evenly, the last one among them.
+
+    Raises
+    ------
+    RasterError
+        If a block ends beyond `size`, or a corner cannot be decoded.
+    """
     rows, cols = dataset.shape
     looked = bands[:1] if dataset.interleaving == Interleaving.pixel else bands  # they share their blocks
     for band in looked if dataset.driver == "GTiff" and size else ():
@@ -136,7 +180,20 @@ def check_whole(dataset: DatasetReader, path: str, size: int, bands: Sequence[Ba
 
 
 def geobox_of(dataset: DatasetReader, path: str, crs: str | None) -> GeoBox:
-    """The file's pixels on the ground; refused where it does not say where they lie."""
+    """The file's pixels on the ground; refused where it does not say where they lie.
+
+    Parameters
+    ----------
+    dataset, path
+        As for `check_layout`.
+    crs : str or None
+        The catalog's, which goes before the file's own.
+
+    Raises
+    ------
+    RasterError
+        If the file has no affine georeference that can be inverted, or no CRS that PROJ can use.
+    """
     if dataset.transform.is_identity:
         kind = "ground control points or RPCs only" if dataset.gcps[0] or dataset.rpcs else "no georeference"
         raise RasterError(f"{path} has {kind}; give it an affine one, for instance with gdalwarp")

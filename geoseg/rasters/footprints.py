@@ -57,12 +57,27 @@ class _Zone:
 
 
 def own(source: Source, grid: Grid) -> Window | None:
-    """The window of `grid` that a file fills with the grid's own pixels, or None."""
+    """The window of a grid that a file fills with the grid's own pixels, or None where it would have to be warped.
+
+    Parameters
+    ----------
+    source : Source
+        What is known of the file.
+    grid : Grid
+        Aligned means that corners miss each other by less than 1/1000 of a pixel.
+    """
     return _aligned(source.crs, source.transform, source.shape, grid)
 
 
 def cover(source: Source, grid: Grid) -> Window:
-    """The window of `grid` around a file.
+    """The window of a grid around a file.
+
+    Parameters
+    ----------
+    source : Source
+        What is known of the file.
+    grid : Grid
+        Its CRS may be another than the file's.
 
     Raises
     ------
@@ -89,7 +104,23 @@ def cover(source: Source, grid: Grid) -> Window:
 
 
 def needed(source: Source, grid: Grid, window: Window) -> Window | None:
-    """The part of a file, in its own rows and columns, that a window needs; None where they do not meet."""
+    """The part of a file, in its own rows and columns, that a window needs; None where they do not meet.
+
+    It is what lies under the window and what a kernel looks at beside that, cut at the file's edges; perhaps more,
+    never less.
+
+    Parameters
+    ----------
+    source : Source
+        What is known of the file.
+    grid, window : Grid, Window
+        Pixels of the grid.
+
+    Returns
+    -------
+    Window or None
+        In the file's own rows and columns; the whole file where a large window is partly beyond the projection.
+    """
     whole = Window(0, 0, *source.shape)
     aligned = own(source, grid)
     if aligned is not None:
@@ -120,12 +151,33 @@ def needed(source: Source, grid: Grid, window: Window) -> Window | None:
 
 
 def under(source: Source, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """A file's (col, row) under 17 x 17 points spread over a window, edges included; not all finite."""
+    """A file's (col, row) under 17 x 17 points spread over a window, edges included.
+
+    Parameters
+    ----------
+    source : Source
+        What is known of the file.
+    grid, window : Grid, Window
+        Pixels of the grid.
+
+    Returns
+    -------
+    (17, 17) float64, (17, 17) float64
+        Columns and rows with fractions, from the file's first corner; NaN where they cannot be computed.
+    """
     return _applied(~Affine(*source.transform), *_seen(source.crs, grid, window))
 
 
 def steps(source: Source, grid: Grid, window: Window) -> tuple[float, float]:
-    """How many of the file's (rows, cols) one pixel of `grid` measures, at the window's middle."""
+    """How many of the file's (rows, cols) one pixel of the grid measures, at a window's middle; 1 where unknown.
+
+    Parameters
+    ----------
+    source : Source
+        What is known of the file.
+    grid, window : Grid, Window
+        A window of any size; its middle counts.
+    """
     col, row = (each[7:10, 7:10] for each in under(source, grid, window))
     height, width = window.height / 8, window.width / 8
     down = math.hypot((row[2, 1] - row[0, 1]) / height, (row[1, 2] - row[1, 0]) / width)
@@ -134,7 +186,21 @@ def steps(source: Source, grid: Grid, window: Window) -> tuple[float, float]:
 
 
 def fineness(source: Source, grid: Grid, window: Window) -> float:
-    """How many of the file's pixel sides make one of the grid's, by area; 0 where part of the window is beyond it."""
+    """How many of the file's pixel sides make one of the grid's, by area.
+
+    Parameters
+    ----------
+    source : Source
+        What is known of the file.
+    grid, window : Grid, Window
+        Pixels of the grid.
+
+    Returns
+    -------
+    float
+        2 where the file's pixels are half as long as the grid's; 0 where a part of the window's outline cannot be
+        expressed in the file's CRS.
+    """
     col, row = (_outline(each) for each in under(source, grid, window))
     if not np.isfinite([col, row]).all():
         return 0.0
@@ -143,7 +209,15 @@ def fineness(source: Source, grid: Grid, window: Window) -> float:
 
 
 def straddles_antimeridian(source: Source, grid: Grid, window: Window) -> bool:
-    """Whether a window of a projected grid lies on both sides of 180 degrees, for a file whose CRS is degrees."""
+    """Whether a window of a projected grid lies on both sides of 180 degrees, for a file whose CRS is degrees.
+
+    Parameters
+    ----------
+    source : Source
+        What is known of the file.
+    grid, window : Grid, Window
+        A window that spans less than half of the globe.
+    """
     if not CRS(source.crs).geographic or CRS(grid.crs).geographic:
         return False
     x = _seen(source.crs, grid, window)[0]
@@ -155,7 +229,15 @@ def straddles_antimeridian(source: Source, grid: Grid, window: Window) -> bool:
 
 
 def index(files: Sequence[Source], grid: Grid) -> Index:
-    """What `near` needs to know of the files; their numbers count from 0 in the given order."""
+    """What `near` needs to know of many files.
+
+    Parameters
+    ----------
+    files : sequence of Source
+        Their numbers count from 0 in this order.
+    grid : Grid
+        The one grid that windows will be of.
+    """
     aligned, zones = [], dict[str, list[int]]()
     for number, source in enumerate(files):
         if (there := own(source, grid)) is None:
@@ -170,6 +252,13 @@ def near(known: Index, grid: Grid, window: Window) -> Iterator[int]:
     """Numbers of the files that a window may need: all for which `needed` is not None, and perhaps a few more.
 
     Each comes once, in no order. It is `needed`'s own rule with a pixel to spare, looked at for all files together.
+
+    Parameters
+    ----------
+    known : Index
+        From `index`.
+    grid, window : Grid, Window
+        The grid of the index, and pixels of it.
     """
     numbers, row, row_end, col, col_end = known.own.T
     meet = (row < window.row_end) & (row_end > window.row) & (col < window.col_end) & (col_end > window.col)
