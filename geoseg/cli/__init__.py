@@ -1,8 +1,8 @@
 """The `geoseg` command: parse, call one function, print. The only place that prints or picks an exit status.
 
-Exit status: 0 done; 2 bad input, nothing damaged; 3 finished, but some blocks failed and are nodata; 75 the cluster
-was lost, run the same command again; 130 stopped by Ctrl-C. Rooms are imported inside the commands, so that
-`geoseg --help` loads neither torch, dask nor rasterio.
+Exit status: 0 done; 2 bad input, nothing damaged; 3 finished, but some blocks failed and are nodata; 70 something
+unexpected, whose details are kept; 75 the cluster was lost, run the same command again; 130 stopped by Ctrl-C. Modules
+are imported inside the commands, so that `geoseg --help` loads neither torch, dask nor rasterio.
 """
 
 from __future__ import annotations

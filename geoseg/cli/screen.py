@@ -6,10 +6,15 @@ import functools
 import shlex
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
+import click
+import platformdirs
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +24,7 @@ from geoseg.errors import CancelledError, ClusterError, GeosegError
 if TYPE_CHECKING:
     from geoseg.jobs.run import Progress, Summary
 
-BAD_INPUT, BLOCKS_FAILED, CLUSTER_LOST, INTERRUPTED = 2, 3, 75, 130
+BAD_INPUT, BLOCKS_FAILED, UNEXPECTED, CLUSTER_LOST, INTERRUPTED = 2, 3, 70, 75, 130
 
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # names and messages stay as they are
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -49,8 +54,35 @@ def refusing(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             err.print(f"\nstopped; what was finished is kept. Go on with: {same_command()}", markup=False)
             raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, click.ClickException, BrokenPipeError):
+            raise
+        except Exception as error:
+            unexpected(error)
 
     return wrapped
+
+
+def unexpected(error: Exception) -> NoReturn:
+    """One sentence for what nobody foresaw, and exit status 70; its traceback is kept, and the sentence says where."""
+    notes = [each for each in getattr(error, "__notes__", ()) if each.startswith("geoseg logs ")]
+    where = f"'{notes[0]}' shows" if notes else f"{_noted(error)} holds"
+    if isinstance(error, MemoryError):
+        said = "no memory is left; give this process more, or the job a smaller memory_per_worker or inference.block"
+    else:
+        said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}; please report it"
+    err.print(f"{said} ({where} the details)", markup=False)
+    raise typer.Exit(UNEXPECTED)
+
+
+def _noted(error: Exception) -> Path:
+    """Add a traceback to the account's log of errors; its path."""
+    path = platformdirs.user_log_path("geoseg") / "errors.log"
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {same_command()}\n")
+            file.writelines(traceback.format_exception(error))
+    return path
 
 
 def refuse(error: GeosegError) -> NoReturn:

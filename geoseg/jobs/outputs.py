@@ -24,9 +24,9 @@ from geoseg.jobs.plan import Plan, outline
 from geoseg.jobs.resolve import reference_of
 from geoseg.maps import cog, sheets, view
 from geoseg.maps.blocks import BlockFile
-from geoseg.maps.style import qgis_style
+from geoseg.maps.style import confidence_style, qgis_style
 from geoseg.rasters import identity
-from geoseg.storage.digests import digest_of
+from geoseg.storage.digests import digest_of, sha256
 from geoseg.storage.record import Record
 from geoseg.storage.staging import Staging, opened
 from geoseg.storage.store import Store
@@ -160,7 +160,9 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     made_of_map = {"map": found[0].key, "legend": legend}
     if wanted.confidence:
         found.append(Step("confidence", raster, partial(_raster, plan, staging, records, tags, None, None)))
-    found.append(Step("style", {"legend": legend}, partial(_style, plan.legend, folder)))
+    styles = {"map.qml": qgis_style(plan.legend)}
+    styles |= {"confidence.qml": confidence_style()} if wanted.confidence else {}
+    found.append(Step("style", {name: sha256(text) for name, text in styles.items()}, partial(_styles, styles, folder)))
     map_path = folder / _raster_name(plan, "map")
     if wanted.quicklook and any("labels" in record.hashes for record in records):
         texts = {"title": _title(plan), "attribution": plan.scene.imagery.attribution}
@@ -238,9 +240,10 @@ def _provenance(plan: Plan, failed: int) -> dict[str, str]:
     return tags
 
 
-def _style(legend: Legend, folder: Path) -> Sequence[Path]:
-    Store(str(folder)).put("map.qml", qgis_style(legend))
-    return [folder / "map.qml"]
+def _styles(styles: Mapping[str, bytes], folder: Path) -> Sequence[Path]:
+    for name, text in styles.items():
+        Store(str(folder)).put(name, text)
+    return [folder / name for name in styles]
 
 
 def _title(plan: Plan) -> str:

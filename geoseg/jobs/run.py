@@ -7,6 +7,7 @@ the run is serial, and that run is the reference which any cluster must equal, b
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from geoseg import imagery
-from geoseg.errors import CancelledError, ClusterError, LedgerError, PredictionError
+from geoseg.errors import CancelledError, ClusterError, GeosegError, LedgerError, PredictionError
 from geoseg.grid import Window, cut
 from geoseg.jobs import block as job_block
 from geoseg.jobs import outputs
@@ -317,6 +318,9 @@ def _journal(store: Store, resident: bool, check_held: Callable[[], None]) -> It
         state = "submitted" if resident and isinstance(error, ClusterError) else state
         sentence = "stopped by the user" if isinstance(error, KeyboardInterrupt) else job_block.reason(error)
         with suppress(LedgerError):  # the folder may be another's now, or the disk full
+            if isinstance(error, Exception) and not isinstance(error, GeosegError):
+                journal.event("traceback", text="".join(traceback.format_exception(error)))
+                error.add_note(f"geoseg logs {store.root}")
             journal.close(state, sentence)
         raise
 
