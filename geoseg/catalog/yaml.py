@@ -21,16 +21,13 @@ _TEXT_LIMIT = 10_000_000
 _DEEPEST = 50
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL and halves of characters: no path, name or message can hold them."""
-_WORDING = (
-    (r"a valid dictionary or instance of \w+", "keys with values"),
-    (r"a valid dictionary", "keys with values"),
-    (r"a valid tuple", "a list"),
-    (r"a valid string", "text"),
-    (r"a valid integer", "a whole number"),
-    (r"a valid number", "a number"),
-    (r"Tuple should have at least 1 item .*", "List at least one"),
-)
-"""What pydantic says to programmers, and what it means to a reader of YAML."""
+_PLAINLY = {
+    "dict_type": "Input should be keys with values",
+    "model_type": "Input should be keys with values",
+    "tuple_type": "Input should be a list",
+    "too_short": "List more of them",
+}
+"""Where pydantic speaks of Python's types; all else is said in its words."""
 S = TypeVar("S", bound="Spec")
 
 
@@ -41,7 +38,15 @@ class Spec(BaseModel):
 
 
 def load_yaml(path: Path, error: type[GeosegError]) -> Any:
-    """The plain data of a YAML file; tags, duplicate keys and oversized files are refused with `error`."""
+    """The plain data of a YAML file; tags, duplicate keys and oversized files are refused.
+
+    Parameters
+    ----------
+    path
+        The file.
+    error
+        Kind of error that is raised.
+    """
     try:
         if path.stat().st_size > _TEXT_LIMIT:
             raise error(f"{path} is larger than {_TEXT_LIMIT // 1_000_000} MB; specs are short text files")
@@ -57,7 +62,19 @@ def load_yaml(path: Path, error: type[GeosegError]) -> Any:
 
 
 def parse(shape: type[S], data: Any, where: str, error: type[GeosegError]) -> S:
-    """Check plain data against a spec; the first trouble becomes one sentence of kind `error`."""
+    """Check plain data against a spec; the first trouble becomes one sentence.
+
+    Parameters
+    ----------
+    shape
+        The spec.
+    data
+        As `load_yaml` gives it.
+    where
+        What the data are called in messages, a path say.
+    error
+        Kind of error that is raised.
+    """
     if not isinstance(data, Mapping):
         found = "nothing" if data is None else type(data).__name__
         raise error(f"{where}: expected keys such as {', '.join(list(shape.model_fields)[:3])}, found {found}")
@@ -105,61 +122,66 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _one_sentence(shape: type[Spec], problem: ValidationError, data: Any, where: str) -> str:
     """The most telling of pydantic's complaints: an unknown key before all else, then the deepest in the data."""
-    first = min(problem.errors(), key=lambda each: _rank(each["type"], len(_place(each["loc"], data))))
+    first = min(problem.errors(), key=_rank)
     loc, kind = first["loc"], first["type"]
-    place = ".".join(str(part) for part in _place(loc, data))
+    inside = _location(loc, data)
     if kind == "extra_forbidden":
-        return f"{where}: unknown key {place!r}; {nearest(str(loc[-1]), _keys_at(shape, loc[:-1]))}"
+        return f"{where}: unknown key {inside!r}; {nearest(str(loc[-1]), _keys_at(shape, loc[:-1]))}"
     if kind == "missing":
         missing = f"key {loc[-1]!r}" if isinstance(loc[-1], str) else f"value number {loc[-1] + 1}"
-        return f"{where}: {missing} is missing{f' under {place!r}' if place else ''}; add it"
-    text = first["msg"].removeprefix("Value error, ")
-    for theirs, ours in _WORDING:
-        text = re.sub(theirs, ours, text)
-    if "[key]" in loc:
-        text = text.replace("Input", "Key")
+        return f"{where}: {missing} is missing{f' under {inside!r}' if inside else ''}; add it"
+    text = _PLAINLY.get(kind, first["msg"].removeprefix("Value error, "))
     given = "" if kind == "value_error" else f", found {json.dumps(first['input'], default=str)[:80]}"
-    return f"{where}: {place or 'the file'}: {text[0].lower() + text[1:]}{given}"
+    return f"{where}: {inside or 'the file'}: {text[0].lower() + text[1:]}{given}"
 
 
-def _rank(kind: str, depth: int) -> tuple[bool, int, bool]:
-    return kind != "extra_forbidden", -depth - (kind == "missing"), kind.endswith("_type")
+def _rank(error: Any) -> tuple[bool, int, bool]:
+    """Unknown keys, then what lies deepest; of the members of a union the one that came nearest to a match."""
+    return error["type"] != "extra_forbidden", -len(error["loc"]), str(error["type"]).endswith("_type")
 
 
-def _place(loc: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
-    """Where in the data an error lies: pydantic's location without its names for the members of a union."""
-    place = []
+def _location(loc: tuple[Any, ...], data: Any) -> str:
+    """Where in the data an error lies, 'bands.red.file': pydantic's location without its names for union members."""
+    keys = []
     for part in loc:
         if isinstance(data, list | tuple):
             inside = isinstance(part, int) and part < len(data)
         else:
             inside = isinstance(data, Mapping) and part in data
         if inside:
-            place.append(part)
+            keys.append(str(part))
             data = data[part]
-    return tuple(place)
+    return ".".join(keys)
 
 
-def _keys_at(shape: Any, loc: tuple[Any, ...]) -> tuple[str, ...]:
-    """Known keys of the spec at a place in the data; () where it cannot be told."""
+def _keys_at(shape: type[Spec], loc: tuple[Any, ...]) -> tuple[str, ...]:
+    """Known keys of the spec at a location."""
     schema = shape.model_json_schema(by_alias=True)
-    node, definitions = schema, schema.get("$defs", {})
+
+    def meant(node: Any) -> list[Any]:
+        """A node of the schema, or the members of a union, with references followed."""
+        options = node.get("anyOf", [node])
+        return [schema["$defs"][each["$ref"].rsplit("/", 1)[1]] if "$ref" in each else each for each in options]
+
+    nodes = [schema]
     for part in loc:
-        options = [node, *node.get("anyOf", [])]
-        options = [definitions[o["$ref"].rsplit("/", 1)[1]] if "$ref" in o else o for o in options]
-        step = next((o["properties"][part] for o in options if part in o.get("properties", {})), None)
-        step = step or next((o["additionalProperties"] for o in options if o.get("additionalProperties")), None)
-        step = step or next((o["items"] for o in options if "items" in o and isinstance(part, int)), None)
-        if step is None:
-            continue  # pydantic names the member of a union here; it is not a place in the data
-        node = step
-    options = [node, *node.get("anyOf", [])]
-    options = [definitions[o["$ref"].rsplit("/", 1)[1]] if "$ref" in o else o for o in options]
-    return tuple(key for o in options for key in o.get("properties", {}))
+        steps = [each.get("properties", {}).get(part) or each.get("additionalProperties") for each in nodes]
+        steps += [each.get("items") for each in nodes if isinstance(part, int)]
+        found = [each for step in steps if isinstance(step, dict) for each in meant(step)]
+        nodes = found or nodes  # the name of a union's member is no step in the data
+    return tuple(key for each in nodes for key in each.get("properties", {}))
 
 
 def nearest(name: str, known: tuple[str, ...]) -> str:
-    """The end of a message about an unknown name: the nearest known one, and the known ones."""
+    """The end of a message about an unknown name: the nearest known one, and the known ones.
+
+    Parameters
+    ----------
+    name
+        What was given.
+    known
+        What there is, in the order to list it; the first 12 are.
+    """
     near = difflib.get_close_matches(name, known, 1, 0.5)
     listed = ", ".join(known) if len(known) <= 12 else ", ".join(known[:12]) + ", ..."
     return (f"did you mean {near[0]!r}? " if near else "") + (f"known: {listed}" if known else "none is known")

@@ -27,7 +27,7 @@ def refusal(tmp_path, text: str) -> str:
         ("imagery: {a: {files: a.tif, bands: {r: 1, g: 2}, scale: {r: 1}}}", "'scale' must be one number or name each"),
         ("imagery: {a: {files: a.tif, bands: {r: 1}, scale: 0}}", "'scale' must be finite and not 0"),
         ("imagery: {a: {files: a.tif, bands: {r: 1}, offset: .nan}}", "'offset' must be finite"),
-        ("imagery: {a: {files: [], bands: {r: 1}}}", "imagery.a.files: list at least one"),
+        ("imagery: {a: {files: [], bands: {r: 1}}}", "imagery.a.files: list more of them, found []"),
         ("imagery: {a: {files: '', bands: {r: 1}}}", "'' is no path"),
         ('imagery: {a: {files: "a\\0b", bands: {r: 1}}}', "holds a character that no text has"),
         ("references: {a: {file: a.tif}}", "key 'legend' is missing under 'references.a'"),

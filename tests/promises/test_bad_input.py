@@ -220,7 +220,7 @@ def test_a_missing_job_is_named_by_every_command(tmp_path, monkeypatch):
         ("imagery: scene\nmodel: tiny\noutputs: {sheet_pixels: 1}", "outputs.sheet_pixels"),
         ("imagery: scene\nmodel: tiny\nreference: nothing", "no reference is called 'nothing'"),
         ("imagery: scene\nmodel: tiny\ncatalog: gone.yaml", "gone.yaml does not exist"),
-        ("imagery: scene\nmodel: 12", "model: input should be text"),
+        ("imagery: scene\nmodel: 12", "model: input should be a valid string, found 12"),
     ],
 )
 def test_a_wrong_job_is_refused(job, text, sentence):
