@@ -22,10 +22,11 @@ from geoseg.catalog import Imagery
 from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window
 from geoseg.process import remembered
-from geoseg.rasters import checks, footprints, handles, warping
+from geoseg.rasters import checks, footprints, handles, index, warping
 from geoseg.rasters import files as raster_files
 from geoseg.rasters.environment import environment
 from geoseg.rasters.files import Source
+from geoseg.rasters.index import Index
 from geoseg.rasters.warping import Stack
 
 _AT_ONCE = 16  # files that are asked for their last change at once
@@ -117,7 +118,7 @@ def touches(scene: Scene, grid: Grid, window: Window) -> bool:
     return any(
         footprints.needed(layer.stacks[number].sources[0], grid, window) is not None
         for layer in _layers(_Same(scene), grid)
-        for number in footprints.near(layer.index, grid, window)
+        for number in index.near(layer.index, grid, window)
     )
 
 
@@ -193,7 +194,7 @@ class _Layer:
     """Numbers of the bands."""
     stacks: tuple[Stack, ...]
     """The files, from the upper to the lower."""
-    index: footprints.Index
+    index: Index
     """Where they lie on a grid."""
 
 
@@ -224,14 +225,14 @@ def _layers(same: _Same, grid: Grid) -> tuple[_Layer, ...]:
         stacks = [Stack(stacked, bands) for stacked in zip(*(scene.bands[member] for member in members))]
         if scene.imagery.order == "last":
             stacks.reverse()
-        found.append(_Layer(tuple(members), tuple(stacks), footprints.index([s.sources[0] for s in stacks], grid)))
+        found.append(_Layer(tuple(members), tuple(stacks), index.of([s.sources[0] for s in stacks], grid)))
     return tuple(found)
 
 
 def _fill(layer: _Layer, grid: Grid, window: Window, resampling: str, out: np.ndarray) -> None:
     """Lay the files of some bands over each other, from the upper to the lower, until no hole is left."""
     holes = np.ones(window.shape, bool)
-    for number in sorted(footprints.near(layer.index, grid, window)):
+    for number in sorted(index.near(layer.index, grid, window)):
         for part, found in warping.parts(layer.stacks[number], grid, window, resampling, holes):
             place = part.within(window)
             for member, values in zip(layer.members, found):

@@ -1,4 +1,4 @@
-"""Footprints: where raster files lie on a grid, and which of many can have pixels in a window of it.
+"""Footprints: where a raster file lies on a grid, and which part of it a window needs.
 
 A file's own pixels count from its first row and column, a grid's from its lattice's origin. No pixels are read.
 """
@@ -6,8 +6,6 @@ A file's own pixels count from its first row and column, a grid's from its latti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from affine import Affine
@@ -24,36 +22,6 @@ from geoseg.rasters.files import Source
 SQUARE = 256
 """Edge in pixels of the lattice squares in which files are warped."""
 _FAR = 2**40  # pixels from the CRS origin
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Index:
-    """Many files on one grid, laid out so that a window can be compared with all of them at once."""
-
-    own: np.ndarray
-    """(file, 5) of files whose pixels are the grid's: their numbers, and row, row_end, col, col_end on the grid."""
-    others: tuple[_Zone, ...]
-    """The files that would have to be warped, by their CRS."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Zone:
-    """Files of one CRS. A file's (col, row) of a place is `turns[turn] @ (x, y) + shift`."""
-
-    crs: str
-    numbers: np.ndarray
-    """(file,)"""
-    turns: np.ndarray
-    """(turn, 2, 2), few: most files of a layer share their pixels' size and direction."""
-    turn: np.ndarray
-    """(file,)"""
-    shift: np.ndarray
-    """(file, 2) of (col, row)."""
-    size: np.ndarray
-    """(file, 2) of (cols, rows)."""
-
-
-# --------------------------------------------------------------------------------------- one file
 
 
 def own(source: Source, grid: Grid) -> Window | None:
@@ -87,7 +55,7 @@ def cover(source: Source, grid: Grid) -> Window:
     aligned = own(source, grid)
     if aligned is not None:
         return aligned
-    down, right = np.mgrid[0:65, 0:65] / 64  # not the outline alone: a hole inside is a sign of a place beyond
+    down, right = np.mgrid[0:65, 0:65] / 64  # a part inside may be beyond the projection, too
     rows, cols = source.shape
     x, y = _applied(Affine(*source.transform), right.ravel() * cols, down.ravel() * rows)
     x, y = _transformed(source.crs, grid.crs, x, y)
@@ -133,8 +101,8 @@ def needed(source: Source, grid: Grid, window: Window) -> Window | None:
         return None
     top, bottom, left, right = row[known].min(), row[known].max(), col[known].min(), col[known].max()
     # An edge may bulge between the points looked at; more so that of a large window, which may hold a pole.
-    sags = _sags(np.array([row, col])) if max(window.shape) > SQUARE else (0.0, 0.0)
-    bulge_rows, bulge_cols = 1 + (bottom - top) / 100 + sags[0], 1 + (right - left) / 100 + sags[1]
+    sagging = sags(np.array([row, col])) if max(window.shape) > SQUARE else (0.0, 0.0)
+    bulge_rows, bulge_cols = 1 + (bottom - top) / 100 + sagging[0], 1 + (right - left) / 100 + sagging[1]
     if (
         bottom < -bulge_rows
         or right < -bulge_cols
@@ -165,7 +133,7 @@ def under(source: Source, grid: Grid, window: Window) -> tuple[np.ndarray, np.nd
     (17, 17) float64, (17, 17) float64
         Columns and rows with fractions, from the file's first corner; NaN where they cannot be computed.
     """
-    return _applied(~Affine(*source.transform), *_seen(source.crs, grid, window))
+    return _applied(~Affine(*source.transform), *spread(source.crs, grid, window))
 
 
 def steps(source: Source, grid: Grid, window: Window) -> tuple[float, float]:
@@ -220,72 +188,9 @@ def straddles_antimeridian(source: Source, grid: Grid, window: Window) -> bool:
     """
     if not CRS(source.crs).geographic or CRS(grid.crs).geographic:
         return False
-    x = _seen(source.crs, grid, window)[0]
+    x = spread(source.crs, grid, window)[0]
     known = np.isfinite(x)  # points of one small window that seem to lie 180 degrees apart
     return bool(known.any() and np.ptp(x[known]) > 180)
-
-
-# -------------------------------------------------------------------------------------- many files
-
-
-def index(files: Sequence[Source], grid: Grid) -> Index:
-    """What `near` needs to know of many files.
-
-    Parameters
-    ----------
-    files : sequence of Source
-        Their numbers count from 0 in this order.
-    grid : Grid
-        The one grid that windows will be of.
-    """
-    aligned, zones = [], dict[str, list[int]]()
-    for number, source in enumerate(files):
-        if (there := own(source, grid)) is None:
-            zones.setdefault(source.crs, []).append(number)
-        else:
-            aligned.append((number, there.row, there.row_end, there.col, there.col_end))
-    others = tuple(_zone(crs, numbers, files) for crs, numbers in zones.items())
-    return Index(np.array(aligned, np.int64).reshape(-1, 5), others)
-
-
-def near(known: Index, grid: Grid, window: Window) -> Iterator[int]:
-    """Numbers of the files that a window may need: all for which `needed` is not None, and perhaps a few more.
-
-    Each comes once, in no order. It is `needed`'s own rule with a pixel to spare, looked at for all files together.
-
-    Parameters
-    ----------
-    known : Index
-        From `index`.
-    grid, window : Grid, Window
-        The grid of the index, and pixels of it.
-    """
-    numbers, row, row_end, col, col_end = known.own.T
-    meet = (row < window.row_end) & (row_end > window.row) & (col < window.col_end) & (col_end > window.col)
-    yield from numbers[meet].tolist()
-    for zone in known.others:
-        yield from _near(zone, grid, window).tolist()
-
-
-def _near(zone: _Zone, grid: Grid, window: Window) -> np.ndarray:
-    points = _seen(zone.crs, grid, window)
-    if not np.isfinite(points).all():
-        return zone.numbers
-    spots = np.tensordot(zone.turns, points, 1)  # (turn, 2, 17, 17)
-    first, last = (edge[zone.turn] + zone.shift for edge in (spots.min(axis=(2, 3)), spots.max(axis=(2, 3))))
-    bulge = 2 + (last - first) / 100 + _sags(spots)[zone.turn]
-    found: np.ndarray = zone.numbers[((last >= -bulge) & (first <= zone.size + bulge)).all(axis=1)]
-    return found
-
-
-def _zone(crs: str, numbers: list[int], files: Sequence[Source]) -> _Zone:
-    inverse = np.array([tuple(~Affine(*files[number].transform))[:6] for number in numbers]).reshape(-1, 2, 3)
-    turns, turn = np.unique(inverse[:, :, :2], axis=0, return_inverse=True)
-    size = np.array([files[number].shape[::-1] for number in numbers])
-    return _Zone(crs, np.array(numbers), turns, turn.ravel(), inverse[:, :, 2], size)
-
-
-# --------------------------------------------------------------------------------------- geometry
 
 
 @remembered(65536)
@@ -294,15 +199,28 @@ def _aligned(crs: str, transform: tuple[float, ...], shape: tuple[int, int], gri
 
 
 @remembered(1024)
-def _seen(crs: str, grid: Grid, window: Window) -> np.ndarray:
-    """Coordinates in `crs` of 17 x 17 points spread over a window, edges included: (2, 17, 17), not all finite."""
+def spread(crs: str, grid: Grid, window: Window) -> np.ndarray:
+    """Coordinates of 17 x 17 points spread over a window, edges included.
+
+    Parameters
+    ----------
+    crs : str
+        That in which they are wanted.
+    grid, window : Grid, Window
+        Pixels of the grid.
+
+    Returns
+    -------
+    (2, 17, 17) float64
+        x and y; NaN where they cannot be computed.
+    """
     row, col = np.mgrid[0:17, 0:17] / 16
     x, y = _applied(grid.transform_of(window), col.ravel() * window.width, row.ravel() * window.height)
     return np.array(_transformed(grid.crs, crs, x, y)).reshape(2, 17, 17)
 
 
-def _sags(values: np.ndarray) -> np.ndarray:
-    """How far (..., 17, 17) numbers are from straight lines, at most: by as much the true extremes may exceed them."""
+def sags(values: np.ndarray) -> np.ndarray:
+    """How far (..., 17, 17) numbers are from straight lines, which bounds what true extremes exceed those seen by."""
     along, across = (np.abs(np.diff(values, 2, axis)).max(axis=(-2, -1)) for axis in (-2, -1))
     found: np.ndarray = along + across
     return found

@@ -1,4 +1,4 @@
-"""One file at the door: what is let in, what is refused, and what its numbers become."""
+"""Files: what is accepted, what is refused, and what the stored numbers become."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def vrt(path: Path, source: str, extra: str = "", subclass: str = "") -> str:
     return str(path)
 
 
-# ------------------------------------------------------------------------------------ the door
+# ------------------------------------------------------------------------------------ examining
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_damaged_block_is_told_with_file_and_place(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[start : start + 64] = bytes(64)
     path.write_bytes(data)
-    scene = imagery.open(layer(str(path)))  # only the corners are read at the door
+    scene = imagery.open(layer(str(path)))  # only the corners are read
     with pytest.raises(RasterError, match=r"a\.tif cannot be read at rows 0\.\.96, columns 0\.\.96 .*copy it again"):
         imagery.read(scene, scene.grid, scene.window)
 
@@ -239,3 +239,30 @@ def test_every_uint16_comes_through_exactly_and_scaled_to_the_nearest_float32(tm
     np.testing.assert_array_equal(whole(path), pixels)
     wanted = (pixels.astype(np.float64) * 0.0001 - 0.1).astype(np.float32)
     np.testing.assert_array_equal(whole(path, scale=0.0001, offset=-0.1), wanted)
+
+
+# ---------------------------------------------------------------------------------- many at once
+
+
+def test_of_many_files_the_first_bad_one_is_named_and_their_order_is_kept(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{n:03}.tif", np.full((1, 2, 2), n, np.uint8)) for n in range(60)]
+    assert [source.path for source in imagery.open(layer(tuple(paths))).bands[0]] == paths
+    Path(paths[23]).write_text("no raster")
+    Path(paths[24]).unlink()
+    with pytest.raises(RasterError, match=r"023\.tif cannot be opened"):
+        imagery.open(layer(tuple(paths)))
+
+
+def test_files_without_a_georeference_are_refused_in_words_and_without_warnings(tmp_path: Path) -> None:
+    paths = tuple(write(tmp_path / f"{n}.tif", np.ones((1, 2, 2), np.uint8)) for n in range(40))
+    for path in paths[7:]:
+        Path(path).write_bytes(_bare(tmp_path))
+    with pytest.raises(RasterError, match=r"7\.tif has no georeference"):
+        imagery.open(layer(paths))
+
+
+def _bare(folder: Path) -> bytes:
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with pytest.warns(NotGeoreferencedWarning):
+        return Path(write(folder / "bare.tif", np.ones((1, 2, 2), np.uint8), Affine.identity())).read_bytes()

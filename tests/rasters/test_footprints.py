@@ -1,202 +1,193 @@
-"""Many files: an index finds every file that a window needs, and what is read does not depend on there being one."""
+"""Footprints: where one file lies on a grid, judged by PROJ point by point."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
-from strategies import coordinates, layer, windows, write
+from strategies import NORTH_UP, TRANSFORMS
 
-from geoseg import imagery
 from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window
-from geoseg.imagery import Scene
 from geoseg.rasters import footprints
 from geoseg.rasters.files import Source
-from geoseg.rasters.footprints import Index
 
-CRSS = ["EPSG:32612", "EPSG:32613", "EPSG:4326", "EPSG:3857", "EPSG:3413", "EPSG:5070", "ESRI:54030"]
-GRIDS = {
-    "own": Grid.regular("EPSG:32612", 30.0),
-    "half a pixel off": Grid("EPSG:32612", (30.0, 0.0, 15.0, 0.0, -30.0, 15.0)),
-    "next zone": Grid.regular("EPSG:32613", 30.0),
-    "rotated": Grid("EPSG:32612", tuple(Affine.rotation(31) @ Affine.scale(40, -30))[:6]),
-    "degrees": Grid.regular("EPSG:4326", 0.0004),
-    "coarser": Grid.regular("EPSG:5070", 250.0),
-}
+SYSTEMS = ["EPSG:32612", "EPSG:32613", "EPSG:4326", "EPSG:3857", "EPSG:5070", "EPSG:3413"]
 
 
-def every(index: Index, _grid: Grid, _window: Window) -> Iterator[int]:
-    """The slow way: all files, each square of each to be looked at by itself."""
-    yield from index.own[:, 0].tolist()
-    for zone in index.others:
-        yield from zone.numbers.tolist()
-
-
-def needed(files: list[Source], grid: Grid, window: Window) -> set[int]:
-    return {number for number, source in enumerate(files) if footprints.needed(source, grid, window) is not None}
+def source_of(transform: Affine, shape: tuple[int, int] = (90, 130), crs: str = "EPSG:32612") -> Source:
+    return Source("a.tif", 1, "1", crs, tuple(transform)[:6], shape, None, False, "uint8")
 
 
 @st.composite
-def turned(draw: st.DrawFn, crs: str) -> tuple[float, ...]:
-    """Coefficients of a transform whose first pixel lies anywhere on Earth, most often in two UTM zones' north."""
-    lon = draw(st.one_of(st.floats(-117, -102), st.floats(-180, 180)))
-    lat = draw(st.one_of(st.floats(20, 70), st.floats(-89, 90)))
-    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
-    if not (math.isfinite(x) and math.isfinite(y)):
-        x, y = 0.0, 0.0
-    pixel = draw(st.sampled_from([10.0, 30.0, 1000.0])) / (111_000 if crs == "EPSG:4326" else 1)
-    turn = draw(st.sampled_from([0.0, 0.0, 0.0, 17.0, 135.0]))
-    return tuple(Affine.translation(x, y) @ Affine.rotation(turn) @ Affine.scale(pixel, -pixel))[:6]
+def files(draw: st.DrawFn) -> Source:
+    """Files somewhere in the western United States."""
+    crs = draw(st.sampled_from(SYSTEMS))
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(
+        draw(st.floats(-117, -105)), draw(st.floats(30, 48))
+    )
+    pixel = draw(st.floats(5, 300)) / (111_000 if crs == "EPSG:4326" else 1)
+    turn = draw(st.sampled_from([0.0, 20.0, 180.0]))
+    transform = Affine.translation(x, y) @ Affine.rotation(turn) @ Affine.scale(pixel, -pixel)
+    return source_of(transform, draw(st.tuples(st.integers(1, 900), st.integers(1, 900))), crs)
 
 
 @st.composite
-def sources(draw: st.DrawFn) -> Source:
-    crs = draw(st.sampled_from(CRSS))
-    shape = draw(st.tuples(st.integers(1, 11000), st.integers(1, 11000)))
-    return Source("a.tif", 1, "1", crs, draw(turned(crs)), shape, None, False, "uint8")
+def grids(draw: st.DrawFn) -> Grid:
+    crs = draw(st.sampled_from(SYSTEMS))
+    return Grid.regular(crs, draw(st.floats(5, 300)) / (111_000 if crs == "EPSG:4326" else 1))
 
 
-# ------------------------------------------------------------------------------------- the index
+def moved(transform: Affine, crs: str, target: str, col: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, y = transform @ (col, row)
+    x, y = Transformer.from_crs(crs, target, always_xy=True).transform(x, y)
+    return np.asarray(x), np.asarray(y)
+
+
+# ------------------------------------------------------------------------------------ own pixels
+
+
+@given(st.integers(-9999, 9999), st.integers(-9999, 9999), st.floats(-0.9e-3, 0.9e-3), st.floats(-0.9e-3, 0.9e-3))
+def test_a_file_shifted_by_whole_pixels_is_the_grids_own(row: int, col: int, down: float, across: float) -> None:
+    grid = Grid("EPSG:32612", tuple(NORTH_UP)[:6])
+    source = source_of(NORTH_UP @ Affine.translation(col + across, row + down))
+    assert footprints.own(source, grid) == Window(row, col, 90, 130) == footprints.cover(source, grid)
+
+
+@given(st.floats(2e-3, 0.998))
+def test_a_file_shifted_by_a_part_of_a_pixel_or_turned_is_not(part: float) -> None:
+    grid = Grid("EPSG:32612", tuple(NORTH_UP)[:6])
+    changes = (
+        Affine.translation(part, 0), Affine.translation(0, part), Affine.rotation(part), Affine.scale(1 + part / 9)
+    )  # fmt: skip
+    for change in changes:
+        assert footprints.own(source_of(NORTH_UP @ change), grid) is None
+    assert footprints.own(source_of(NORTH_UP, crs="EPSG:32613"), grid) is None
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.lists(sources(), min_size=1, max_size=6), st.integers(1, 3000), st.integers(1, 3000))
-def test_no_file_that_a_window_needs_is_left_out(
-    data: st.DataObject, files: list[Source], height: int, width: int
+@given(st.data())
+def test_of_an_aligned_file_a_window_needs_exactly_what_they_share(data: st.DataObject) -> None:
+    grid = Grid("EPSG:32612", tuple(NORTH_UP)[:6])
+    source = source_of(NORTH_UP @ Affine.translation(11, 7))
+    spans = [data.draw(st.integers(low, high)) for low, high in ((-100, 150), (-150, 200), (1, 99), (1, 99))]
+    window = Window(*spans)
+    own = footprints.own(source, grid)
+    assert own is not None
+    shared, need = own.meet(window), footprints.needed(source, grid, window)
+    assert (need is None) == (shared is None)
+    if shared is not None and need is not None:
+        assert need == Window(shared.row - 7, shared.col - 11, *shared.shape)
+
+
+# ------------------------------------------------------------------------------------ other grids
+
+
+@settings(max_examples=60, deadline=None)
+@given(files(), grids())
+def test_the_cover_holds_every_pixel_of_the_file_and_is_tight(source: Source, grid: Grid) -> None:
+    cover = footprints.cover(source, grid)
+    rows, cols = source.shape
+    row, col = (each.ravel() for each in np.mgrid[0:101, 0:101] / 100)
+    x, y = moved(Affine(*source.transform), source.crs, grid.crs, col * cols, row * rows)
+    col, row = ~grid.affine @ (x, y)
+    slack = 1e-3 + 1e-3 * max(cover.shape)  # an edge may bulge between the points looked at
+    assert row.min() > cover.row - slack
+    assert col.min() > cover.col - slack
+    assert row.max() < cover.row_end + slack
+    assert col.max() < cover.col_end + slack
+    assert row.min() < cover.row + 1 + slack
+    assert col.max() > cover.col_end - 1 - slack
+
+
+@settings(max_examples=100, deadline=None)
+@given(files(), grids(), st.data())
+def test_whatever_lies_under_a_window_and_two_pixels_around_it_is_needed(
+    source: Source, grid: Grid, data: st.DataObject
 ) -> None:
-    crs = data.draw(st.sampled_from(CRSS))
-    grid = Grid(crs, data.draw(turned(crs)))
-    windows = [Window(0, 0, height, width), Window(-height // 2, -width, height, width)]
-    for source in files:
-        try:
-            cover = footprints.cover(source, grid)
-        except RasterError:
-            continue
-        side = data.draw(st.sampled_from([(-1.01, 0.0), (0.0, -1.0), (0.99, 1.0), (0.5, 0.5)]))
-        row, col = (round(side[0] * cover.height), round(side[1] * cover.width))
-        windows.append(Window(cover.row + row, cover.col + col, height, width))
-    index = footprints.index(files, grid)
-    for window in windows:
-        found = list(footprints.near(index, grid, window))
-        assert len(found) == len(set(found))
-        assert needed(files, grid, window) <= set(found)
+    """Two pixels of the coarser of file and grid: what cubic resampling looks at."""
+    cover = footprints.cover(source, grid)
+    assume(max(cover.shape) < 20_000)
+    row, col = (
+        data.draw(st.integers(low - 300, high))
+        for low, high in ((cover.row, cover.row_end), (cover.col, cover.col_end))
+    )
+    window = Window(row, col, data.draw(st.integers(1, 256)), data.draw(st.integers(1, 256)))
+    need = footprints.needed(source, grid, window)
+    down, across = footprints.steps(source, grid, window)
+    row, col = (each.ravel() for each in np.mgrid[0:33, 0:33] / 32)
+    x, y = moved(grid.transform_of(window), grid.crs, source.crs, col * window.width, row * window.height)
+    col, row = ~Affine(*source.transform) @ (x, y)
+    for more_rows in (-2 * max(1, down), 2 * max(1, down)):
+        for more_cols in (-2 * max(1, across), 2 * max(1, across)):
+            at = np.floor(row + more_rows).astype(int), np.floor(col + more_cols).astype(int)
+            hit = (at[0] >= 0) & (at[0] < source.shape[0]) & (at[1] >= 0) & (at[1] < source.shape[1])
+            inside = (np.floor(row) >= 0) & (row < source.shape[0]) & (np.floor(col) >= 0) & (col < source.shape[1])
+            if not inside.any():
+                continue
+            assert need is not None
+            assert (at[0][hit] >= need.row).all()
+            assert (at[0][hit] < need.row_end).all()
+            assert (at[1][hit] >= need.col).all()
+            assert (at[1][hit] < need.col_end).all()
 
 
-@pytest.mark.parametrize("crs", ["EPSG:32612", "EPSG:32613"])
-def test_of_many_files_few_are_looked_at(crs: str) -> None:
-    files = [
-        Source("a.tif", 1, "1", "EPSG:32612", (10.0, 0.0, left, 0.0, -10.0, top), (500, 500), None, False, "uint8")
-        for top in np.arange(4_000_000.0, 4_150_000.0, 5000.0).tolist()
-        for left in np.arange(300_000.0, 450_000.0, 5000.0).tolist()
-    ]
-    grid = Grid.regular(crs, 10.0)
-    index = footprints.index(files, grid)
-    middle = footprints.cover(files[450], grid)
-    window = Window(middle.row + 200, middle.col + 200, 100, 100)
-    found = set(footprints.near(index, grid, window))
-    assert 450 in found
-    assert len(found) == 1
-    assert len(list(footprints.near(index, grid, window.grown(500)))) <= 16
-    assert not list(footprints.near(index, grid, Window(middle.row, middle.col - 100_000, 300, 300)))
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+@pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
+def test_steps_and_fineness_in_the_files_own_crs_are_those_of_the_pixels_sides(transform: Affine, scale: float) -> None:
+    side = math.sqrt(abs(transform.determinant))
+    grid = Grid.regular("EPSG:32612", scale * side)
+    source = source_of(transform)
+    window = footprints.cover(source, grid)
+    down, across = footprints.steps(source, grid, window)
+    lengths = math.hypot(transform.b, transform.e), math.hypot(transform.a, transform.d)
+    assert (down, across) == pytest.approx((scale * side / lengths[0], scale * side / lengths[1]))
+    assert footprints.fineness(source, grid, window) == pytest.approx(scale)
 
 
-# -------------------------------------------------------------------------------- what it is for
+@settings(max_examples=40, deadline=None)
+@given(files(), grids())
+def test_fineness_is_the_root_of_an_area_that_proj_sees(source: Source, grid: Grid) -> None:
+    cover = footprints.cover(source, grid)
+    window = Window(cover.row, cover.col, 8, 8)
+    col, row = np.array([0, 8, 8, 0]), np.array([0, 0, 8, 8])
+    x, y = moved(grid.transform_of(window), grid.crs, source.crs, col, row)
+    col, row = ~Affine(*source.transform) @ (x, y)
+    area = 0.5 * abs(np.dot(col, np.roll(row, -1)) - np.dot(row, np.roll(col, -1)))
+    assert footprints.fineness(source, grid, window) == pytest.approx(math.sqrt(area) / 8, rel=1e-3)
 
 
-@pytest.fixture(scope="module")
-def patchwork(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """Files in two zones that overlap, with holes; some are turned, one is coarser."""
-    folder, random = tmp_path_factory.mktemp("patchwork"), np.random.default_rng(8)
-    paths = []
-    for number in range(14):
-        zone, place = divmod(number, 7)
-        left, top = (730_000, 4_400_010) if zone == 0 else (222_000, 4_400_000 if number % 2 else 4_400_007)
-        transform = Affine.translation(left + place % 3 * 4500, top - place // 3 * 3900) @ Affine.scale(30, -30)
-        transform = transform @ Affine.rotation(20) if number in (3, 11) else transform
-        transform = transform @ Affine.scale(3) if number == 9 else transform
-        rows, cols = 150 + number * 7, 170 - number * 5
-        pixels = coordinates(rows, cols) + np.uint16(number * 1000)
-        pixels[:, random.random((rows, cols)) < 0.02] = 0
-        pixels[:, 20:60, 30:90] = 0
-        crs = ("EPSG:32612", "EPSG:32613")[zone]
-        paths.append(Path(write(folder / f"{number:02}.tif", pixels, transform, crs, nodata=0)))
-    return tuple(paths)
+def test_beyond_a_projection_there_is_no_fineness_and_nothing_is_needed() -> None:
+    world = Grid("ESRI:54030", (500.0, 0.0, 0.0, 0.0, -500.0, 0.0))
+    corner = Window(-17_000, -34_000, 100, 100)  # the world is round there
+    assert footprints.fineness(source_of(NORTH_UP), world, corner) == 0.0
+    assert footprints.needed(source_of(NORTH_UP), world, corner) is None
+    assert footprints.steps(source_of(NORTH_UP), world, corner) == (1.0, 1.0)
 
 
-@pytest.fixture(scope="module", params=["first", "last", "bands of their own"])
-def scene(request: pytest.FixtureRequest, patchwork: tuple[Path, ...]) -> Scene:
-    paths = tuple(map(str, patchwork))
-    if request.param == "bands of their own":
-        return imagery.open(layer({"a": paths, "b": paths[5:] + paths[:5], "c": paths}, resampling="nearest"))
-    return imagery.open(layer(paths, 2, order=request.param, resampling="cubic"))
+# ------------------------------------------------------------------------------ the antimeridian
 
 
-@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_what_is_read_and_touched_is_the_same_bit_for_bit_without_an_index(scene: Scene, grid: Grid) -> None:
-    around = imagery.extent(scene, grid).grown(40)
-
-    @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(windows(around, 300))
-    def check(window: Window) -> None:
-        found, touched = imagery.read(scene, grid, window), imagery.touches(scene, grid, window)
-        with mock.patch.object(footprints, "near", every):
-            assert imagery.touches(scene, grid, window) == touched
-            assert imagery.read(scene, grid, window).tobytes() == found.tobytes()
-
-    check()
+@pytest.mark.parametrize(("lon", "crosses"), [(179.99, True), (-179.99, True), (178.0, False), (-178.0, False)])
+def test_only_windows_on_both_sides_of_180_degrees_straddle_it(lon: float, crosses: bool) -> None:
+    degrees = source_of(Affine(0.1, 0, -180, 0, -0.1, 90), (1800, 3600), "EPSG:4326")
+    fiji = Grid.regular("EPSG:3460", 100.0)
+    x, y = Transformer.from_crs("EPSG:4326", fiji.crs, always_xy=True).transform(lon, -17)
+    col, row = ~fiji.affine @ (x, y)
+    window = Window(int(row) - 128, int(col) - 128, 256, 256)
+    assert footprints.straddles_antimeridian(degrees, fiji, window) == crosses
+    metres = source_of(Affine(100, 0, 0, 0, -100, 0), (1800, 3600), "EPSG:32760")
+    assert not footprints.straddles_antimeridian(metres, fiji, window)
+    assert not footprints.straddles_antimeridian(degrees, Grid.regular("EPSG:4326", 1.0), Window(-90, -180, 180, 360))
 
 
-def test_a_large_window_around_a_pole_holds_what_a_small_one_holds(tmp_path: Path) -> None:
-    """Points spread over it may all lie further from the pole than the file does."""
-    transform = Affine(0.1117, 0, 164.04, 0, -0.000162, 89.9695)
-    path = write(tmp_path / "a.tif", coordinates(96, 96), transform, "EPSG:4326")
-    scene, grid = imagery.open(layer(path, 2)), Grid.regular("EPSG:3413", 100.0)
-    small, large = imagery.extent(scene, grid), Window(-101, -276, 973, 1234)
-    assert imagery.touches(scene, grid, large)
-    rows, cols = small.within(large)
-    found = imagery.read(scene, grid, large)
-    np.testing.assert_array_equal(found[:, rows, cols], imagery.read(scene, grid, small))
-    assert np.isfinite(found[0]).sum() == np.isfinite(found[0, rows, cols]).sum() > 10
-
-
-def test_scenes_that_take_turns_are_not_mixed_up(tmp_path: Path) -> None:
-    paths = [write(tmp_path / f"{n}.tif", np.full((1, 3, 4), n, np.uint8)) for n in range(1, 21)]
-    opened = [imagery.open(layer(path)) for path in paths]
-    for n, scene in [*enumerate(opened, 1)] * 2:
-        assert (imagery.read(scene, scene.grid, scene.window) == n).all()
-
-
-# -------------------------------------------------------------------------------------- the door
-
-
-def test_of_many_files_the_first_bad_one_is_named_and_their_order_is_kept(tmp_path: Path) -> None:
-    paths = [write(tmp_path / f"{n:03}.tif", np.full((1, 2, 2), n, np.uint8)) for n in range(60)]
-    assert [source.path for source in imagery.open(layer(tuple(paths))).bands[0]] == paths
-    Path(paths[23]).write_text("no raster")
-    Path(paths[24]).unlink()
-    with pytest.raises(RasterError, match=r"023\.tif cannot be opened"):
-        imagery.open(layer(tuple(paths)))
-
-
-def test_files_without_a_georeference_are_refused_in_words_and_without_warnings(tmp_path: Path) -> None:
-    paths = tuple(write(tmp_path / f"{n}.tif", np.ones((1, 2, 2), np.uint8)) for n in range(40))
-    for path in paths[7:]:
-        Path(path).write_bytes(_bare(tmp_path))
-    with pytest.raises(RasterError, match=r"7\.tif has no georeference"):
-        imagery.open(layer(paths))
-
-
-def _bare(folder: Path) -> bytes:
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with pytest.warns(NotGeoreferencedWarning):
-        return Path(write(folder / "bare.tif", np.ones((1, 2, 2), np.uint8), Affine.identity())).read_bytes()
+def test_a_file_that_crosses_the_antimeridian_has_no_cover_in_degrees() -> None:
+    fiji = source_of(Affine(1000, 0, 700_000, 0, -1000, 8_000_000), (200, 300), "EPSG:32760")
+    with pytest.raises(RasterError, match=r"a\.tif as a whole cannot be expressed in EPSG:4326.*the antimeridian"):
+        footprints.cover(fiji, Grid.regular("EPSG:4326", 0.01))
+    assert footprints.cover(fiji, Grid.regular("EPSG:3460", 1000.0)).pixels > 60_000
