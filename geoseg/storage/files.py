@@ -85,8 +85,8 @@ def swap(path: Path, old: bytes, new: bytes) -> bool:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        fresh.unlink(missing_ok=True)
-        aside.unlink(missing_ok=True)
+        _discard(fresh)
+        _discard(aside)
     return held
 
 
@@ -124,14 +124,18 @@ def get(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        if error.errno == errno.ESTALE:  # for which callers wait
-            raise
-        raise LedgerError(_unreadable(path, error)) from error
-    raise LedgerError(_unreadable(path, None))
+        raise _unreadable(path, error) from error
+    raise _unreadable(path)
 
 
 def stamp(path: Path) -> list[int | str] | None:
-    """Size and time of change in nanoseconds, which change when the file does; None where there is no plain file."""
+    """Size and time of change in nanoseconds, which change when the file does; None where there is no plain file.
+
+    Raises
+    ------
+    LedgerError
+        If the folder may not be looked into.
+    """
     facts = _facts(path)
     return [facts.st_size, facts.st_mtime_ns] if facts else None
 
@@ -159,13 +163,16 @@ def drop(path: Path) -> None:
 
 
 def listing(folder: Path) -> Iterator[str]:
-    """Names of the plain files directly in a folder, in no order; none where there is no folder."""
-    if not folder.is_dir():
+    """Names of the plain files directly in a folder, in no order; none where there is no folder. Raises as `get`."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    yield entry.name
+    except (FileNotFoundError, NotADirectoryError):
         return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                yield entry.name
+    except OSError as error:
+        raise _unreadable(folder, error, stat.S_IFDIR) from error
 
 
 def sweep(folder: Path, before: float) -> None:
@@ -235,7 +242,7 @@ def _write(path: Path, data: bytes, settle: Callable[[Path, Path], object]) -> N
             except FileExistsError as error:
                 taken = error
         finally:
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
         sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -270,19 +277,24 @@ def _facts(path: Path) -> os.stat_result | None:
         facts = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
     return facts if stat.S_ISREG(facts.st_mode) else None
 
 
-def _unreadable(path: Path, error: OSError | None) -> str:
+def _unreadable(path: Path, error: OSError | None = None, wanted: int = stat.S_IFREG) -> LedgerError:
+    """One sentence for a failed read; its errno is kept for those who wait for a file server."""
     kinds = {stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    why = (error and error.strerror) or "it changed meanwhile"
+    sentence = f"{path} cannot be read ({why}); check the folder and its permissions"
     with suppress(OSError):
         kind = stat.S_IFMT(path.lstat().st_mode)
-        if kind != stat.S_IFREG:
-            return (
-                f"{path} is a {kinds.get(kind, 'device')} and no plain file; remove it, and run the same command again"
-            )
-    why = (error and error.strerror) or "it changed meanwhile"
-    return f"{path} cannot be read ({why}); check the folder and its permissions"
+        if kind != wanted:
+            kind_name = kinds.get(kind, "device")
+            sentence = f"{path} is a {kind_name} and no plain file; remove it, and run the same command again"
+    trouble = LedgerError(sentence)
+    trouble.errno = error.errno if error else None
+    return trouble
 
 
 def _clock(folder: Path) -> float:
@@ -294,8 +306,12 @@ def _clock(folder: Path) -> float:
     except OSError:  # a folder that can only be read
         return time.time()
     finally:
-        with suppress(OSError):
-            probe.unlink()
+        _discard(probe)
+
+
+def _discard(path: Path) -> None:
+    with suppress(OSError):  # what stays is swept by a later run
+        path.unlink()
 
 
 def _beside(path: Path) -> Path:

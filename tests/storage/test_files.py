@@ -23,6 +23,7 @@ from odd_files import KINDS, put_in_place
 from geoseg.errors import LedgerError
 from geoseg.storage import files
 from geoseg.storage.files import UNFINISHED
+from geoseg.storage.store import patiently
 
 
 @pytest.fixture
@@ -344,3 +345,30 @@ def test_a_folder_that_may_not_be_written_is_named(own):
     finally:
         path.parent.chmod(0o700)
     assert files.get(path) == b"old"
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(own):
+    path = own / "deep" / "file"
+    files.put(path, b"old")
+    path.parent.chmod(0)
+    try:
+        for do in (files.get, files.stamp, files.age, lambda path: files.swap(path, b"", b"")):
+            with pytest.raises(LedgerError, match=r"deep/file cannot be read \(Permission denied\); check the folder"):
+                do(path)
+        with pytest.raises(LedgerError, match=r"deep cannot be read \(Permission denied\); check the folder"):
+            list(files.listing(path.parent))
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_a_stale_handle_of_a_file_server_is_waited_for(path, monkeypatch):
+    files.put(path, b"1")
+    real, answers = os.open, iter([True, True])
+
+    def stale(name, *rest, **more):
+        if name == str(path) and next(answers, False):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(os, "open", lambda name, *rest, **more: stale(os.fspath(name), *rest, **more))
+    assert patiently(lambda: files.get(path)) == b"1"
