@@ -236,7 +236,7 @@ def test_a_second_run_is_refused_while_the_first_goes_on(farm, tmp_path, model):
     command = ("run", str(made.folder / "job.yaml"), "--workers", "0", "--out", str(made.out))
     first = farm.start("-m", "faults", *command)
     wait_until(lambda: faults.attempts(made.out))
-    assert "is in use by another geoseg" in made.run().refusal("LedgerError")
+    assert "is in use by another geoseg" in made.run().refusal("FolderInUseError")
     assert first.wait(60) == 0
     check_whole(made, wanted)
     assert set(faults.attempts(made.out).values()) == {1}
