@@ -1,4 +1,4 @@
-"""Agreement: confusion matrices of land classes, and the measures taken from them.
+"""Confusion: matrices of land classes, and the measures taken from them.
 
 Matrices are (class, class) int64, rows the reference, columns the map; counts add up over any split of the pixels.
 Arrays of labels are (row, col), -1 where there is no label. No files, no coordinates.
@@ -79,7 +79,7 @@ def confusion(labels: np.ndarray, reference: np.ndarray, legend: Legend) -> Conf
         unknown = np.setdiff1d(array, (*legend.ids, -1))
         if unknown.size:
             raise unknown_ids(what, unknown.tolist(), legend)
-    index = places(legend)
+    index = positions(legend)
     counts = tally(index[reference], index[labels], len(legend), len(legend))
     same = np.arange(len(legend) + 2)
     return fold(counts, same, same, len(legend))
@@ -179,12 +179,12 @@ def frequency_weighted_iou(matrix: np.ndarray) -> float:
 
 
 def tally(reference: np.ndarray, labels: np.ndarray, reference_classes: int, map_classes: int) -> np.ndarray:
-    """Count pairs of places in two legends, which need not be the same.
+    """Count pairs of classes of two legends, which need not be the same.
 
     Parameters
     ----------
     reference, labels : integers of one shape
-        Places as `places` gives them: n for unlabelled and n + 1 for unknown in a legend of n classes.
+        Positions in the two legends, as `positions` gives them.
     reference_classes, map_classes : int
         Classes of each legend.
 
@@ -206,9 +206,9 @@ def fold(counts: np.ndarray, rows: np.ndarray, cols: np.ndarray, classes: int) -
     counts : (reference class + 2, map class + 2) int64
         From `tally`.
     rows : (reference class + 2,) integers
-        Class of each reference place; `classes` or more: not labelled.
+        Class of each position in the reference's legend; `classes` or more: not labelled.
     cols : (map class + 2,) integers
-        Class of each map place; `classes`: not labelled; more: no counterpart.
+        Class of each position in the map's legend; `classes`: not labelled; more: no counterpart.
     classes : int
         How many classes are compared.
     """
@@ -222,8 +222,14 @@ def fold(counts: np.ndarray, rows: np.ndarray, cols: np.ndarray, classes: int) -
     )
 
 
-def places(legend: Legend) -> np.ndarray:
-    """(65537,) int32: class id to its place in the legend of n; n for -1 (the last element), n + 1 for unknown ids."""
+def positions(legend: Legend) -> np.ndarray:
+    """Where each class id stands in a legend of n classes.
+
+    Returns
+    -------
+    (65537,) int32
+        For each id 0..65535 its position; n + 1 where the legend lacks it. The last element, which -1 finds, is n.
+    """
     table = np.full(65537, len(legend) + 1, np.int32)
     table[list(legend.ids)] = np.arange(len(legend))
     table[UNLABELLED] = len(legend)

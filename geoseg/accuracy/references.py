@@ -18,7 +18,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as FileWindow
 
-from geoseg.accuracy.confusion import UNLABELLED, places, unknown_ids
+from geoseg.accuracy.confusion import UNLABELLED, positions, unknown_ids
 from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window, cut, read_crs
@@ -71,7 +71,7 @@ def on_grid(
     """
     with opened(reference) as source:
         labels = source.labels(grid, window, resampling)
-    table = places(reference.legend)
+    table = positions(reference.legend)
     unknown = np.unique(labels[table[labels] > len(reference.legend)])
     if unknown.size and not ignore_unknown:
         raise unknown_ids(f"reference {reference.name!r}", unknown.tolist(), reference.legend)

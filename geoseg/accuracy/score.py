@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.accuracy import comparison
-from geoseg.accuracy.confusion import Confusion, fold, places, tally, unknown_ids
+from geoseg.accuracy.confusion import Confusion, fold, positions, tally, unknown_ids
 from geoseg.accuracy.references import LabelRaster, Resampling, opened
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend
@@ -148,7 +148,7 @@ def _count(
     """Counts in the two legends, and the ids that each lacks (of map and reference)."""
     grid, extent = mapped.grid, mapped.window
     ground = region.on(grid) if region is not None else None
-    map_places, reference_places = places(legend), places(theirs)
+    map_positions, reference_positions = positions(legend), positions(theirs)
     counts = np.zeros((len(theirs) + 2, len(legend) + 2), np.int64)
     unknown: tuple[set[int], set[int]] = set(), set()
     for square in cut(extent, _STEP):
@@ -161,7 +161,7 @@ def _count(
             inside = None
         pair = mapped.labels(grid, window, "nearest"), source.labels(grid, window, resampling)
         ours, other = (each if inside is None else each[inside] for each in pair)
-        at, other_at = map_places[ours], reference_places[other]
+        at, other_at = map_positions[ours], reference_positions[other]
         part = tally(other_at, at, len(theirs), len(legend))
         if part[-1].any() or part[:, -1].any():
             unknown[0].update(np.unique(ours[at == len(legend) + 1]).tolist())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from geoseg import catalog
 from geoseg.accuracy import comparison
-from geoseg.accuracy.confusion import fold, places, tally
+from geoseg.accuracy.confusion import fold, positions, tally
 from geoseg.catalog.legend import Crosswalk, LandClass, Legend, identity
 from geoseg.errors import CatalogError
 
@@ -40,7 +40,7 @@ def test_every_pair_of_pixels_is_counted_where_a_dictionary_puts_it(walk: Crossw
     assert direction == ("map to reference" if mapped_is_source else "reference to map")
     target, rows, cols = comparison.join(chosen, direction, mapped, reference)
     assert target == walk.target
-    counts = tally(places(reference)[other], places(mapped)[ours], len(reference), len(mapped))
+    counts = tally(positions(reference)[other], positions(mapped)[ours], len(reference), len(mapped))
     found = fold(counts, rows, cols, len(target))
 
     carried = dict(walk.pairs)
@@ -74,7 +74,7 @@ def test_lossy_entries_are_those_of_classes_that_met_a_label(walk: Crosswalk, ma
     mapped, reference = (walk.source, walk.target) if mapped_is_source else (walk.target, walk.source)
     noise = np.random.default_rng(seed)
     ours, other = (noise.choice([*each.ids, -1], 8) for each in (mapped, reference))
-    counts = tally(places(reference)[other], places(mapped)[ours], len(reference), len(mapped))
+    counts = tally(positions(reference)[other], positions(mapped)[ours], len(reference), len(mapped))
     found = comparison.lossy_met(walk, counts, "map to reference" if mapped_is_source else "reference to map")
     theirs = ours if mapped_is_source else other
     both = theirs[(ours >= 0) & (other >= 0)]

@@ -1,4 +1,4 @@
-"""Agreement: the measures against two other libraries, and the laws of counting."""
+"""Confusion: the measures against two other libraries, and the laws of counting."""
 
 import math
 

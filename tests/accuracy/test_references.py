@@ -1,4 +1,4 @@
-"""References: ids on other grids, judged by GDAL's own warp of the whole raster and by rasters worked on paper."""
+"""References: ids on other grids, judged by PROJ point by point, by GDAL, and by rasters worked on paper."""
 
 from dataclasses import replace
 
@@ -9,8 +9,10 @@ from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
+from s3_server import BUCKET, serving
 
 from geoseg import catalog
 from geoseg.accuracy.references import check, on_grid
@@ -18,6 +20,7 @@ from geoseg.catalog import Reference
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window
+from geoseg.storage import s3
 
 CRS = "EPSG:32612"
 LEGEND = Legend("few", tuple(LandClass(id, f"class {id}", "#000000") for id in (1, 2, 3, 250)))
@@ -97,17 +100,25 @@ def test_a_pixel_does_not_depend_on_the_window(shared_data, row, col, height, wi
 
 
 @pytest.mark.parametrize("name", ["nlcd2011.tif", "nlcd.tif"])
-def test_zions_reference_on_the_grid_of_the_imagery_equals_gdals_own(shared_data, name):
+def test_zions_reference_on_the_grid_of_the_imagery_is_what_lies_under_each_centre(shared_data, name):
+    """PROJ moves every centre by itself; GDAL's warp of the whole raster in one piece happens to agree here."""
     path, legend = shared_data / "zion" / name, nlcd() if name == "nlcd2011.tif" else nlcd("nlcd-level1")
     grid, window = grid_of(shared_data / "zion/landsat_b2.tif")
-    judge = np.full(window.shape, 255, np.uint8)
     with rasterio.open(path) as file:
-        reproject(
-            file.read(1), judge, src_transform=file.transform, src_crs=file.crs, src_nodata=255,
-            dst_transform=grid.transform_of(window), dst_crs=grid.crs, dst_nodata=255,
-            resampling=Resampling.nearest, tolerance=0,
-        )  # fmt: skip
+        ids, affine, crs = file.read(1), file.transform, file.crs
     ours = on_grid(Reference("r", str(path), 1, legend, None), grid, window)
+    row, col = np.mgrid[0 : window.height, 0 : window.width] + 0.5
+    x, y = grid.transform_of(window) @ (col.ravel(), row.ravel())
+    x, y = Transformer.from_crs(grid.crs, crs.to_wkt(), always_xy=True).transform(x, y)
+    col, row = (each.reshape(window.shape) for each in ~affine @ (np.asarray(x), np.asarray(y)))
+    hit = (row >= 0) & (row < ids.shape[0]) & (col >= 0) & (col < ids.shape[1])
+    under = np.where(hit, ids[np.where(hit, row, 0).astype(int), np.where(hit, col, 0).astype(int)].astype(int), -1)
+    assert np.array_equal(ours, np.where(under == 255, -1, under))
+    judge = np.full(window.shape, 255, np.uint8)
+    reproject(
+        ids, judge, src_transform=affine, src_crs=crs, src_nodata=255,
+        dst_transform=grid.transform_of(window), dst_crs=grid.crs, dst_nodata=255, resampling=Resampling.nearest,
+    )  # fmt: skip
     assert np.array_equal(ours, np.where(judge == 255, -1, judge.astype(int)))
 
 
@@ -215,6 +226,42 @@ def test_a_truncated_reference_names_the_file(tmp_path):
         on_grid(reference, grid, window)
     with pytest.raises(RasterError, match=r"r\.tif cannot be read"):
         on_grid(reference, Grid.regular(CRS, 31.0), Grid.regular(CRS, 31.0).cover(grid.footprint(window)))
+
+
+def test_a_reference_in_a_bucket_is_read_as_one_in_a_folder(tmp_path, patchwork):
+    """The store's endpoint is among the settings under which GDAL opens it."""
+    reference = write(tmp_path / "r.tif", patchwork, tiled=True, blockxsize=32, blockysize=32)
+    grid, window = grid_of(tmp_path / "r.tif")
+    with serving():
+        s3.upload(tmp_path / "r.tif", f"s3://{BUCKET}/truth/r.tif")
+        remote = replace(reference, file=f"s3://{BUCKET}/truth/r.tif")
+        check(remote)
+        assert np.array_equal(on_grid(remote, grid, window), patchwork)
+        other = Grid.regular(CRS, 47.0)
+        around = other.cover(grid.footprint(window))
+        assert np.array_equal(on_grid(remote, other, around), on_grid(reference, other, around))
+        with pytest.raises(RasterError, match=r"truth/gone\.tif cannot be read"):
+            check(replace(reference, file=f"s3://{BUCKET}/truth/gone.tif"))
+
+
+def test_a_pole_and_its_neighbourhood_are_labelled_or_refused_but_never_made_up(tmp_path):
+    """A reference in degrees with a class for each hemisphere, on a polar map: no pixel has the class of the other."""
+    ids = np.ones((180, 360), np.uint8)
+    ids[:, 180:] = 2
+    write(tmp_path / "r.tif", ids, pixel=1.0, corner=(-180, 90), crs="EPSG:4326")
+    reference = Reference("world", str(tmp_path / "r.tif"), 1, LEGEND, None)
+    polar = Grid.regular("EPSG:3413", 20_000.0)
+    with pytest.raises(RasterError, match="crosses the antimeridian"):
+        on_grid(reference, polar, Window(-20, -20, 40, 40))
+    # Longitudes of the map's lower half: 45 degrees west runs straight down.
+    window = Window(20, 0, 200, 200)
+    found = on_grid(reference, polar, window)
+    row, col = np.mgrid[0 : window.height, 0 : window.width] + 0.5
+    x, y = polar.transform_of(window) @ (col.ravel(), row.ravel())
+    lon, _ = Transformer.from_crs("EPSG:3413", "EPSG:4326", always_xy=True).transform(x, y)
+    lon = np.asarray(lon).reshape(window.shape)
+    clear = np.abs(lon) > 0.5
+    assert np.array_equal(found[clear], np.where(lon < 0, 1, 2)[clear])
 
 
 def nlcd(name="nlcd"):
