@@ -117,5 +117,5 @@ def read(path: Path | str) -> Recipe:
     """
     path = Path(path).absolute()
     spec = parse(Recipe, load_yaml(path, JobError), str(path), JobError)
-    places = {"catalog": str(path.parent / spec.catalog), "out": str(path.parent / (spec.out or spec.name))}
-    return spec.model_copy(update=places)
+    paths = {"catalog": str(path.parent / spec.catalog), "out": str(path.parent / (spec.out or spec.name))}
+    return spec.model_copy(update=paths)

@@ -17,8 +17,8 @@ from sklearn.ensemble import RandomForestClassifier
 from geoseg import catalog
 from geoseg.accuracy.confusion import mean_iou
 from geoseg.catalog.card import read_model
-from geoseg.training import chips, fit, recipe
-from geoseg.training.chips import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION
+from geoseg.training import folder, recipe, scenes, scoring
+from geoseg.training.scenes import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION
 
 MOST_PIXELS = 300_000
 """Training pixels given to a forest, drawn at random from all of them."""
@@ -35,16 +35,16 @@ def main() -> None:
     spec, model = recipe.read(given.spec), read_model(given.folder)
     known = catalog.read(spec.catalog)
     legend = known.legend(spec.legend)
-    scenes = [
-        chips.load(known, each, spec.bands, legend, spec.chips, spec.normalisation, spec.seed)
+    loaded = [
+        scenes.load(known, each, spec.bands, legend, spec.chips, spec.normalisation, spec.seed)
         for each in spec.all_scenes
     ]
-    forest, said = choose(scenes, len(legend), spec.seed)
-    scores = {"random forest": {"what": said, **scored(forest, scenes, legend)}}
+    forest, said = choose(loaded, len(legend), spec.seed)
+    scores = {"random forest": {"what": said, **scored(forest, loaded, legend)}}
     show(model.card.scores, scores["random forest"], legend)
     if given.write:
         card = model.card.model_copy(update={"scores": {**model.card.scores, "baselines": scores}})
-        Path(model.folder, "card.yaml").write_bytes(fit.dump(card))
+        Path(model.folder, "card.yaml").write_bytes(folder.dump(card))
 
 
 def choose(scenes, classes, seed):
@@ -81,16 +81,16 @@ def confusion(forest, scene, division, classes):
     return np.bincount(labels * classes + forest.predict(pixels), minlength=classes**2).reshape(classes, classes)
 
 
-def scored(forest, scenes, legend):
+def scored(forest, loaded, legend):
     """Scores in the shape that a card has for its network."""
     found, unseen = {}, np.zeros((len(legend), len(legend)), np.int64)
     for scene in scenes:
         for division in (VALIDATION, TEST, BEYOND):
             matrix = confusion(forest, scene, division, len(legend))
             if matrix.any():
-                found.setdefault(scene.name, {})[DIVISIONS[division]] = fit.scores_of(matrix, legend)
+                found.setdefault(scene.name, {})[DIVISIONS[division]] = scoring.scores_of(matrix, legend)
                 unseen += matrix * (division != VALIDATION)
-    return found | {"all unseen": fit.scores_of(unseen, legend)}
+    return found | {"all unseen": scoring.scores_of(unseen, legend)}
 
 
 def show(network, forest, legend):

@@ -1,0 +1,212 @@
+"""Scenes: labelled imagery in memory, and the parts of it that are kept away from training.
+
+Each scene is held on its own grid: pixels (band, row, col) float32, normalised, NaN where there are no data; labels
+(row, col) int16, the index of a class in the legend, -1 where there is no label to learn from or to score. Squares of
+the lattice go to training, validation or test by a hash of their position, so the division depends on nothing but the
+seed. No label of a held-out square is ever learnt from, though a training chip may see pixels of one as its
+surroundings, as a map would; beyond the scene's `part` neither pixels nor labels are seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg import imagery
+from geoseg.accuracy import references
+from geoseg.catalog import Catalog
+from geoseg.catalog.card import Normalisation
+from geoseg.catalog.legend import Legend
+from geoseg.errors import JobError
+from geoseg.grid import Window
+from geoseg.training.recipe import ChipsSpec, SceneSpec, Side
+
+TRAIN, VALIDATION, TEST, BEYOND = 0, 1, 2, 3
+"""Divisions of a scene; BEYOND is what lies outside its `part`."""
+DIVISIONS = ("train", "validation", "test", "beyond")
+_MOST_BYTES = 12_000_000_000
+_STRIP = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledScene:
+    """A scene in memory."""
+
+    name: str
+    """Imagery's name in the catalog."""
+    window: Window
+    """Where it lies on its own lattice."""
+    pixels: np.ndarray
+    """(band, row, col) float32, normalised; NaN where there are no data."""
+    labels: np.ndarray
+    """(row, col) int16: index of a class in the legend, -1 for none."""
+    division: np.ndarray
+    """(row, col) uint8: TRAIN, VALIDATION, TEST or BEYOND."""
+    weight: float
+    """How often chips come from it, relative to other scenes."""
+
+    def seen(self) -> np.ndarray:
+        """The pixels with all that lies beyond the scene's part taken away, as training sees them."""
+        return np.where(self.division == BEYOND, np.float32(np.nan), self.pixels)
+
+    def counts(self, division: int, classes: int) -> np.ndarray:
+        """Labelled pixels of each class in a division, (class,) int64.
+
+        Parameters
+        ----------
+        division
+            TRAIN, VALIDATION, TEST or BEYOND.
+        classes
+            How many the legend has.
+        """
+        chosen = self.labels[(self.division == division) & (self.labels >= 0)]
+        return np.bincount(chosen, minlength=classes)
+
+
+def load(
+    known: Catalog,
+    spec: SceneSpec,
+    bands: tuple[str, ...],
+    legend: Legend,
+    chips: ChipsSpec,
+    normalisation: Normalisation,
+    seed: int,
+) -> LabelledScene:
+    """Read a scene and its reference, the reference warped to the scene's grid by the nearest label.
+
+    A pixel without data in any of the bands has no label.
+
+    Parameters
+    ----------
+    known
+        Catalog that the names are looked up in.
+    spec
+        Imagery, reference, crosswalk and part.
+    bands
+        Common names, in the network's order.
+    legend
+        What is learnt; the reference's labels are brought to it.
+    chips
+        How the scene is divided.
+    normalisation
+        Taken from the pixels; see `centre`.
+    seed
+        Of the division.
+
+    Raises
+    ------
+    CatalogError, RasterError
+        If something is not in the catalog or cannot be read.
+    JobError
+        If the scene is too large for memory, or no label is left to train or to validate on.
+    """
+    scene = imagery.open(known.imagery(spec.imagery).select(bands, "training"))
+    reference = known.reference(spec.reference)
+    crosswalk = known.crosswalk(spec.crosswalk) if spec.crosswalk else known.crosswalk_between(reference.legend, legend)
+    if (crosswalk.source.ids, crosswalk.target.ids) != (reference.legend.ids, legend.ids):
+        raise JobError(
+            f"crosswalk {crosswalk.name!r} leads from {crosswalk.source.name!r} to {crosswalk.target.name!r}; "
+            f"reference {reference.name!r} has legend {reference.legend.name!r}, and {legend.name!r} is to be learnt"
+        )
+    needed = scene.window.pixels * (4 * len(bands) + 3)
+    if needed > _MOST_BYTES:
+        raise JobError(
+            f"imagery {spec.imagery!r} takes {needed / 1e9:.0f} GB in memory, more than the {_MOST_BYTES / 1e9:.0f} GB "
+            "that training uses; cut out a smaller scene to train on"
+        )
+    pixels = np.concatenate([imagery.read(scene, scene.grid, part) for part in _strips(scene.window)], axis=1)
+    ids = np.concatenate([references.on_grid(reference, scene.grid, part) for part in _strips(scene.window)])
+    void = np.isnan(pixels).any(axis=0)
+    labels = np.where(void, -1, _indices(crosswalk.table(), legend)[ids]).astype(np.int16)
+    mean, std = centre(scene, normalisation)
+    pixels -= np.array(mean, np.float32)[:, None, None]
+    pixels /= np.array(std, np.float32)[:, None, None]
+    division = divide(scene.window, spec.part, chips, seed)
+    found = LabelledScene(spec.imagery, scene.window, pixels, labels, division, spec.weight)
+    for kind in (TRAIN, VALIDATION):
+        if not found.counts(kind, len(legend)).any():
+            raise JobError(
+                f"no label of reference {reference.name!r} falls on {DIVISIONS[kind]} squares of imagery "
+                f"{spec.imagery!r}; check that they overlap, make chips.square smaller or change the seed"
+            )
+    return found
+
+
+def centre(scene: imagery.Scene, normalisation: Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std that pixels of a scene are normalised with, just as they will be when it is mapped.
+
+    Parameters
+    ----------
+    scene
+        Its bands in the network's order.
+    normalisation
+        scene: by its statistics; fixed: as stated; none: 0 and 1.
+    """
+    if normalisation.kind == "scene":
+        found = imagery.statistics(scene)
+        return found.mean, found.std
+    bands = len(scene.bands)
+    return normalisation.mean or (0.0,) * bands, normalisation.std or (1.0,) * bands
+
+
+def divide(window: Window, part: dict[Side, float], chips: ChipsSpec, seed: int) -> np.ndarray:
+    """Which division each pixel of a window belongs to, by the lattice square it lies in.
+
+    Parameters
+    ----------
+    window
+        Pixels of the scene's lattice.
+    part
+        What is seen of the window, `{west: 0.5}`; all else is BEYOND.
+    chips
+        Edge of a square and shares of the divisions.
+    seed
+        Of the hash.
+
+    Returns
+    -------
+    (row, col) uint8
+    """
+    rows = np.arange(window.row, window.row_end) // chips.square
+    cols = np.arange(window.col, window.col_end) // chips.square
+    squares = np.array(
+        [
+            [_drawn(row, col, chips, seed) for col in range(cols[0], cols[-1] + 1)]
+            for row in range(rows[0], rows[-1] + 1)
+        ],
+        np.uint8,
+    )
+    division = squares[rows - rows[0]][:, cols - cols[0]]
+    for side, share in part.items():
+        height, width = window.shape
+        if side in ("west", "east"):
+            kept = math.floor(share * width + 0.5)
+            division[:, slice(kept, None) if side == "west" else slice(None, width - kept)] = BEYOND
+        else:
+            kept = math.floor(share * height + 0.5)
+            division[slice(kept, None) if side == "north" else slice(None, height - kept)] = BEYOND
+    return division
+
+
+def _drawn(row: int, col: int, chips: ChipsSpec, seed: int) -> int:
+    digest = hashlib.sha256(f"{seed} {row} {col}".encode()).digest()
+    chance = int.from_bytes(digest[:8], "big") / 2**64
+    if chance < chips.validation:
+        return VALIDATION
+    return TEST if chance < chips.validation + chips.test else TRAIN
+
+
+def _indices(table: np.ndarray, legend: Legend) -> np.ndarray:
+    """Lookup from a reference's id to a class's index in the legend, -1 for none; the last entry is that of id -1."""
+    indices = np.full(len(table) + 1, -1, np.int16)
+    for index, identity in enumerate(legend.ids):
+        indices[:-1][table == identity] = index
+    return indices
+
+
+def _strips(window: Window) -> list[Window]:
+    rows = range(window.row, window.row_end, _STRIP)
+    return [Window(row, window.col, min(_STRIP, window.row_end - row), window.width) for row in rows]

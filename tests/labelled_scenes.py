@@ -1,0 +1,79 @@
+"""A small scene with a reference, a catalog and a training spec, and how training loads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+
+from geoseg import catalog
+from geoseg.catalog.card import Normalisation
+from geoseg.training import scenes
+from geoseg.training.recipe import ChipsSpec, SceneSpec
+
+CATALOG = """
+imagery:
+  scene: {files: scene.tif, bands: {red: 1, nir: 2}, attribution: made here}
+references:
+  truth: {file: truth.tif, legend: codes}
+legends:
+  codes:
+    classes:
+      - {id: 10, name: deep, colour: '#0000ff'}
+      - {id: 20, name: bare, colour: '#aaaaaa'}
+      - {id: 30, name: lush, colour: '#00ff00'}
+      - {id: 99, name: doubtful, colour: '#ff00ff'}
+  plain:
+    classes:
+      - {id: 3, name: green, colour: '#00ff00'}
+      - {id: 1, name: water, colour: '#0000ff'}
+      - {id: 2, name: soil, colour: '#aaaaaa'}
+crosswalks:
+  codes-to-plain: {from: codes, to: plain, classes: {10: 1, 20: 2, 30: 3, 99: null}}
+"""
+RECIPE = """
+name: tiny
+licence: CC0-1.0
+imagery: scene
+reference: truth
+bands: [nir, red]
+legend: plain
+architecture: {name: compact, width: 4, depth: 1}
+chips: {size: 16, square: 16, per_epoch: 64, jitter: 0.05}
+epochs: 6
+batch: 8
+learning_rate: 0.02
+seed: 1
+"""
+
+
+def make(folder: Path) -> Path:
+    """A scene of 96 x 112 pixels in squares of three classes, a narrower reference, and their catalog."""
+    random = np.random.default_rng(0)
+    kinds = np.kron(random.integers(0, 3, (12, 14)), np.ones((8, 8), int))
+    means = np.array([[100, 400, 900], [50, 300, 2000]], float)
+    pixels = means[:, kinds] + random.normal(0, 60, (2, 96, 112))
+    pixels = np.maximum(pixels, 1)
+    pixels[:, 40:50, 60:70] = -1
+    where = {"crs": "EPSG:32633", "transform": Affine(30, 0, 500000, 0, -30, 4000000)}
+    with rasterio.open(folder / "scene.tif", "w", "GTiff", 112, 96, 2, dtype="int16", nodata=-1, **where) as file:
+        file.write(pixels.astype(np.int16))
+    codes = np.array([10, 20, 30])[kinds][:, :100]
+    codes[:8, :8], codes[8:16, :8] = 99, 0
+    with rasterio.open(folder / "truth.tif", "w", "GTiff", 100, 96, 1, dtype="uint8", nodata=0, **where) as file:
+        file.write(codes.astype(np.uint8), 1)
+    (folder / "data_catalog.yaml").write_text(CATALOG)
+    (folder / "training.yaml").write_text(RECIPE)
+    return folder
+
+
+def loaded(folder: Path, part: Any = None, normalisation: Any = "scene", **options: Any) -> scenes.LabelledScene:
+    """The scene of a folder that `make` wrote; options are those of chips."""
+    known = catalog.read(folder / "data_catalog.yaml")
+    spec = SceneSpec(imagery="scene", reference="truth", part=part or {})
+    cut = ChipsSpec(size=16, square=16, **options)
+    bands = ("nir", "red")
+    return scenes.load(known, spec, bands, known.legend("plain"), cut, Normalisation(kind=normalisation), 1)
