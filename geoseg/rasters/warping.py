@@ -28,7 +28,8 @@ from geoseg.rasters import files as raster_files
 from geoseg.rasters.files import Source
 from geoseg.rasters.footprints import SQUARE
 
-_AT_ONCE = 2**21  # source pixels behind one square, beyond which it is halved
+_AT_ONCE = 2**21  # source pixels of imagery behind one square, beyond which it is halved
+_IDS_AT_ONCE = 2**23  # the same of class ids, one band that is warped as uint8 mostly
 _READ_AT_ONCE = 2**20  # pixels of an aligned file; fresh memory for a whole block costs more than its decoding
 _BENT = 1 / 64  # of the longer pixel: how far GDAL's straight line through a row of a square may miss
 _LIMIT = 2**26  # source pixels behind one pixel
@@ -140,13 +141,13 @@ def parts(
 
 def _square(raster: Raster, grid: Grid, square: Window, resampling: str) -> np.ndarray:
     """One square of the lattice, warped by itself; halved while too large for memory or too bent."""
-    source = raster.source
-    out = np.full((raster.count, *square.shape), raster.void, np.float32 if math.isnan(raster.void) else np.int32)
+    source, ids = raster.source, not math.isnan(raster.void)
+    out = np.full((raster.count, *square.shape), raster.void, np.int32 if ids else np.float32)
     need = footprints.needed(source, grid, square)
     if need is None:
         return out
     bent = square.width > 8 and _bent(source, grid, square)
-    if bent or (need.pixels > _AT_ONCE and square.pixels > 1):
+    if bent or (need.pixels > (_IDS_AT_ONCE if ids else _AT_ONCE) and square.pixels > 1):
         for half in _halves(square, across=bent or square.width >= square.height):
             rows, cols = half.within(square)
             out[:, rows, cols] = _square(raster, grid, half, resampling)

@@ -432,3 +432,14 @@ def test_strongly_bent_rows_are_followed() -> None:
     assert inner.mean() > 0.2
     wanted = np.floor(row) * 260 + np.floor(col)
     np.testing.assert_array_equal(warped(raster, grid, window, "nearest")[inner], wanted[inner])
+
+
+def test_ids_of_halved_squares_are_those_of_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    raster = Painted(np.random.default_rng(9).integers(0, 5, (700, 640)), NORTH_UP, "EPSG:32612")
+    grid = Grid("EPSG:32612", tuple(NORTH_UP @ Affine.scale(4))[:6])
+    window = Window(grid.row0, grid.col0, 175, 160)
+    for resampling in ("nearest", "mode"):
+        whole = warped(raster, grid, window, resampling)
+        monkeypatch.setattr(warping, "_IDS_AT_ONCE", 5_000)
+        np.testing.assert_array_equal(warped(raster, grid, window, resampling), whole)
+        monkeypatch.undo()
