@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
-from distributed import Client
+from distributed import Client, Status
 
 QUIET = {"DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "1000", "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
@@ -158,3 +158,9 @@ def nap(item: int) -> int:
     """Work of a moment."""
     time.sleep(0.05)
     return item
+
+
+async def pause(on: bool = True, dask_worker: Any = None) -> None:
+    """On a worker: what its memory manager does, which is kept from taking that back; or the end of it."""
+    dask_worker.memory_manager.memory_pause_fraction = False
+    dask_worker.status = Status.paused if on else Status.running

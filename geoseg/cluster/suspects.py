@@ -56,8 +56,8 @@ class Suspects(Generic[T]):
     - It is not set aside yet while the machines may be to blame: while at least as many workers were lost, since two
       minutes before its first loss, with nothing in hand or only with tasks that were finished after all.
     - After 10 losses it is set aside in any case.
-    - A worker that left in peace (retired, SIGTERM, end of its lifetime) is no loss. After 10 of these without a
-      result, a task is set aside too: it takes longer than workers live.
+    - A worker that left in peace (retired, end of its lifetime, SIGTERM to a `geoseg worker`) is no loss. After 10 of
+      these without a result, a task is set aside too: it takes longer than workers live.
 
     Hence every task ends: after at most 10 losses and 10 leaves it is finished or set aside. Only tasks in trouble are
     remembered, and forgotten when they end; of each lost worker a time and a count are kept.
