@@ -138,13 +138,12 @@ def verify(
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 verifies in this process only.")] = 2,
 ) -> None:
     """Make a sample of blocks again in other ways and say whether the pixels are identical."""
-    from geoseg.jobs import block as blocks_room
-    from geoseg.jobs import verify
+    from geoseg.jobs import block, verify
     from geoseg.storage import job_file
     from geoseg.storage.store import Store
 
     store = Store.at(folder or job.with_suffix("").name)
-    held = blocks_room.load_plan(store.root, job_file.read_job(store)["digest"])
+    held = block.load_plan(store.root, job_file.read_job(store)["digest"])
     asked = resolved_job(job)
     if asked.digest != held.digest:
         refuse(LedgerError(f"{store.root} was made by another job; run {job} first or give --out"))
@@ -226,8 +225,8 @@ def train(
         def show(done: int, total: int, row: dict[str, float] | None) -> None:
             bar.update(task, total=total, completed=done)
             if row is not None:
-                told = ", ".join(f"{name} {row[name]:.3f}" for name in ("loss", "mean_iou") if name in row)
-                bar.update(task, description=f"epoch {row['epoch']:g}: {told}")
+                said = ", ".join(f"{name} {row[name]:.3f}" for name in ("loss", "mean_iou") if name in row)
+                bar.update(task, description=f"epoch {row['epoch']:g}: {said}")
 
         model = fit.train(asked, folder, overwrite=overwrite, progress=show)
     out.print(f"wrote {model.folder}", markup=False)
@@ -243,18 +242,18 @@ def demo(
     fetch: Annotated[bool, typer.Option("--fetch", help="Only fetch the scene, for a demo without network.")] = False,
 ) -> None:
     """Map, score and vectorise a real Landsat scene of Raleigh, North Carolina."""
-    from geoseg import demo as demo_room
+    from geoseg import demo as raleigh
 
     if fetch:
-        out.print(f"the demo's scene is in {demo_room.fetch()}", markup=False)
+        out.print(f"the demo's scene is in {raleigh.fetch()}", markup=False)
         return
     with drawn() as progress:
-        story = demo_room.run(folder, mapped=lambda plan: mapped(plan, None, None), fresh=fresh, progress=progress)
-    report(story.summary)
-    for path in story.files:
+        made = raleigh.run(folder, mapped=lambda plan: mapped(plan, None, None), fresh=fresh, progress=progress)
+    report(made.summary)
+    for path in made.files:
         out.print(f"  {path.absolute()}", markup=False)
     out.print("\nagreement with the reference in the eastern half, which training never saw:", markup=False)
-    score_table(story.accuracy)
+    score_table(made.accuracy)
 
 
 def resolved_job(file: Path) -> Plan:

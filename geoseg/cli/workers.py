@@ -73,7 +73,19 @@ def worker(
 def mapped(
     plan: Plan, workers: int | None, scheduler: str | None, certificates: Certificates = (None, None, None)
 ) -> Iterator[tuple[Any, int | None]]:
-    """A mapper and the threads of each process: none, a local cluster, a running one, or what the job asks for."""
+    """A mapper and the threads of each process: none, a local cluster, a running one, or what the job asks for.
+
+    Parameters
+    ----------
+    plan
+        Of the job.
+    workers
+        Processes on this machine; 0: none, in this process. None: as the job says, else one for each core.
+    scheduler
+        Address of a running scheduler; excludes `workers`.
+    certificates
+        For the scheduler.
+    """
     from geoseg.cluster import kinds, local, tls
     from geoseg.cluster.mapper import map_over
     from geoseg.jobs import run as job_run
@@ -90,7 +102,7 @@ def mapped(
         yield map, local.cores()
         return
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told of in our own words
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say ourselves that a scheduler is lost
     threads, memory_bytes = None, int(plan.spec.memory_per_worker)
     if scheduler is not None:
         around = kinds.running(scheduler, security=tls.certificates(*certificates), note=note)

@@ -129,10 +129,10 @@ def _fields(model: Model, message: memoryview) -> Iterator[tuple[int, int | memo
 def _varint(model: Model, message: memoryview, at: int) -> tuple[int, int]:
     """An integer of seven bits in each byte, the lowest first, and where it ends."""
     value = 0
-    for place, byte in enumerate(message[at : at + 10]):
-        value |= (byte & 127) << 7 * place
+    for index, byte in enumerate(message[at : at + 10]):
+        value |= (byte & 127) << 7 * index
         if byte < 128:
-            return value, at + place + 1
+            return value, at + index + 1
     raise _broken(model)
 
 

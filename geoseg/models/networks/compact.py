@@ -1,4 +1,4 @@
-"""Compact: geoseg's own encoder-decoder, small enough for a CPU and of bounded reach.
+"""Compact: geoseg's own encoder-decoder, small enough for a CPU, with a bounded receptive field.
 
 Convolutions, BatchNorm and nearest upsampling only: nothing in it looks at the whole window, so a halo of a
 few dozen pixels makes a tiled map equal to one made in a single piece.
