@@ -7,6 +7,7 @@ a file on a web server by its ETag or Last-Modified, where the server gives one.
 
 from __future__ import annotations
 
+import stat
 import urllib.error
 import urllib.request
 import xml.etree.ElementTree as ET
@@ -25,6 +26,8 @@ BESIDE = (".tfw", ".tifw", ".wld", ".jgw", ".j2w", ".prj", ".aux", ".rrd", ".imd
 """Endings that take the place of a file's own; they are looked for in upper case too."""
 _DEEPEST = 8
 """VRTs within VRTs; more are refused elsewhere."""
+_MOST_BYTES = 64_000_000
+"""Of a VRT; longer ones are refused elsewhere."""
 _TIMEOUT_S = 10.0
 
 
@@ -59,10 +62,10 @@ def stamp(path: str) -> tuple[int, str]:
 
 def of(path: str) -> str:
     """A word for what the local files of a raster are now; another one once any of them has changed."""
-    return digest_of(dict(_files(Path(path), 0)))[:24]
+    return digest_of(dict(_files(Path(path), 0, set())))[:24]
 
 
-def _files(file: Path, depth: int) -> Iterator[tuple[str, tuple[int, int]]]:
+def _files(file: Path, depth: int, seen: set[tuple[int, ...]]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Each file that GDAL would read, by its path, with its size and time of change in nanoseconds."""
     beside = [file.with_name(file.name + ending) for ending in SIDECARS]
     if depth == 0:
@@ -73,14 +76,19 @@ def _files(file: Path, depth: int) -> Iterator[tuple[str, tuple[int, int]]]:
         except (OSError, ValueError):
             continue
         yield str(each), (facts.st_size, facts.st_mtime_ns)
-        if each is file and file.suffix.lower() == ".vrt" and depth < _DEEPEST:
+        plain = stat.S_ISREG(facts.st_mode) and facts.st_size <= _MOST_BYTES  # to read a pipe would wait for a writer
+        if each is file and file.suffix.lower() == ".vrt" and depth < _DEEPEST and plain:
+            key = (facts.st_dev, facts.st_ino, file.parent.stat().st_ino)
+            if key in seen:  # VRTs that name each other, by whatever paths, would be walked again and again
+                continue
+            seen.add(key)
             for source in _sources(str(file), facts.st_size, facts.st_mtime_ns):
-                yield from _files(Path(source), depth + 1)
+                yield from _files(Path(source), depth + 1, seen)
 
 
 @remembered(256)
 def _sources(file: str, size: int, changed_ns: int) -> tuple[str, ...]:
-    """Local files that a VRT of this size and time of change names; none if it cannot be read, as is told elsewhere."""
+    """Local files that a VRT of this size and time of change names; none if it cannot be read."""
     try:
         root = ET.fromstring(Path(file).read_bytes())
     except (OSError, ET.ParseError, LookupError, ValueError, RecursionError):
