@@ -234,10 +234,10 @@ def _fill(layer: _Layer, grid: Grid, window: Window, resampling: str, out: np.nd
     holes = np.ones(window.shape, bool)
     for number in sorted(index.near(layer.index, grid, window)):
         for part, found in warping.parts(layer.stacks[number], grid, window, resampling, holes):
-            place = part.within(window)
+            at = part.within(window)
             for member, values in zip(layer.members, found):
-                np.copyto(out[member][place], values, where=holes[place])
-            holes[place] &= np.isnan(found[0])
+                np.copyto(out[member][at], values, where=holes[at])
+            holes[at] &= np.isnan(found[0])
         if not holes.any():
             return
 

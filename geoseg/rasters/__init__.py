@@ -1,1 +1,1 @@
-"""Rasters: files of pixels, checked at the door, opened safely, and brought onto a grid."""
+"""Rasters: files of pixels, checked before use, opened safely, and brought onto a grid."""

@@ -62,9 +62,9 @@ def driver_of(path: str | Path, *, trust_vrt: bool = False) -> str:
     path = str(path)
     if is_local(path) and Path(path).exists() and not Path(path).is_file():
         raise RasterError(f"{path} is no plain file, but a folder, pipe or device; name a GeoTIFF")
-    driver, place = driver_by_ending(path), path.partition("/vsi")[2].partition("/")[0]
-    if path.startswith("/vsi") and place not in _VSI_KINDS:
-        raise RasterError(f"{path} is read by GDAL's /vsi{place}/, which is refused; known: {', '.join(_VSI_KINDS)}")
+    driver, system = driver_by_ending(path), path.partition("/vsi")[2].partition("/")[0]
+    if path.startswith("/vsi") and system not in _VSI_KINDS:
+        raise RasterError(f"{path} is read by GDAL's /vsi{system}/, which is refused; known: {', '.join(_VSI_KINDS)}")
     if driver == "VRT" and not trust_vrt and not is_local(path):
         raise RasterError(
             f"{path} is a VRT elsewhere, which may name any file; if you know where it comes from, allow it by "
@@ -159,9 +159,9 @@ def check_whole(dataset: DatasetReader, path: str, size: int, bands: Sequence[Ba
         height, width = dataset.block_shapes[band.index - 1]
         across, blocks = -(-cols // width), -(-cols // width) * -(-rows // height)
         for number in {*range(0, blocks, -(-blocks // _CHECKED_BLOCKS)), blocks - 1}:
-            place = f"{number % across}_{number // across}"
-            start = dataset.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", band.index)
-            length = dataset.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", band.index)
+            block = f"{number % across}_{number // across}"
+            start = dataset.get_tag_item(f"BLOCK_OFFSET_{block}", "TIFF", band.index)
+            length = dataset.get_tag_item(f"BLOCK_SIZE_{block}", "TIFF", band.index)
             if start and length and int(start) + int(length) > size:
                 raise RasterError(
                     f"{path} is truncated: it has {size} bytes, but pixels are stored up to byte "

@@ -33,9 +33,9 @@ class Source:
     path: str
     """Local path, URL or GDAL's /vsi path."""
     size: int
-    """Bytes; 0 where it cannot be told whether the file changed."""
+    """Bytes; 0 where it cannot be seen whether the file changed."""
     modified: str
-    """Word for the last change of any of its files, as `identity.stamp` gives it; '' where that cannot be told."""
+    """Word for the last change of any of its files, as `identity.stamp` gives it; '' where that cannot be seen."""
     crs: str
     """EPSG code or WKT, the catalog's word before the file's."""
     transform: tuple[float, float, float, float, float, float]

@@ -186,7 +186,7 @@ def _add_source(element: ET.Element, window: Window, extent: Window, name: str, 
     source = ET.SubElement(element, "SimpleSource")
     ET.SubElement(source, "SourceFilename", relativeToVRT=str(int(relative))).text = name
     ET.SubElement(source, "SourceBand").text = "1"
-    # With its size told, a source is opened only when its pixels are read.
+    # With its size given, a source is opened only when its pixels are read.
     size = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
     ET.SubElement(source, "SourceProperties", size, DataType="Byte", BlockXSize="256", BlockYSize="256")
     for tag, frame in (("SrcRect", window), ("DstRect", extent)):
@@ -243,9 +243,9 @@ def _check(path: Path, home: Path, trusted: bool, depth: int) -> None:
 
 def _check_source(path: Path, home: Path, element: ET.Element, depth: int) -> None:
     name = element.text or ""
-    told = [value for key, value in element.attrib.items() if key.lower() == "relativetovrt"]
+    stated = [value for key, value in element.attrib.items() if key.lower() == "relativetovrt"]
     plain = name == name.strip() and ":" not in name and not len(element)
-    relative = told == ["1"] and plain and not Path(name).is_absolute()
+    relative = stated == ["1"] and plain and not Path(name).is_absolute()
     file = (path.parent / name).resolve() if relative else None
     if file is None or not file.is_relative_to(home):
         raise RasterError(f"{path} is a VRT that names {name[:200]!r}, which does not lie beside or below it; {_TRUST}")
