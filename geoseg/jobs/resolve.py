@@ -5,6 +5,8 @@ Rasters and weights are opened and checked; nothing is labelled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import shapely
@@ -21,6 +23,7 @@ from geoseg.inference import predictor
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs.plan import Plan, ground_resolution
 from geoseg.jobs.spec import Inference, JobSpec
+from geoseg.quantities import counted, length, plain
 
 MOST_BLOCKS = 10_000_000
 """More than the land of the whole Earth needs at a metre; what asks for more is a mistake or a trap."""
@@ -58,17 +61,17 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     scene = imagery.open(layer)
     grid = scene.grid if spec.grid == "source" else Grid.regular(spec.grid.crs, spec.grid.resolution)
     extent, region = extent_of(spec.region, known, scene, grid)
-    ready = None if model is None else predictor_of(spec.inference, model, scene)
+    ready = None if model is None else predictor_of(spec.inference, model, partial(imagery.statistics, scene))
     core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
     layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands)))
     if layout.blocks > MOST_BLOCKS:
         raise JobError(
-            f"the map would have {extent.height} x {extent.width} pixels in {layout.blocks} blocks; a job has "
-            f"{MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
+            f"the map would have {extent.height} x {extent.width} pixels in {counted(layout.blocks, 'block')}; "
+            f"a job has {MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
         )
     notes = [] if model is None else _notes(model, grid, extent)
     if unseen := imagery.unseen(scene):
-        others = f" and {len(unseen) - 1} more files" if unseen[1:] else ""
+        others = f" and {counted(len(unseen) - 1, 'more file')}" if unseen[1:] else ""
         notes.append(
             f"nobody says when {unseen[0]}{others} last changed, so a change during the run would not be noticed; "
             "use a server that gives an ETag or Last-Modified"
@@ -131,9 +134,19 @@ def extent_of(
     return extent, region
 
 
-def predictor_of(asked: Inference, model: Model, scene: imagery.Scene) -> Predictor:
-    """The model's predictor for a scene, its statistics taken where the model asks for them."""
-    numbers = imagery.statistics(scene) if model.card.normalisation.kind == "scene" else None
+def predictor_of(asked: Inference, model: Model, statistics: Callable[[], imagery.Statistics]) -> Predictor:
+    """The model's predictor for some imagery.
+
+    Parameters
+    ----------
+    asked : Inference
+        What the user said.
+    model : Model
+        What is run.
+    statistics : callable
+        Takes the imagery's statistics; called where the model normalises by them.
+    """
+    numbers = statistics() if model.card.normalisation.kind == "scene" else None
     return predictor.prepare(
         model,
         numbers,
@@ -172,7 +185,7 @@ def _notes(model: Model, grid: Grid, extent: Window) -> list[str]:
         found = ground_resolution(grid, extent)
         if abs(found / card.gsd_m - 1) > card.gsd_tolerance:
             notes.append(
-                f"model {card.name!r} was trained at {card.gsd_m:g} m pixels and the grid has {found:.3g} m; "
+                f"model {card.name!r} was trained at pixels of {length(card.gsd_m)} and the grid's have {length(found, 3)}; "
                 "expect lower accuracy, or set 'grid' to a matching resolution"
             )
     if card.field == "image-wide":
@@ -184,4 +197,4 @@ def _notes(model: Model, grid: Grid, extent: Window) -> list[str]:
 
 
 def _bounds(geometry: Geometry) -> str:
-    return "(" + ", ".join(f"{edge:.6g}" for edge in geometry.boundingbox.bbox) + ")"
+    return "(" + ", ".join(plain(edge, 9) for edge in geometry.boundingbox.bbox) + ")"

@@ -1,0 +1,208 @@
+"""Labels: the map of any georeferenced array as a lazy xarray.DataArray, (row, col) uint8, 255 where there is no data.
+
+A chunk is made just as a run makes a block, so it is the same pixel for pixel. The graph holds the plan once, with
+paths and cards in it, never a network or an open file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray
+
+from geoseg import imagery
+from geoseg.arrays import chunks, cube, scenes
+from geoseg.catalog import Catalog
+from geoseg.catalog.card import Model, read_model
+from geoseg.catalog.legend import NODATA, Legend
+from geoseg.catalog.yaml import parse
+from geoseg.errors import JobError
+from geoseg.grid import Layout, Window
+from geoseg.imagery.statistics import Statistics, measured, sample
+from geoseg.inference.predictor import Predictor
+from geoseg.jobs import block as job_block
+from geoseg.jobs import resolve
+from geoseg.jobs.block import Labelled
+from geoseg.jobs.plan import Plan
+from geoseg.jobs.spec import Inference, JobSpec, Outputs
+from geoseg.storage.digests import digest_of
+
+_KINDS = ("labels", "confidence")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mapper:
+    """What chunks of a map of given pixels need."""
+
+    predictor: Predictor
+    legend: Legend
+    layout: Layout
+    confidence: bool
+
+
+def segment(
+    scene: xarray.DataArray | xarray.Dataset,
+    model: Model | scenes.PathText,
+    *,
+    confidence: bool = False,
+    catalog: scenes.PathText | None = None,
+    **inference: Any,
+) -> xarray.DataArray | xarray.Dataset:
+    """Map an array lazily: each chunk is labelled when it is computed, as `geoseg run` would label it on that grid.
+
+    What you pass is what is mapped: pixels beyond the array's edges are no data, and its statistics, where the model
+    normalises by them, are those of a fixed sample of the array, which is computed now. Only for an array just as
+    `open_imagery` gave it, or cut out of that with one selection (`isel`, `sel` or brackets), are files read beyond its
+    edges where the network looks there, and the statistics those of the whole imagery; so the map of such a part is
+    that part of the map.
+
+    Parameters
+    ----------
+    scene : DataArray or Dataset
+        Physical values on a regular grid with a CRS, in NumPy or Dask, NaN or the nodata of its attributes where there
+        is no data. Bands are matched by name: along a dimension, by its coordinate or the file's band descriptions
+        (`long_name`); or as variables. A time must be a single one. A pixel that lacks one of the model's bands gets
+        no label; what else of it the network sees is as with files: nothing where the bands lie in one array, the
+        other bands where each is a variable of its own.
+    model : Model, path or str
+        A model, its folder, or its name in the catalog.
+    confidence : bool
+        Return a Dataset with `land_cover` and `confidence` (0..254 for 0..1, 255 where there is no data).
+    catalog : path, optional
+        As in `open_imagery`.
+    **inference
+        window, halo, batch, precision, stitch and device, as in a job; all 'auto' by default.
+
+    Returns
+    -------
+    xarray.DataArray or xarray.Dataset
+        (row, col) uint8 class ids under the array's own coordinates, nodata 255 as `_FillValue`, with CF flag
+        attributes.
+
+    Raises
+    ------
+    GeosegError
+        If the array has no bands, CRS or grid that the model can be used on.
+    """
+    chosen = model if isinstance(model, Model) else _model(model, scenes.catalog_of(catalog))
+    asked = parse(Inference, inference, "segment", JobError)
+    kinds = _KINDS if confidence else _KINDS[:1]
+    origin = scenes.origin_of(scene)
+    if origin is None:
+        wanted_by = f"model {chosen.card.name!r}"
+        together = isinstance(scene, xarray.DataArray) and scenes.ORIGIN not in scene.attrs
+        found = cube.of(scene, chosen.card.bands, wanted_by, chunks.EDGE, together=together)
+        data, place = _of_pixels(found, chosen, asked, len(kinds)), found.place
+    else:
+        assert isinstance(scene, xarray.DataArray)
+        place = cube.georeference(scene.isel(band=0) if "band" in scene.dims else scene)
+        data = _of_files(scene, origin, place, chosen, asked, len(kinds))
+    attribution = scene.attrs.get("attribution", "")
+    labels = xarray.DataArray(
+        data[0], place.coords, place.dims, "land_cover", _flags(chosen.card.legend, chosen, attribution)
+    )
+    if not confidence:
+        return labels
+    sure = {"long_name": "confidence, 0 to 254 for 0 to 1", "units": "1", "_FillValue": np.uint8(NODATA)}
+    return labels.to_dataset().assign(confidence=(place.dims, data[1], sure))
+
+
+# ------------------------------------------------------------------------------------- maps of arrays
+
+
+def _of_files(
+    scene: xarray.DataArray, origin: scenes.Origin, place: cube.Georeference, model: Model, asked: Inference, kinds: int
+) -> dask.array.Array:
+    """(kind, row, col): each chunk reads its own pixels and context from the files."""
+    card = model.card
+    there = tuple(map(str, np.atleast_1d(scene["band"].values)))
+    layer = origin.imagery.select(there, "the array").select(card.bands, f"model {card.name!r}")
+    opened = imagery.open(layer)
+    ready = resolve.predictor_of(asked, model, lambda: imagery.statistics(opened))
+    extent = origin.grid.window_of(place.grid.geobox(place.window))
+    assert extent is not None
+    layout = _layout(extent, ready)
+    spec = JobSpec(imagery=layer.name, model=card.name, inference=asked, outputs=Outputs(confidence=kinds > 1))
+    plan = Plan(spec, opened, origin.grid, layout, card.legend, origin.region, ready)
+    like = np.empty((kinds, 0, 0), np.uint8)
+    name = f"geoseg-map-{digest_of({'map': plan.digest, 'chunk': layout.block})[:16]}"
+    return chunks.lazy(_label_files, plan, extent, layout.block, like, name)
+
+
+def _of_pixels(found: cube.Cube, model: Model, asked: Inference, kinds: int) -> dask.array.Array:
+    """(kind, row, col): each chunk is given the array's pixels in its reading window."""
+    window = found.place.window
+
+    def statistics() -> Statistics:
+        squares = [found.pixels[(slice(None), *each.within(window))] for each in sample(window, lambda _: True)]
+        return measured(dask.compute(*squares), "the array")
+
+    ready = resolve.predictor_of(asked, model, statistics)
+    layout = _layout(window, ready)
+    mapper = _Mapper(ready, model.card.legend, layout, kinds > 1)
+    facts = {"pixels": found.pixels.name, "model": ready.facts, "window": repr(window), "chunk": layout.block}
+    return chunks.lazy_from(
+        found.pixels,
+        lambda chunk: layout.tile(chunk).read,
+        _label_pixels,
+        mapper,
+        window,
+        layout.block,
+        np.empty((kinds, 0, 0), np.uint8),
+        f"geoseg-map-{digest_of({**facts, 'kinds': kinds})[:16]}",
+    )
+
+
+def _layout(extent: Window, ready: Predictor) -> Layout:
+    return Layout(extent, ready.core, ready.margin, ready.core * max(1, chunks.EDGE // ready.core))
+
+
+# --------------------------------------------------------------------------------------- on a worker
+
+
+def _label_files(plan: Plan, window: Window) -> np.ndarray:
+    assert plan.predictor is not None
+    made = job_block.label(plan, plan.predictor, window)
+    return _stacked(made, window, plan.spec.outputs.confidence)
+
+
+def _label_pixels(mapper: _Mapper, window: Window, parts: list[np.ndarray], places: list[Window]) -> np.ndarray:
+    tile = mapper.layout.tile(window)
+    pixels = np.full((len(mapper.predictor.model.card.bands), *tile.read.shape), np.nan, np.float32)
+    for part, place in zip(parts, places):
+        pixels[(slice(None), *place.within(tile.read))] = part
+    return _stacked(job_block.label_pixels(mapper.predictor, mapper.legend, pixels, tile), window, mapper.confidence)
+
+
+def _stacked(made: Labelled, window: Window, confidence: bool) -> np.ndarray:
+    """(kind, row, col)."""
+    empty = np.full(window.shape, NODATA, np.uint8)
+    arrays = (made.labels, made.confidence) if confidence else (made.labels,)
+    return np.stack([empty if each is None else each for each in arrays])
+
+
+# ------------------------------------------------------------------------------------------ the parts
+
+
+def _model(model: scenes.PathText, known: Catalog) -> Model:
+    return read_model(Path(model)) if (Path(model) / "card.yaml").is_file() else known.model(os.fspath(model))
+
+
+def _flags(legend: Legend, model: Model, attribution: str) -> dict[str, Any]:
+    """CF's attributes of a map of classes."""
+    return {
+        "long_name": "land cover",
+        "flag_values": np.array(legend.ids, np.uint8),
+        "flag_meanings": " ".join("_".join(each.split()) for each in legend.names),
+        "class_names": list(legend.names),
+        "flag_colors": " ".join(each.colour for each in legend.classes),
+        "_FillValue": np.uint8(NODATA),
+        "model": model.card.name,
+        "model_sha256": model.card.weights.sha256,
+        "attribution": attribution,
+    }
