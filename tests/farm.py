@@ -22,29 +22,29 @@ EDGE = 16
 
 
 class Farm(Processes):
-    """A scheduler, and workers that heed `faults`; each is a process that can be killed."""
+    """A scheduler, and workers that make the trouble planned in `faults`; each is a process that can be killed."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, warm=True)
-        self.hired: list[Process] = []
-        self.head = self.scheduler()
+        self.alive: list[Process] = []
+        self.scheduler_process = self.scheduler()
 
-    def crew(self, count: int) -> list[Process]:
+    def scale(self, count: int) -> list[Process]:
         """Exactly so many workers; those that died are replaced."""
-        self.hired = [each for each in self.hired if each.poll() is None]
-        for each in self.hired[count:]:
+        self.alive = [each for each in self.alive if each.poll() is None]
+        for each in self.alive[count:]:
             each.kill()
             each.wait()
-        self.hired = self.hired[:count]
-        while len(self.hired) < count:
-            name = f"hired-{len(self.all)}"
-            self.hired.append(self.worker("--no-nanny", "--preload", "faults", "--memory-limit", "4GB", "--name", name))
-        return list(self.hired)
+        self.alive = self.alive[:count]
+        while len(self.alive) < count:
+            name = f"farm-{len(self.all)}"
+            self.alive.append(self.worker("--no-nanny", "--preload", "faults", "--memory-limit", "4GB", "--name", name))
+        return list(self.alive)
 
     def joined(self, client: Client) -> list[Process]:
         """The workers that the scheduler knows of."""
         names = {each["name"] for each in client.scheduler_info(n_workers=-1)["workers"].values()}
-        return [each for each in self.hired if f"hired-{self.all.index(each)}" in names and each.poll() is None]
+        return [each for each in self.alive if f"farm-{self.all.index(each)}" in names and each.poll() is None]
 
 
 def small(folder: Path, model: Path, rows: int, cols: int, name: str = "job", **keys: object) -> SmallJob:

@@ -5,22 +5,26 @@ Inputs:  JOB, a job spec whose imagery the workers can read under the same paths
 Outputs: FOLDER, on a file system that the workers share
 Run:     python workflows/submit_to_cluster.py workflows/map_region.yaml tcp://127.0.0.1:8786 map_on_cluster
 
-Start a cluster of your own with `dask scheduler` and, on each machine or GPU, `dask worker ADDRESS --nthreads 1`.
+Start a cluster of your own with `dask scheduler` and, on each machine, `geoseg worker ADDRESS`.
 """
 
 import sys
 
-from geoseg import cluster, job, pipeline, planning
+from geoseg.cluster import kinds
+from geoseg.cluster.mapper import map_over
+from geoseg.jobs import resolve
+from geoseg.jobs import run as job_run
+from geoseg.jobs import spec as job_spec
 
 
 def main() -> None:
     """Read the command line, connect, run; a run that was stopped goes on."""
     spec, address, folder = sys.argv[1:]
-    resolved = planning.resolve(job.read(spec))
-    with cluster.running(address) as client:
+    plan = resolve.resolve(job_spec.read(spec))
+    with kinds.running(address) as client:
         print("dashboard:", client.dashboard_link)
-        mapper = cluster.mapper(client, pipeline.lost(resolved.digest))
-        summary = pipeline.run(resolved, folder, mapper=mapper)
+        mapper = map_over(client, job_run.lost(plan.digest))
+        summary = job_run.run(plan, folder, mapper=mapper)
     print(f"{summary.progress.total} blocks, {len(summary.failed)} failed")
     print(*summary.outputs, sep="\n")
 

@@ -1,6 +1,6 @@
 """Suspects: which tasks kill their workers, and which only stood by. A pure state machine: events in, decisions out.
 
-No Dask, no clock, no threads: the caller says what happened and when, and does what it is told to do with each task.
+No Dask, no clock, no threads: the caller says what happened and when, and follows each decision.
 The scheduler's own count cannot serve: it blames every task that a lost worker had in hand.
 """
 

@@ -71,7 +71,7 @@ class Workers:
         return set(gone)
 
     def left_in_peace(self, worker: str) -> bool:
-        """Whether a worker that is gone said that it leaves (retired, told to close, SIGTERM) rather than was lost."""
+        """Whether a worker that is gone left in peace (it was retired or closed itself) rather than was lost."""
         actions = [event.get("action") for event in self._ask(compat.events, worker)]
         if compat.JOINED in actions:  # an address may be used again
             actions = actions[len(actions) - actions[::-1].index(compat.JOINED) :]

@@ -46,7 +46,7 @@ def test_a_submitted_job_needs_no_client(farm, tmp_path, model):
     made = small(tmp_path, model, 3, 4)
     wanted = quiet(made)
     faults.plan_trouble(made.out, sleep=0.4)
-    farm.crew(2)
+    farm.scale(2)
     name = submitted(farm, made)
     assert name.startswith("out-")
     assert job_status.status(Store.at(made.out)).state in ("submitted", "running")
@@ -79,7 +79,7 @@ def test_a_job_is_known_from_its_folder_when_the_cluster_is_gone(tmp_path, model
     faults.plan_trouble(made.out, sleep=0.3)
     farm = Farm(tmp_path)
     try:
-        farm.crew(1)
+        farm.scale(1)
         name = submitted(farm, made, "--name", "orphan")
         wait_until(lambda: len(faults.attempts(made.out)) > 2)
     finally:
@@ -102,7 +102,7 @@ def test_a_cancelled_job_keeps_what_it_has_and_goes_on_when_asked(farm, tmp_path
     made = small(tmp_path, model, 4, 4)
     wanted = quiet(made)
     faults.plan_trouble(made.out, sleep=0.3)
-    farm.crew(2)
+    farm.scale(2)
     name = submitted(farm, made, "--name", "stop-and-go")
     wait_until(lambda: len(faults.attempts(made.out)) > 3)
     assert "geoseg resume stop-and-go" in geoseg("cancel", name).out
@@ -120,13 +120,13 @@ def test_a_cancelled_job_keeps_what_it_has_and_goes_on_when_asked(farm, tmp_path
 
 def test_a_job_that_is_cancelled_before_it_began_never_begins(farm, tmp_path, model, monkeypatch):
     made = small(tmp_path, model, 2, 2)
-    farm.crew(0)
+    farm.scale(0)
     name = submitted(farm, made)
     monkeypatch.setattr(job_status, "PATIENCE_S", 0.1)
     time.sleep(0.3)
     assert job_status.find(name).status().state == "submitted", "however long it waits for a worker"
     geoseg("cancel", name)
-    farm.crew(1)
+    farm.scale(1)
     assert ended(made) == "cancelled"
     assert not faults.attempts(made.out)
 
@@ -135,7 +135,7 @@ def test_the_job_of_higher_priority_goes_first(farm, tmp_path, model):
     later, sooner = small(tmp_path, model, 4, 5, "later"), small(tmp_path, model, 2, 5, "sooner")
     faults.plan_trouble(later.out, sleep=0.4)
     faults.plan_trouble(sooner.out, sleep=0.2)
-    farm.crew(2)
+    farm.scale(2)
     submitted(farm, later)
     wait_until(lambda: faults.attempts(later.out))
     submitted(farm, sooner, "--priority", "10")
@@ -154,11 +154,11 @@ def test_a_coordinator_whose_worker_is_killed_starts_again_on_another(farm, tmp_
     made = small(tmp_path, model, 5, 4)
     wanted = quiet(made)
     faults.plan_trouble(made.out, sleep=0.2)
-    farm.crew(2)
+    farm.scale(2)
     name = submitted(farm, made)
     wait_until(lambda: len(faults.attempts(made.out)) > 3)
     holder = (made.out / "job.lock").read_text()
-    coordinator = next(each for each in farm.hired if f":{each.pid}:" in holder)
+    coordinator = next(each for each in farm.alive if f":{each.pid}:" in holder)
     coordinator.kill()
     assert job_status.find(name).wait(60).state == "finished"
     check_whole(made, wanted)
@@ -169,7 +169,7 @@ def test_a_name_that_is_on_the_cluster_already_is_refused(farm, tmp_path, model,
     monkeypatch.setattr(coordinator, "_LETTING_GO_S", 0.2)
     first, second = (small(tmp_path, model, 2, 3, name) for name in ("first", "second"))
     faults.plan_trouble(first.out, sleep=0.3)
-    farm.crew(1)
+    farm.scale(1)
     submitted(farm, first, "--name", "once")
     there = ("--scheduler", farm.address, "--out", second.out)
     again = geoseg("submit", second.folder / "job.yaml", *there, "--name", "once")
@@ -183,7 +183,7 @@ def test_a_name_that_is_on_the_cluster_already_is_refused(farm, tmp_path, model,
 
 def test_watching_ends_with_the_job(farm, tmp_path, model):
     made = small(tmp_path, model, 2, 2)
-    farm.crew(1)
+    farm.scale(1)
     answer = geoseg("submit", made.folder / "job.yaml", "--scheduler", farm.address, "--out", made.out, "--watch")
     assert answer.code == 0
     assert f"finished, 4/4 blocks, in {made.out}" in answer.out
@@ -192,7 +192,7 @@ def test_watching_ends_with_the_job(farm, tmp_path, model):
 
 def test_a_job_is_submitted_from_python(farm, tmp_path, model, monkeypatch):
     made = small(tmp_path, model, 2, 2)
-    farm.crew(1)
+    farm.scale(1)
     monkeypatch.chdir(made.folder)
     with client_of(farm, 1) as client:
         job = package.submit(made.folder / "job.yaml", client)

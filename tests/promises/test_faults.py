@@ -60,7 +60,7 @@ def test_workers_killed_again_and_again_change_nothing(farm, tmp_path, model, fa
     wanted = quiet(made)
     faults.plan_trouble(made.out, sleep=0.2 if kills == 1 else 0.15)
     plan, over, killed = plan_of(made), threading.Event(), 0
-    farm.crew(2)
+    farm.scale(2)
 
     def killing(client: Client) -> None:
         nonlocal killed
@@ -71,7 +71,7 @@ def test_workers_killed_again_and_again_change_nothing(farm, tmp_path, model, fa
                 victim.kill()
                 victim.wait()
                 killed += 1
-                farm.crew(2)
+                farm.scale(2)
             over.wait(1.5)
 
     with client_of(farm, 2) as client:
@@ -98,7 +98,7 @@ def test_a_client_killed_at_random_moments_goes_on_where_it_was(farm, tmp_path, 
     made = small(tmp_path, model, rows, 6)
     wanted = quiet(made)
     faults.plan_trouble(made.out, sleep=0.05)
-    farm.crew(2)
+    farm.scale(2)
     command = ("run", str(made.folder / "job.yaml"), "--scheduler", farm.address, "--out", str(made.out))
     moments = random.Random(20)
     for _ in range(kills):
@@ -131,23 +131,23 @@ def test_a_lost_scheduler_ends_the_run_and_the_same_command_goes_on(tmp_path, mo
     faults.plan_trouble(made.out, sleep=0.2)
     farm = Farm(tmp_path)
     try:
-        farm.crew(1)
+        farm.scale(1)
         command = ("run", str(made.folder / "job.yaml"), "--scheduler", farm.address, "--out", str(made.out))
         client = farm.start("-m", "faults", *command)
         wait_until(lambda: len(faults.attempts(made.out)) > 3)
-        farm.head.kill()
+        farm.scheduler_process.kill()
         begin = time.monotonic()
         assert client.wait(30) == 75
-        told = farm.log(client)
+        said = farm.log(client)
     finally:
         farm.end()
     assert time.monotonic() - begin < 30
     assert (
         "\nClusterError: the Dask scheduler was lost; what was finished is kept, so run the same command again\n"
-        in told
+        in said
     )
-    assert f"go on with: geoseg {' '.join(command)}" in told
-    assert "Traceback" not in told
+    assert f"go on with: geoseg {' '.join(command)}" in said
+    assert "Traceback" not in said
     assert job_status.status(Store.at(made.out)).state == "stopped"
     before = len(ledger.records(Store.at(made.out), plan_of(made).digest)[0])
     assert before >= 2
@@ -162,13 +162,13 @@ def test_a_deadly_block_is_set_aside_after_three_attempts_and_tried_alone_on_the
     wanted = quiet(made)
     deadly = list(plan_of(made).blocks())[5]
     faults.plan_trouble(made.out, kill=(deadly,))
-    farm.crew(4)
+    farm.scale(4)
     command = ("run", str(made.folder / "job.yaml"), "--scheduler", farm.address, "--out", str(made.out))
     client = farm.start("-m", "faults", *command)
     assert client.wait(120) == 3, farm.log(client)
-    told = farm.log(client)
-    assert "1 blocks failed and are nodata; see failed.geojson" in told
-    assert f"try just those again with: geoseg {' '.join(command)}" in told
+    said = farm.log(client)
+    assert "1 blocks failed and are nodata; see failed.geojson" in said
+    assert f"try just those again with: geoseg {' '.join(command)}" in said
     assert faults.attempts(made.out)[deadly.row, deadly.col] == 3
     (listed,) = json.loads((made.out / "failed.geojson").read_text())["features"]
     assert (listed["properties"]["row"], listed["properties"]["col"]) == (deadly.row, deadly.col)
@@ -193,9 +193,9 @@ def test_a_run_told_to_stop_stops_cleanly_and_says_how_to_go_on(farm, tmp_path, 
     wait_until(lambda: len(faults.attempts(made.out)) > 2)
     os.kill(client.pid, number)
     assert client.wait(30) == 130
-    told = farm.log(client)
-    assert f"Go on with: geoseg {' '.join(command)}" in told
-    assert "Traceback" not in told
+    said = farm.log(client)
+    assert f"Go on with: geoseg {' '.join(command)}" in said
+    assert "Traceback" not in said
     said = job_status.status(Store.at(made.out))
     assert (said.state, said.error) == ("stopped", "stopped by the user")
     assert not (made.out / "job.lock").exists()
@@ -216,12 +216,12 @@ def test_ctrl_c_in_a_terminal_ends_a_run_and_its_own_workers(tmp_path, model):
         family = psutil.Process(client.pid).children(recursive=True)
         os.killpg(os.getpgid(client.pid), signal.SIGINT)
         assert client.wait(30) == 130
-        told = farm.log(client)
+        said = farm.log(client)
         wait_until(lambda: not any(each.is_running() for each in family), 15)
     finally:
         farm.end()
-    assert f"Go on with: geoseg {' '.join(command)}" in told
-    assert "Traceback" not in told
+    assert f"Go on with: geoseg {' '.join(command)}" in said
+    assert "Traceback" not in said
     assert made.run().code == 0
     check_whole(made, quiet(made))
 
@@ -404,32 +404,30 @@ def test_a_disk_that_is_full_at_any_write_leaves_the_earlier_outputs(farm, halfw
 @pytest.mark.parametrize("free_kb", [4, 40, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_real_disk_that_fills_up_leaves_the_earlier_outputs(halfway, tmp_path, monkeypatch, free_kb):
     start, old, new = halfway
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], check=False, capture_output=True
-    )
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=False, capture_output=True)
     if mounted.returncode:
         pytest.skip("a small file system cannot be mounted here")
     monkeypatch.setattr(job_run, "check_space", lambda *_: None)
     refusals = 0
     try:
         for free in (free_kb,) if free_kb else range(0, 2_000, 4):
-            shutil.rmtree(place / "out", ignore_errors=True)
-            shutil.copytree(start, place / "out")
-            (place / "ballast").write_bytes(bytes(max(0, shutil.disk_usage(place).free - free * 1024)))
-            said = refusal_of(place / "out")
+            shutil.rmtree(disk / "out", ignore_errors=True)
+            shutil.copytree(start, disk / "out")
+            (disk / "ballast").write_bytes(bytes(max(0, shutil.disk_usage(disk).free - free * 1024)))
+            said = refusal_of(disk / "out")
             if not said:
                 break
             assert re.search(r"[Nn]o space left|cannot be written", said)
             refusals += 1
-            check_old_or_new(place / "out", old, new)
-            (place / "ballast").unlink()
-            interruptions.go_on(place / "out")
-            assert outputs_of(place / "out") == new
+            check_old_or_new(disk / "out", old, new)
+            (disk / "ballast").unlink()
+            interruptions.go_on(disk / "out")
+            assert outputs_of(disk / "out") == new
         assert refusals >= (1 if free_kb else 12)
     finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def refusal_of(folder: Path) -> str:
@@ -495,7 +493,7 @@ def test_strict_stops_at_the_first_failed_block(farm, tmp_path, model):
     made = small(tmp_path, model, 3, 4)
     deadly = list(plan_of(made).blocks())[2]
     faults.plan_trouble(made.out, kill=(deadly,))
-    farm.crew(3)
+    farm.scale(3)
     command = ("run", str(made.folder / "job.yaml"), "--scheduler", farm.address, "--strict")
     client = farm.start("-m", "faults", *command, "--out", str(made.out))
     assert client.wait(60) == 2
@@ -504,13 +502,13 @@ def test_strict_stops_at_the_first_failed_block(farm, tmp_path, model):
 
 
 @pytest.mark.slow
-def test_a_worker_short_of_memory_is_paused_and_told_of(farm, tmp_path, model, faulty):
+def test_a_worker_short_of_memory_is_paused_and_noted(farm, tmp_path, model, faulty):
     made = small(tmp_path, model, 2, 4)
     wanted = quiet(made)
     plan = plan_of(made)
     greedy = next(iter(plan.blocks()))
-    farm.crew(0)
-    farm.crew(2)
+    farm.scale(0)
+    farm.scale(2)
     with client_of(farm, 2) as client:
         wait_until(lambda: len(client.nthreads()) == 2)
         held = max(psutil.Process(pid).memory_info().rss for pid in client.run(os.getpid).values())
@@ -528,7 +526,7 @@ def test_a_worker_that_stands_still_is_noticed_and_its_blocks_are_made_elsewhere
     made = small(tmp_path, model, 2, 4)
     wanted = quiet(made)
     plan = plan_of(made)
-    still, _ = farm.crew(2)[:2]
+    still, _ = farm.scale(2)[:2]
     with client_of(farm, 2) as client:
         os.kill(still.pid, signal.SIGSTOP)
         try:
