@@ -104,6 +104,25 @@ def georeference(layer: xarray.DataArray) -> Georeference:
     """
     dims = _spatial_dims(layer)
     layer = layer.transpose(*dims)
+    exact = geobox(layer)
+    grid = Grid.of(exact)
+    window = grid.window_of(exact)
+    assert window is not None
+    own = {name: coord for name, coord in layer.coords.items() if name != "band"}
+    if layer.odc.crs_coord is None:
+        own = odc.geo.xr.xr_coords(exact, dims=(str(dims[0]), str(dims[1]))) | own
+    return Georeference(grid, window, dims, own)
+
+
+def geobox(layer: xarray.DataArray) -> GeoBox:
+    """The grid of a (row, col) array, fitted to all of its coordinates.
+
+    Raises
+    ------
+    GridError
+        If it has no CRS, no pixels or no regular grid.
+    """
+    dims = _spatial_dims(layer)
     if not layer.size:
         raise GridError("the array has no pixels; look at the slice or selection that it comes from")
     found = layer.odc.geobox
@@ -113,14 +132,7 @@ def georeference(layer: xarray.DataArray) -> Georeference:
             f"the array's coordinates {dims[0]!r} and {dims[1]!r} are no regular grid; resample it to one first, for "
             "instance with odc.geo.xr.xr_reproject"
         )
-    exact = _regular(layer, dims, box)
-    grid = Grid.of(exact)
-    window = grid.window_of(exact)
-    assert window is not None
-    own = {name: coord for name, coord in layer.coords.items() if name != "band"}
-    if layer.odc.crs_coord is None or found is not box:
-        own = odc.geo.xr.xr_coords(exact, dims=(str(dims[0]), str(dims[1]))) | own
-    return Georeference(grid, window, dims, own)
+    return _regular(layer, dims, box)
 
 
 def _spatial_dims(given: Given) -> tuple[Hashable, Hashable]:
@@ -260,23 +272,25 @@ def _regular(layer: xarray.DataArray, dims: tuple[Hashable, Hashable], box: GeoB
                 f"the array's coordinates are {off:.3g} pixels from where its transform puts them; after slicing "
                 "rotated pixels write the transform anew, with array.rio.write_transform"
             )
-    if not (box.axis_aligned and all(dim in layer.coords for dim in dims)):
+    if not all(dim in layer.coords for dim in dims):
         return box
+    to_crs = Affine.identity()
+    if not box.axis_aligned:  # then coordinates count pixels of the transform that stands with the CRS
+        to_crs = Affine.from_gdal(*map(float, layer.odc.crs_coord.attrs["GeoTransform"].split()))
+        box = GeoBox(box.shape, Affine.identity(), box.crs)
     axes = [layer.coords[dim].values.astype(np.float64) for dim in dims]
     a, _, c, _, e, f = tuple(box.affine)[:6]
     off = max(_off(axis, scale, first) for axis, scale, first in ((axes[0], e, f), (axes[1], a, c)))
-    if off < _EXACT:
-        return box
-    scales = [(axis[-1] - axis[0]) / (len(axis) - 1) if len(axis) > 1 else None for axis in axes]
-    e, a = (old if new is None else new for new, old in zip(scales, (e, a)))
-    f, c = axes[0][0] - e / 2, axes[1][0] - a / 2
-    off = max(_off(axis, scale, first) for axis, scale, first in ((axes[0], e, f), (axes[1], a, c)))
+    if off >= _EXACT:
+        e, a = ((axis[-1] - axis[0]) / (len(axis) - 1) if len(axis) > 1 else scale for axis, scale in zip(axes, (e, a)))
+        f, c = axes[0][0] - e / 2, axes[1][0] - a / 2
+        off = max(_off(axis, scale, first) for axis, scale, first in ((axes[0], e, f), (axes[1], a, c)))
     if not off < _REGULAR:
         raise GridError(
             f"the array's coordinates are no regular grid: one is {off:.3g} pixels from its place; resample it to one "
             "first, for instance with array.interp or odc.geo.xr.xr_reproject"
         )
-    return GeoBox(box.shape, Affine(a, 0, c, 0, e, f), box.crs)
+    return GeoBox(box.shape, to_crs @ Affine(a, 0, c, 0, e, f), box.crs)
 
 
 def _off(axis: np.ndarray, scale: float, edge: float) -> float:

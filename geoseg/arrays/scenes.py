@@ -21,7 +21,7 @@ from odc.geo.geom import Geometry
 from pydantic import TypeAdapter, ValidationError
 
 from geoseg import catalog, imagery
-from geoseg.arrays import chunks
+from geoseg.arrays import chunks, cube
 from geoseg.catalog import Band, Catalog, Imagery, RegionSpec
 from geoseg.catalog.yaml import parse
 from geoseg.errors import CatalogError, GridError, JobError
@@ -127,10 +127,9 @@ def origin_of(scene: object) -> Origin | None:
         return None
     try:
         origin = _adapter().validate_json(scene.attrs.get(ORIGIN, ""))
-    except ValidationError:
+        window = origin.grid.window_of(cube.geobox(scene))
+    except (ValidationError, GridError):
         return None
-    box = scene.odc.geobox
-    window = None if box is None else origin.grid.window_of(box)
     if window is None or not origin.extent.holds(window) or "band" not in scene.coords:
         return None
     return origin if scene.data.name in _selections(origin, window, scene["band"].values) else None
