@@ -4,9 +4,12 @@ Every message says what was asked, what was found and what to do. Each class is 
 that a caller would catch. Nothing here knows exit codes; only the command line does.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class GeosegError(Exception):
-    """Something geoseg refuses or cannot do, told in one sentence."""
+    """Something geoseg refuses or cannot do, in one sentence."""
 
 
 class CatalogError(GeosegError, ValueError):
@@ -43,6 +46,22 @@ class LedgerError(GeosegError, OSError):
 
 class FolderInUseError(LedgerError):
     """Another living coordinator holds the job folder."""
+
+
+class DamagedBlocksError(RasterError, LedgerError):
+    """Blocks that are missing, cannot be read, or are not what was written; they must be made again.
+
+    Parameters
+    ----------
+    message : str
+        One sentence.
+    windows : sequence of Window
+        All of the damaged blocks.
+    """
+
+    def __init__(self, message: str, windows: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.windows = tuple(windows)
 
 
 class CancelledError(GeosegError):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from geoseg.grid import Window, block_bytes, count
 from geoseg.jobs import block as job_block
 from geoseg.jobs.plan import Plan, ground_resolution
+from geoseg.quantities import counted, length, plain
 
 
 def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple[str, str]]:
@@ -34,15 +35,15 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
     yield "imagery", f"{scene.imagery.name}: {', '.join(band.name for band in scene.imagery.bands)}"
     if plan.predictor is not None:
         card = plan.predictor.model.card
-        yield "model", f"{card.name}: {len(card.classes)} classes, weights {card.weights.sha256[:12]}"
-    yield "grid", f"{grid.crs.splitlines()[0][:60]}, {ground_resolution(grid, extent):.4g} m pixels"
-    yield (
-        "map",
-        f"{extent.height} x {extent.width} pixels (rows x columns), corner ({transform.c:.10g}, {transform.f:.10g})",
-    )
+        classes = counted(len(card.classes), "class", "classes")
+        yield "model", f"{card.name}: {classes}, weights {card.weights.sha256[:12]}"
+    yield "grid", f"{grid.crs.splitlines()[0][:60]}, pixels of {length(ground_resolution(grid, extent))}"
+    corner = f"({plain(transform.c, 10)}, {plain(transform.f, 10)})"
+    yield "map", f"{extent.height} x {extent.width} pixels (rows x columns), corner {corner}"
     yield "windows", f"{_windows(plan, todo)} of {layout.core} px, margin {layout.margin} px"
     skipped = layout.blocks - len(todo)
-    yield "blocks", f"{len(todo)} of up to {layout.block} px; {skipped} skipped, outside the region or without imagery"
+    blocks = counted(len(todo), "block")
+    yield "blocks", f"{blocks} of up to {layout.block} px; {skipped} skipped, outside the region or without imagery"
     yield (
         "read",
         f"{_bytes(reading * 4)} as float32, {_bytes(pixels * len(scene.imagery.bands) * 4)} of it without margins",
@@ -53,7 +54,7 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
     if probe and todo and plan.predictor is not None:
         seconds, labelled = _probe(plan, todo)
         minutes = seconds * pixels / max(labelled, 1) / workers / 60
-        yield "time", f"about {minutes:.1f} minutes with {workers} worker{'s' * (workers > 1)} like this process"
+        yield "time", f"about {minutes:.1f} minutes with {counted(workers, 'worker')} like this process"
 
 
 def _windows(plan: Plan, todo: list[Window]) -> int:
@@ -71,9 +72,9 @@ def _probe(plan: Plan, todo: list[Window]) -> tuple[float, int]:
     return time.perf_counter() - begin, part.pixels
 
 
-def _bytes(count: int) -> str:
+def _bytes(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
-            return f"{count:.3g} {unit}"
-        count = count / 1000  # type: ignore[assignment]
-    return f"{count:.3g} TB"
+            return f"{plain(count, 3)} {unit}"
+        count = count / 1000
+    return f"{plain(count, 3)} TB"

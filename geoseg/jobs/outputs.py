@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from geoseg import __version__, catalog
 from geoseg.accuracy import score as scoring
 from geoseg.accuracy import tables
 from geoseg.catalog.legend import Legend
-from geoseg.errors import GeosegError, LedgerError
+from geoseg.errors import GeosegError
 from geoseg.jobs.plan import Plan, outline
 from geoseg.jobs.resolve import reference_of
 from geoseg.maps import cog, sheets, view
@@ -62,6 +61,7 @@ def write(
     records: Iterable[Record],
     counts: Mapping[int, int],
     progress: Callable[[str], None] = lambda _: None,
+    check_held: Callable[[], None] = lambda: None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write all outputs that the job asks for and that do not stand already.
 
@@ -77,6 +77,8 @@ def write(
         Pixels of each class in all of them.
     progress : callable
         Called with the name of each step before it begins.
+    check_held : callable
+        Raises where the folder is another's by now; called before files get their names.
 
     Returns
     -------
@@ -93,13 +95,13 @@ def write(
     noted = _noted(store)
     written: list[str] = []
     kept: list[str] = []
-    with opened(store) as staging:
+    with opened(store, check_held) as staging:
         wanted = steps(plan, staging, records, counts)
         standing = {step.name for step in wanted if _stands(store, noted.get(step.name), step.key)}
         for name in [each for each in noted if each not in standing and each not in _REPLACED_WHOLE]:
-            _remove(store, noted.pop(name)["files"])
+            staging.remove(noted.pop(name)["files"])
         for name in [each for each in noted if each not in {step.name for step in wanted}]:
-            _remove(store, noted.pop(name)["files"])
+            staging.remove(noted.pop(name)["files"])
         for step in wanted:
             if step.name not in standing:
                 progress(step.name)
@@ -108,20 +110,21 @@ def write(
                 names = staging.publish(step.make)
                 before = noted.get(step.name, {"files": {}})["files"]
                 noted[step.name] = {"key": step.key, "files": _stamps(store, names)}
-                store.put(DONE, json.dumps(noted, indent=1).encode())
-                _remove(store, [name for name in before if name not in names])
+                staging.put(DONE, json.dumps(noted, indent=1).encode())
+                staging.remove([name for name in before if name not in names])
             files = [name for name in noted[step.name]["files"] if not _is_companion(name)]
             written += files
             kept += files if step.name in standing else []
-        store.put(DONE, json.dumps(noted, indent=1).encode())
+        staging.put(DONE, json.dumps(noted, indent=1).encode())
     return tuple(written), tuple(kept)
 
 
 def drop(store: Store) -> None:
     """Remove every output that an earlier run noted, as when another job takes the folder over."""
-    for note in _noted(store).values():
-        _remove(store, note["files"])
-    store.drop(DONE)
+    with opened(store) as staging:
+        for note in _noted(store).values():
+            staging.remove(note["files"])
+        staging.remove([DONE])
 
 
 def block_key(record: Record) -> list[object]:
@@ -163,7 +166,7 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     styles = {"map.qml": qgis_style(plan.legend)}
     styles |= {"confidence.qml": confidence_style()} if wanted.confidence else {}
     found.append(Step("style", {name: sha256(text) for name, text in styles.items()}, partial(_styles, styles, folder)))
-    map_path = folder / _raster_name(plan, "map")
+    map_path = staging.path(_raster_name(plan, "map"))
     if wanted.quicklook and any("labels" in record.hashes for record in records):
         texts = {"title": _title(plan), "attribution": plan.scene.imagery.attribution}
         picture = partial(_picture, plan, map_path, folder / "map.png", counts, **texts)
@@ -339,9 +342,3 @@ def _stamps(store: Store, names: Iterable[str]) -> dict[str, list[int | str]]:
     """What changes when a file does, for each file that exists."""
     stamps = {name: store.stamp(name) for name in names}
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}
-
-
-def _remove(store: Store, names: Iterable[str]) -> None:
-    for name in names:
-        with suppress(LedgerError):  # a name that leads out of the folder was not noted by us
-            store.drop(name)

@@ -124,12 +124,14 @@ def extent_of(
         return whole, None
     asked = known.region(wanted) if isinstance(wanted, str) else wanted
     name = wanted if isinstance(wanted, str) else "region"
-    region = region_of(asked, name, Path(known.path).parent).on(grid)
+    ground = region_of(asked, name, Path(known.path).parent)
+    region = ground.on(grid)
     extent = grid.cover(region).meet(whole)
     if extent is None or not region.geom.intersects(grid.footprint(whole).geom):
         raise GridError(
             f"region {name!r} covers {_bounds(region)} in {grid.crs}, but imagery {scene.imagery.name!r} covers "
-            f"{_bounds(grid.footprint(whole))}; they do not meet, so check the region's coordinates and CRS"
+            f"{_bounds(grid.footprint(whole))}; they do not meet"
+            f"{ground.hint(grid, whole) or ', so check the coordinates and CRS of the region'}"
         )
     return extent, region
 
@@ -185,8 +187,8 @@ def _notes(model: Model, grid: Grid, extent: Window) -> list[str]:
         found = ground_resolution(grid, extent)
         if abs(found / card.gsd_m - 1) > card.gsd_tolerance:
             notes.append(
-                f"model {card.name!r} was trained at pixels of {length(card.gsd_m)} and the grid's have {length(found, 3)}; "
-                "expect lower accuracy, or set 'grid' to a matching resolution"
+                f"model {card.name!r} was trained at pixels of {length(card.gsd_m)} and the grid's have "
+                f"{length(found, 3)}; expect lower accuracy, or set 'grid' to a matching resolution"
             )
     if card.field == "image-wide":
         notes.append(

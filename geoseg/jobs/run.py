@@ -6,6 +6,7 @@ the run is serial, and that run is the reference which any cluster must equal, b
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections import Counter
@@ -16,14 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from geoseg import imagery
-from geoseg.errors import CancelledError, ClusterError, GeosegError, LedgerError, PredictionError
+from geoseg.errors import CancelledError, ClusterError, DamagedBlocksError, GeosegError, LedgerError, PredictionError
 from geoseg.grid import Window, cut
 from geoseg.jobs import block as job_block
 from geoseg.jobs import outputs
 from geoseg.jobs.claim import claim
 from geoseg.jobs.engines import Mapper, Predict
 from geoseg.jobs.plan import Plan
-from geoseg.maps.blocks import DamagedBlocksError
 from geoseg.storage import ledger, lock
 from geoseg.storage.journal import CANCEL, Journal, Status
 from geoseg.storage.ledger import Gathered
@@ -130,6 +130,7 @@ def run(
     spread = partial(mapper, job_block.task(store.root, plan, predict, threads))
     with lock.hold(store) as check_held:
         claim(plan, store, overwrite=overwrite)
+        store.sweep(math.inf)  # what others left unfinished, who may only have stood still
         with _journal(store, resident, check_held) as journal:
             known, damaged = ledger.records(store, plan.digest)
             for sentence in damaged:
@@ -141,7 +142,7 @@ def run(
                 for attempt in range(_REPAIRS + 1):
                     imagery.check_unchanged(plan.scene)
                     try:
-                        written, kept = outputs.write(plan, store, done, going.counts, going.step)
+                        written, kept = outputs.write(plan, store, done, going.counts, going.step, check_held)
                         break
                     except DamagedBlocksError as error:
                         if attempt == _REPAIRS or not error.windows:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, model_validator
 
-from geoseg.catalog import RegionSpec
+from geoseg.catalog import RegionSpec, kinds
 from geoseg.catalog.yaml import Spec, load_yaml, parse
 from geoseg.cluster.spec import ClusterSpec
 from geoseg.errors import JobError
@@ -100,7 +100,10 @@ def read(path: Path | str) -> JobSpec:
         If the file is missing or wrong (an unknown key names the nearest known one), or no catalog is found.
     """
     path = Path(path).absolute()
-    spec = parse(JobSpec, load_yaml(path, JobError), str(path), JobError)
+    kinds.check_path(path, "job", JobError)
+    data = load_yaml(path, JobError)
+    kinds.check_keys(data, path, "job", JobError)
+    spec = parse(JobSpec, data, str(path), JobError)
     if spec.catalog is not None:
         return spec.model_copy(update={"catalog": str(path.parent / spec.catalog)})
     for folder in (path.parent, Path.cwd()):

@@ -19,7 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as Part
 
-from geoseg.errors import RasterError
+from geoseg.errors import DamagedBlocksError, RasterError
 from geoseg.grid import Window
 from geoseg.rasters import checks
 from geoseg.storage import block_file
@@ -38,15 +38,6 @@ class BlockFile:
     """A GeoTIFF of one uint8 band, nodata 255, of the window's size."""
     sha256: str | None = None
     """Of the file's bytes, as hexadecimal digits; None where it is not known, and then nothing is compared."""
-
-
-class DamagedBlocksError(RasterError):
-    """Block files that are missing, cannot be read, or are not what was written; those blocks must be made again."""
-
-    def __init__(self, message: str, windows: Sequence[Window] = ()) -> None:
-        super().__init__(message)
-        self.windows = tuple(windows)
-        """Windows of the damaged blocks, in the order of the blocks."""
 
 
 def check(blocks: Sequence[BlockFile]) -> None:

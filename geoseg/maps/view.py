@@ -63,6 +63,20 @@ def ground_size(path: Path) -> tuple[float, float]:
     return down * degree_m, across * degree_m * math.cos(math.radians(latitude))
 
 
+def crs_of(path: Path) -> str:
+    """The CRS of a map, as 'EPSG:n' or WKT.
+
+    Raises
+    ------
+    RasterError
+        If the map cannot be read or has none.
+    """
+    with opened(path) as source:
+        if source.crs is None:
+            raise RasterError(f"{path} has no CRS; georeference the map first")
+        return source.crs.to_string()
+
+
 def legend_of(path: Path) -> Legend | None:
     """The legend that a map carries, or None where it carries none.
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
-from geoseg.errors import LedgerError
+from geoseg.errors import DamagedBlocksError
 from geoseg.grid import Window
 from geoseg.storage.digests import sha256
 from geoseg.storage.record import BLOCKS, ROLL, Record, block_name, from_json, pack, record_name, to_json, unpack
@@ -174,18 +174,21 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
 
     Raises
     ------
-    LedgerError
+    DamagedBlocksError
         If it is missing or has changed since it was written.
     """
     name, expected = block_name(record.window, kind), record.hashes[kind]
     try:
         data = patiently(lambda: store.get(name), lambda found: sha256(found) == expected)
     except FileNotFoundError:
-        raise LedgerError(f"{store.location(name)} is missing; run the same command again to make it anew") from None
+        raise DamagedBlocksError(
+            f"{store.location(name)} is missing; run the same command again to make it anew", [record.window]
+        ) from None
     if sha256(data) != expected:
         store.drop(record_name(record.window))  # so that the block is missing, and made again
-        raise LedgerError(
-            f"{store.location(name)} has changed since it was written; run the same command again to make it anew"
+        raise DamagedBlocksError(
+            f"{store.location(name)} has changed since it was written; run the same command again to make it anew",
+            [record.window],
         )
     return data
 
