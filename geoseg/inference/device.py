@@ -19,6 +19,7 @@ from torch import Tensor
 
 from geoseg.errors import PredictionError
 from geoseg.grid import Window
+from geoseg.inference.batches import Batches
 from geoseg.models import devices, loading
 from geoseg.process import kept
 
@@ -59,7 +60,7 @@ class Device:
             If the device's memory does not hold a single window; where it does not hold a batch, the batch is halved
             for the rest of the process.
         """
-        fits = kept(_Batches).fits
+        fits = kept(Batches).fits
         size = min(self.batch, fits.get(self._key, self.batch))
         scores = []
         for start in range(0, len(windows), size):
@@ -106,13 +107,6 @@ class Device:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
-
-
-class _Batches:
-    """Batches that a device's memory was found to allow, where smaller than asked."""
-
-    def __init__(self) -> None:
-        self.fits: dict[tuple[object, ...], int] = {}
 
 
 @contextmanager

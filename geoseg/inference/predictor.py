@@ -17,8 +17,12 @@ from geoseg.catalog.card import Model
 from geoseg.errors import JobError, ModelError, PredictionError
 from geoseg.grid import Tile
 from geoseg.imagery import Statistics
+from geoseg.inference.batches import Batches
 from geoseg.models import trial
 from geoseg.models.devices import check_device
+from geoseg.process import kept
+from geoseg.quantities import counted
+from geoseg.quantities import counted
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Stitch = Literal["crop", "blend"]
@@ -116,6 +120,11 @@ class Predictor:
         loading.ready(self.model, self.device)
 
     @property
+    def reduced_batch(self) -> int:
+        """Windows in one pass where this process found memory for fewer than asked; else 0."""
+        return kept(Batches).smallest(self.model.card.weights.sha256, self.core + 2 * self.halo)
+
+    @property
     def rings(self) -> int:
         """How many cores away a window still sees a pixel."""
         return -(-self.halo // self.core)
@@ -124,7 +133,7 @@ class Predictor:
         bands = len(self.model.card.bands)
         if pixels.shape != (bands, *tile.read.shape):
             raise PredictionError(
-                f"model {self.model.card.name!r} takes {bands} bands of {tile.read.height} x {tile.read.width} pixels "
+                f"model {self.model.card.name!r} takes {counted(bands, 'band')} of {tile.read.height} x {tile.read.width} pixels "
                 f"here and was given an array of shape {pixels.shape}; give (band, row, col)"
             )
         if tile.core != self.core or tile.margin < self.margin:

@@ -105,6 +105,7 @@ def finish(
         made = label(plan, call, window)
         state: Literal["done", "empty"] = "empty" if made.labels is None else "done"
         record = replace(record, state=state, counts=made.counts, seconds=made.seconds, attempts=made.attempts)
+        record = replace(record, batch=getattr(call, "reduced_batch", 0))
     except (LedgerError, ImageryChangedError):  # no other block can be made either
         raise
     except Exception as error:  # whatever broke, the block is listed with its reason and the rest goes on

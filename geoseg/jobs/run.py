@@ -265,6 +265,7 @@ class _Run:
             worker=record.worker,
             seconds=dict(record.seconds),
             bytes=record.bytes,
+            **({"batch": record.batch} if record.batch else {}),
             **({"error": record.error} if bad else {}),
         )
         if bad and self._strict:

@@ -41,6 +41,8 @@ class Record:
     """Size of its files."""
     worker: str = ""
     """Process that made it, and its device."""
+    batch: int = 0
+    """Windows in one pass of the network, where its device's memory held fewer than asked; else 0."""
     attempts: int = 1
     error: str = ""
     """Why it failed, one sentence."""

@@ -40,6 +40,7 @@ def test_a_full_device_halves_the_batch_and_changes_no_byte(crop, monkeypatch, c
     assert sizes[:2] == [8, 4]
     assert set(sizes[2:]) == {2}
     assert "going on with 2" in caplog.text
+    assert crop.reduced_batch == 2
     monkeypatch.setattr(loading, "load", lambda *_: lambda x: small(x.repeat(3, 1, 1, 1)))
     with pytest.raises(PredictionError, match="out of memory for a single window"):
         label(replace(crop, batch=8), scene, at, 3)
