@@ -45,6 +45,7 @@ def ends_with(error):
         (JobError(ODD), 2, f"JobError: {ODD}\n"),
         (RasterError("no file"), 2, "RasterError: no file\n"),
         (LedgerError("no room"), 2, "LedgerError: no room\n"),
+        (type("_OfOurs", (LedgerError,), {})("private"), 2, "LedgerError: private\n"),
         (ClusterError("lost"), 75, "ClusterError: lost\ngo on with: geoseg run 'my job.yaml'\n"),
         (CancelledError("asked"), 130, "CancelledError: asked\ngo on with: geoseg run 'my job.yaml'\n"),
         (KeyboardInterrupt(), 130, "\nstopped; what was finished is kept. Go on with: geoseg run 'my job.yaml'\n"),
