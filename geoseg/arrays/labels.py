@@ -199,6 +199,7 @@ def _flags(legend: Legend, model: Model, attribution: str) -> dict[str, Any]:
         "long_name": "land cover",
         "flag_values": np.array(legend.ids, np.uint8),
         "flag_meanings": " ".join("_".join(each.split()) for each in legend.names),
+        "legend": legend.name,
         "class_names": list(legend.names),
         "flag_colors": " ".join(each.colour for each in legend.classes),
         "_FillValue": np.uint8(NODATA),
