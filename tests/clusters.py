@@ -20,7 +20,8 @@ from distributed import Client, Status
 QUIET = {"DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "1000", "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 _warm = multiprocessing.get_context("forkserver")
-_warm.set_forkserver_preload(["geoseg.cli", "geoseg.jobs.submit", "distributed.cli.dask_worker", "tornado.httpserver"])
+_OURS = ["geoseg.cli", "geoseg.jobs.submit", "geoseg.inference.predictor", "geoseg.inference.device", "torch"]
+_warm.set_forkserver_preload([*_OURS, "distributed.cli.dask_worker", "tornado.httpserver"])
 
 
 class Process(Protocol):
