@@ -1,0 +1,126 @@
+"""Estimate: what it says beforehand is what the run then does."""
+
+import re
+
+import numpy as np
+import pytest
+from small_jobs import SmallJob
+from strategies import NORTH_UP, write
+
+from geoseg import imagery
+from geoseg.inference.device import Device
+from geoseg.jobs import block, estimate, resolve
+from geoseg.jobs import run as job_run
+from geoseg.jobs import spec as job_spec
+
+
+def planned(job, **keys):
+    job.job(**keys)
+    return resolve.resolve(job_spec.read(job.folder / "job.yaml"))
+
+
+def said(plan, **how):
+    return dict(estimate.lines(plan, **{"probe": False} | how))
+
+
+def size(text):
+    """Bytes that a text like '12.3 kB' says."""
+    number, unit = re.match(r"(?:at most |about )?([\d.]+) (B|kB|MB|GB|TB)", text).groups()
+    return float(number) * 1000 ** ("B", "kB", "MB", "GB", "TB").index(unit)
+
+
+@pytest.fixture
+def job(tmp_path):
+    return SmallJob.write(tmp_path, shape=(75, 91))
+
+
+REGIONS = {
+    "all": "imagery",
+    "a part": {"bounds": [300400, 4198300, 301600, 4199700], "crs": "EPSG:32612"},
+}
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("block_px", [16, 48])
+def test_the_run_does_what_was_said(job, monkeypatch, region, block_px):
+    plan = planned(job, region=REGIONS[region], inference={"block": block_px})
+    lines, windows, floats = said(plan), [], []
+    scores, read = Device.scores, imagery.read
+
+    def counted(device, found):
+        windows.extend(found)
+        return scores(device, found)
+
+    def measured(scene, grid, window):
+        found = read(scene, grid, window)
+        floats.append(found.nbytes)
+        return found
+
+    monkeypatch.setattr(Device, "scores", counted)
+    monkeypatch.setattr(imagery, "read", measured)
+    summary = job_run.run(plan, job.folder / "out", threads=1)
+    blocks = list(plan.blocks())
+    assert lines["blocks"].startswith(f"{len(floats)} blocks of up to {block_px} px; 0 skipped")
+    assert lines["windows"].startswith(f"{len(windows)} of 16 px")
+    extent = plan.layout.extent
+    assert lines["map"].startswith(f"{extent.height} x {extent.width} pixels")
+    own = sum(each.pixels for each in blocks) * 2 * 4
+    assert own == extent.pixels * 2 * 4
+    assert size(lines["read"].split(", ")[1]) == pytest.approx(own, rel=5e-3)
+    # A region's edge saves the reading of what lies beyond it; without a region the number is exact.
+    assert size(lines["read"]) >= sum(floats) * 0.995
+    if region == "all":
+        assert size(lines["read"]) == pytest.approx(sum(floats), rel=5e-3)
+    kept = sum(path.stat().st_size for path in job.folder.joinpath("out").rglob("*.tif"))
+    assert summary.folder
+    assert size(lines["written"]) == pytest.approx(extent.pixels * 7 / 3, rel=5e-3)
+    assert kept < size(lines["written"]) + 3000 * (len(blocks) + 1)  # headers
+
+
+def test_a_scattered_region_skips_blocks(job):
+    corner = {"bounds": [300030, 4199400, 300500, 4199970], "crs": "EPSG:32612"}
+    far = planned(job, region=corner, inference={"block": 16})
+    assert "0 skipped" in said(far)["blocks"]
+    write(job.folder / "other.tif", np.ones((2, 20, 20), "u1"), NORTH_UP @ NORTH_UP.translation(900, 900))
+    job.imagery(files=["scene.tif", "other.tif"])
+    plan = planned(job, region="imagery", inference={"block": 32})
+    todo = list(plan.blocks())
+    assert said(plan)["blocks"].startswith(
+        f"{len(todo)} blocks of up to 32 px; {plan.layout.blocks - len(todo)} skipped"
+    )
+    assert plan.layout.blocks > 10 * len(todo)
+
+
+def test_one_block_is_one_block(job):
+    assert said(planned(job, inference={"block": 256}))["blocks"].startswith("1 block of up to 256 px; 0 skipped")
+
+
+@pytest.mark.parametrize(
+    ("crs", "scale", "wanted"),
+    [("EPSG:32612", 30, "30 m"), ("EPSG:32612", 0.5, "0.5 m"), ("EPSG:4326", 1e-4, r"\d+\.?\d* m")],
+)
+def test_pixels_are_given_in_plain_metres(job, crs, scale, wanted):
+    affine = NORTH_UP if crs != "EPSG:4326" else NORTH_UP.translation(10, 50)
+    affine = affine @ NORTH_UP.scale(scale / affine.a, -scale / abs(affine.e) * np.sign(affine.e))
+    write(job.folder / "scene.tif", np.ones((2, 40, 50), "u1"), affine, crs)
+    lines = said(planned(job))
+    assert re.search(rf"\b{wanted}\b", lines["grid"])
+    assert not re.search(r"\de[+-]?\d", " ".join(value for key, value in lines.items() if key != "model"))
+
+
+def test_minutes_are_shared_by_workers(job, monkeypatch):
+    clock = iter(range(0, 10_000, 60))  # each look at the clock is a minute later
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: float(next(clock)))
+    labelled = []
+    monkeypatch.setattr(block, "label", lambda plan, predict, window: labelled.append(window))
+    plan = planned(job, inference={"block": 48})
+    minutes = {}
+    for workers in (1, 4):
+        text = said(plan, probe=True, workers=workers)["time"]
+        minutes[workers] = float(re.match(r"about ([\d.]+) minutes", text)[1])
+        assert text.endswith(f"{workers} worker{'s' if workers > 1 else ''} like this process")
+    pixels = 75 * 91 / labelled[-1].pixels
+    assert minutes[1] == pytest.approx(pixels, rel=0.02)
+    assert minutes[4] == pytest.approx(pixels / 4, rel=0.02)
+    assert labelled == [labelled[0]] * 4  # a warming pass and a timed one, for each
+    assert "time" not in said(plan)
