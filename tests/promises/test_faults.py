@@ -28,16 +28,17 @@ from farm import EDGE, Farm, check_whole, events, plan_of, quiet, small
 from model_folders import IDS, write_model
 from small_jobs import SmallJob, contents, geoseg
 
+from geoseg import process
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.cluster.mapper import map_over
 from geoseg.errors import GeosegError, PredictionError
 from geoseg.grid import Tile
-from geoseg.inference import predictor
 from geoseg.jobs import block as job_block
 from geoseg.jobs import outputs, resolve
 from geoseg.jobs import run as job_run
 from geoseg.jobs import spec as job_spec
 from geoseg.jobs import status as job_status
+from geoseg.models import loading
 from geoseg.storage import job_file, ledger
 from geoseg.storage.store import Store
 
@@ -97,7 +98,7 @@ def test_workers_killed_again_and_again_change_nothing(farm, tmp_path, model, fa
 def test_a_client_killed_at_random_moments_goes_on_where_it_was(farm, tmp_path, model, rows, kills):
     made = small(tmp_path, model, rows, 6)
     wanted = quiet(made)
-    faults.plan_trouble(made.out, sleep=0.05)
+    faults.plan_trouble(made.out, sleep=0.2)
     farm.scale(2)
     command = ("run", str(made.folder / "job.yaml"), "--scheduler", farm.address, "--out", str(made.out))
     moments = random.Random(20)
@@ -167,7 +168,7 @@ def test_a_deadly_block_is_set_aside_after_three_attempts_and_tried_alone_on_the
     client = farm.start("-m", "faults", *command)
     assert client.wait(120) == 3, farm.log(client)
     said = farm.log(client)
-    assert "1 blocks failed and are nodata; see failed.geojson" in said
+    assert "1 block failed, nodata in the map; see failed.geojson" in said
     assert f"try just those again with: geoseg {' '.join(command)}" in said
     assert faults.attempts(made.out)[deadly.row, deadly.col] == 3
     (listed,) = json.loads((made.out / "failed.geojson").read_text())["features"]
@@ -331,7 +332,10 @@ def halfway(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Path
     job_run.run(plan, folder / "new", threads=1)
     old, new = outputs_of(made.out), outputs_of(folder / "new")
     same = {name for name in old if old[name] == new.get(name)}
-    assert same == {"job.json", "map.qml", "vectors/map.prj", "vectors/map.cpg"}
+    assert same == {
+        *("job.json", "map.qml", "confidence.qml"),
+        *("vectors/map.prj", "vectors/map.cpg", "vectors/map.qml"),
+    }
     assert old.keys() - new.keys() == {"failed.geojson"}
     return made.out, old, new
 
@@ -461,7 +465,7 @@ def test_scores_that_are_not_finite_fail_their_blocks_and_never_become_a_class(t
         target.write(pixels)
     ran = made.run()
     assert ran.code == 3
-    assert "1 blocks failed and are nodata" in ran.err
+    assert "1 block failed, nodata in the map" in ran.err
     assert "gave scores that are not finite" in ran.err
     with rasterio.open(made.out / "map.tif") as source, rasterio.io.MemoryFile(wanted).open() as other:
         labels, expected = source.read(1), other.read(1)
@@ -472,7 +476,8 @@ def test_scores_that_are_not_finite_fail_their_blocks_and_never_become_a_class(t
 def test_a_device_that_is_out_of_memory_gets_smaller_batches_and_the_map_is_the_same(tmp_path, model, monkeypatch):
     made = small(tmp_path, model, 4, 4, inference={"block": 4 * EDGE, "batch": 8})
     wanted = quiet(made)
-    network, sizes = predictor.load(plan_of(made).predictor.model, "cpu"), []
+    process.renew()  # what a device's memory holds is to be found out here
+    network, sizes = loading.load(plan_of(made).predictor.model, "cpu"), []
 
     def scarce(x: torch.Tensor) -> torch.Tensor:
         sizes.append(len(x))
@@ -480,13 +485,14 @@ def test_a_device_that_is_out_of_memory_gets_smaller_batches_and_the_map_is_the_
             raise torch.OutOfMemoryError("CUDA out of memory")
         return network(x)
 
-    monkeypatch.setattr(predictor, "load", lambda *_: scarce)
-    monkeypatch.setattr(predictor, "_fits", {})
+    monkeypatch.setattr(loading, "load", lambda *_: scarce)
     summary = job_run.run(plan_of(made), made.out, threads=1)
     assert not summary.failed
     assert max(sizes) == 8
     assert set(sizes[sizes.index(2) :]) == {2}
     check_whole(made, wanted)
+    assert {each["batch"] for each in events(made.out, "block")} == {2}
+    process.renew()
 
 
 def test_strict_stops_at_the_first_failed_block(farm, tmp_path, model):
