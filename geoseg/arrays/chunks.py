@@ -26,6 +26,15 @@ Key = tuple[str | int, ...]
 def sizes(extent: Window, step: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Rows and columns of the chunks into which lattice lines at multiples of `step` cut an extent.
 
+    Parameters
+    ----------
+    extent : Window
+        What is cut.
+    step : int
+        Pixels.
+
+    Examples
+    --------
     >>> sizes(Window(-3, 5, 10, 4), 4)
     ((3, 4, 3), (3, 1))
     """

@@ -96,7 +96,9 @@ def write(labels: xarray.DataArray, path: str | os.PathLike[str]) -> None:
         pixels = dask.array.from_array(pixels, chunks.sizes(place.window, chunks.EDGE))
     rows = np.cumsum([0, *pixels.chunks[0]]).tolist()
     blocks, counts = [], np.zeros(256, np.int64)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+    with writing(out):
+        unfinished = tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent)
+    with unfinished as folder:
         for number, (first, end) in enumerate(pairwise(rows)):
             strip = pixels[first:end].compute()
             if not strip.size:

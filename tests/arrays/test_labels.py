@@ -111,6 +111,16 @@ def test_the_map_of_a_part_is_that_part_of_the_map(tmp_path, model):
     xarray.testing.assert_equal(segment(scene.isel(part), model).compute(), segment(scene, model).isel(part).compute())
 
 
+@pytest.mark.parametrize("chunk", [16, 40])
+def test_windows_that_are_blended_see_the_same_in_any_array(tmp_path, model, monkeypatch, chunk):
+    monkeypatch.setattr(chunks, "EDGE", chunk)
+    put(tmp_path, scale=1)
+    labels, sure, _, _ = run(tmp_path, model, inference={"stitch": "blend"})
+    made = segment(rio(tmp_path, chunks={"y": 31, "x": 29}), model, stitch="blend", confidence=True)
+    assert np.array_equal(made.land_cover, labels)
+    assert np.array_equal(made.confidence, sure)
+
+
 def test_what_is_passed_is_what_is_mapped(tmp_path, model):
     put(tmp_path)
     scene = rio(tmp_path)

@@ -10,10 +10,12 @@ import pytest
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import NORTH_UP, layer, shapes, write
+from strategies import NORTH_UP, layer, shapes, windows, write
 
 from geoseg import imagery
 from geoseg.errors import RasterError
+from geoseg.grid import Window
+from geoseg.imagery.statistics import measured, sample
 
 
 def flat(value: float, rows: int = 60, cols: int = 60) -> np.ndarray:
@@ -99,3 +101,33 @@ def test_the_sample_does_not_depend_on_how_the_pixels_are_cut_into_files(tmp_pat
     east = write(tmp_path / "east.tif", pixels[:, :, 150:], NORTH_UP @ Affine.translation(150, 0))
     parts = imagery.open(layer((write(tmp_path / "west.tif", pixels[:, :, :150]), east)))
     assert imagery.statistics(parts) == imagery.statistics(replace(whole, imagery=parts.imagery))
+
+
+@settings(max_examples=20, deadline=None)
+@given(windows(Window(-5000, -5000, 10_000, 10_000), 9000))
+def test_a_sample_is_parts_of_the_window_that_do_not_overlap(window: Window) -> None:
+    parts = sample(window, lambda _: True)
+    assert 1 <= len(parts) <= 64
+    assert all(window.holds(part) for part in parts)
+    assert sum(part.pixels for part in parts) == window.pixels or len(parts) > 32
+    assert not any(a.meet(b) for a in parts for b in parts if a is not b)
+
+
+def test_a_sample_looks_more_densely_where_little_is_there() -> None:
+    whole, island = Window(0, 0, 256 * 100, 256 * 100), Window(256 * 40, 256 * 40, 256 * 9, 256 * 9)
+    parts = sample(whole, lambda square: square.meet(island) is not None)
+    assert len(parts) == 64
+    assert all(island.holds(part) for part in parts)
+
+
+@given(st.integers(0, 9), st.integers(1, 5))
+def test_a_sample_measures_the_same_in_one_part_or_several(seed: int, count: int) -> None:
+    pixels = np.random.default_rng(seed).normal(100, 3, (2, 20, 10)).astype(np.float32)
+    pixels[0, 3] = np.nan
+    found, whole = (measured(np.array_split(pixels, parts, axis=1), "it") for parts in (count, 1))
+    assert (found.mean, found.std) == (pytest.approx(whole.mean), pytest.approx(whole.std))
+    valid = pixels[:, ~np.isnan(pixels[0])].astype(np.float64)
+    assert found.mean == pytest.approx(tuple(valid.mean(axis=1)))
+    assert found.pixels == valid.shape[1]
+    with pytest.raises(RasterError, match="it has no pixel with data in all of its bands where it was sampled"):
+        measured([pixels[:, 3:4]], "it")
