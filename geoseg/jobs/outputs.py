@@ -31,8 +31,6 @@ from geoseg.storage.staging import Staging, opened
 from geoseg.storage.store import Store
 
 DONE = "outputs.json"
-_REPLACED_WHOLE = ("map", "confidence")
-"""Steps whose old files stand until the new ones take their names."""
 _COMPANIONS = (".shx", ".dbf", ".prj", ".cpg", ".qml")
 """Files that belong to a vector file of their stem."""
 
@@ -95,26 +93,29 @@ def write(
     noted = _noted(store)
     written: list[str] = []
     kept: list[str] = []
+    made: set[str] = set()
     with opened(store, check_held) as staging:
         wanted = steps(plan, staging, records, counts)
         standing = {step.name for step in wanted if _stands(store, noted.get(step.name), step.key)}
-        for name in [each for each in noted if each not in standing and each not in _REPLACED_WHOLE]:
-            staging.remove(noted.pop(name)["files"])
-        for name in [each for each in noted if each not in {step.name for step in wanted}]:
-            staging.remove(noted.pop(name)["files"])
         for step in wanted:
             if step.name not in standing:
                 progress(step.name)
                 if step.reads_map:
                     staging.fetch(noted["map"]["files"])
-                names = staging.publish(step.make)
-                before = noted.get(step.name, {"files": {}})["files"]
+                before = noted.pop(step.name, {"files": {}})["files"]
+                # What stood beside the old map does not stand beside the new one for a moment.
+                others = [name for name in noted if name not in standing] if step.name == "map" else []
+                names = staging.publish(step.make, [name for each in others for name in noted.pop(each)["files"]])
                 noted[step.name] = {"key": step.key, "files": _stamps(store, names)}
                 staging.put(DONE, json.dumps(noted, indent=1).encode())
                 staging.remove([name for name in before if name not in names])
+                standing.add(step.name)
+                made.add(step.name)
             files = [name for name in noted[step.name]["files"] if not _is_companion(name)]
             written += files
-            kept += files if step.name in standing else []
+            kept += files if step.name not in made else []
+        for name in [each for each in noted if each not in standing]:
+            staging.remove(noted.pop(name)["files"])
         staging.put(DONE, json.dumps(noted, indent=1).encode())
     return tuple(written), tuple(kept)
 

@@ -105,8 +105,15 @@ class Staging:
                 except FileNotFoundError:
                     raise LedgerError(f"{self.store.location(name)} is missing; run the same command again") from None
 
-    def publish(self, make: Callable[[], Sequence[Path]]) -> list[str]:
+    def publish(self, make: Callable[[], Sequence[Path]], stale: Iterable[str] = ()) -> list[str]:
         """Make files and give them their names in the store, companions such as a shapefile's .dbf first.
+
+        Parameters
+        ----------
+        make : callable
+            Writes files in `folder` and returns the paths of those that count.
+        stale : iterable of str
+            Names of files of the store that are no longer true beside the new ones; they go just before these come.
 
         Returns
         -------
@@ -122,7 +129,7 @@ class Staging:
         names = [path.absolute().relative_to(self.folder.absolute()).as_posix() for path in make()]
         made = [name for name, stamp in self._files().items() if before.get(name) != stamp]
         order = [*(each for each in made if each not in names), *names]
-        self.check_held()
+        self.remove(stale)
         if self.store.remote:
             for name in order:
                 self.store.upload(self.folder / name, name)
