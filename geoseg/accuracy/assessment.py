@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from geoseg import catalog
+from geoseg.accuracy import ignore as ignoring
 from geoseg.accuracy import score as scoring
 from geoseg.accuracy.score import Accuracy
-from geoseg.catalog import Catalog, Reference
+from geoseg.catalog import Catalog, Reference, RegionSpec
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.catalog.regions import region_of
 from geoseg.errors import CatalogError
+from geoseg.grid import Region
 from geoseg.maps import view
 
 
@@ -23,6 +25,8 @@ def score(
     reference_legend: str | None = None,
     region: str | None = None,
     catalog_file: Path | None = None,
+    ignore: str = "",
+    nodata: int | None = None,
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -37,9 +41,13 @@ def score(
     legend, reference_legend : str, optional
         Legends by name, where the files do not say so themselves.
     region : str, optional
-        Region of the catalog to stay inside of.
+        What to stay inside of: a region of the catalog, a vector file, or 'left,bottom,right,top' in the map's CRS.
     catalog_file : Path, optional
         Default: data_catalog.yaml in the working folder if there is one, else what geoseg ships.
+    ignore : str
+        Classes of the map or the reference to leave out, see `ignore.read`.
+    nodata : int, optional
+        Value of the map that means no data, in place of what the file declares.
 
     Raises
     ------
@@ -50,8 +58,9 @@ def score(
     mine = legend_of(map_file, legend, known, "--legend")
     other = _reference(reference, reference_legend, known)
     walk = known.crosswalk(crosswalk) if crosswalk else _between(known, other.legend, mine)
-    where = None if region is None else region_of(known.region(region), region, known.folder)
-    return scoring.score(map_file, other, walk, legend=mine, region=where)
+    where = None if region is None else _region(region, map_file, known)
+    left_out = ignoring.read(ignore, mine, other.legend)
+    return scoring.score(map_file, other, walk, legend=mine, region=where, nodata=nodata, ignore=left_out)
 
 
 def open_catalog(file: Path | None) -> Catalog:
@@ -87,6 +96,24 @@ def legend_of(map_file: Path, name: str | None, known: Catalog, option: str) -> 
             f"for instance one of {', '.join(known.names('legends')[:6])}"
         )
     return carried if name is None and carried is not None else known.legend(str(name))
+
+
+def _region(text: str, map_file: Path, known: Catalog) -> Region:
+    if text in known.names("regions"):
+        return region_of(known.region(text), text, known.folder)
+    try:
+        left, bottom, right, top = map(float, text.split(","))
+    except ValueError:
+        pass
+    else:
+        crs = view.crs_of(map_file)
+        return Region.of_bounds((left, bottom, right, top), crs, f"region {text} in the map's CRS {crs[:20]}")
+    if Path(text).exists():
+        return region_of(RegionSpec(file=text), text, Path())
+    try:
+        return region_of(known.region(text), text, known.folder)  # raises, naming the nearest
+    except CatalogError as error:
+        raise CatalogError(f"{error}; or give a vector file, or left,bottom,right,top in the map's CRS") from None
 
 
 def _reference(name: str, legend: str | None, known: Catalog) -> Reference:

@@ -251,7 +251,7 @@ def unknown_ids(what: str, ids: Collection[int], legend: Legend) -> CatalogError
     listed = ", ".join(map(str, sorted(ids)[:12])) + (", ..." if len(ids) > 12 else "")
     return CatalogError(
         f"{what} holds id {listed}, which legend {legend.name!r} lacks (its ids are "
-        f"{', '.join(map(str, legend.ids))}); correct the legend or nodata, or ask to ignore unknown ids"
+        f"{', '.join(map(str, legend.ids))}); correct the legend or nodata"
     )
 
 

@@ -22,6 +22,7 @@ from geoseg.accuracy.confusion import UNLABELLED, positions, unknown_ids
 from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window, cut, read_crs
+from geoseg.quantities import counted
 from geoseg.rasters import checks, footprints, warping
 from geoseg.rasters.environment import environment, open_raster
 from geoseg.rasters.files import Source
@@ -195,7 +196,7 @@ def opened(reference: Reference) -> Iterator[LabelRaster]:
 def _examined(file: Any, reference: Reference) -> Source:
     path, band, legend, crs = reference.file, reference.band, reference.legend, reference.crs
     if not 1 <= band <= file.count:
-        raise RasterError(f"{path} has {file.count} bands, band {band} was asked for; correct 'band'")
+        raise RasterError(f"{path} has {counted(file.count, 'band')}, band {band} was asked for; correct 'band'")
     checks.check_layout(file, path, [band])
     if crs is None and file.crs is None:
         raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from geoseg.accuracy import comparison
-from geoseg.accuracy.confusion import Confusion, fold, positions, tally, unknown_ids
+from geoseg.accuracy.confusion import Confusion, fold, tally, unknown_ids
+from geoseg.accuracy.ignore import NOTHING, Ignore, advice
 from geoseg.accuracy.references import LabelRaster, Resampling, opened
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.errors import CatalogError, RasterError
-from geoseg.grid import Region, Window, cut, read_crs
+from geoseg.grid import Grid, Region, Window, cut, read_crs
+from geoseg.quantities import length, plain
 from geoseg.rasters import footprints, masks
 
 _STEP = 1024
@@ -61,6 +63,8 @@ def score(
     region: Region | None = None,
     resampling: Resampling = "auto",
     ignore_unknown: bool = False,
+    nodata: int | None = None,
+    ignore: Ignore = NOTHING,
 ) -> Accuracy:
     """Score a map against a reference, on the map's grid, block by block.
 
@@ -85,6 +89,10 @@ def score(
         twice finer than the map's, else nearest.
     ignore_unknown : bool
         Treat ids that a legend lacks as not labelled (they are counted in the notes) instead of refusing them.
+    nodata : int, optional
+        Value of the map that means no data, in place of what the file declares.
+    ignore : Ignore
+        Classes of the map or the reference whose pixels count as not labelled.
 
     Returns
     -------
@@ -102,7 +110,7 @@ def score(
     path = str(map_path)
     chosen, direction = comparison.choose(legend, reference.legend, crosswalk)
     with (
-        opened(Reference("map", path, 1, legend, None)) as mapped,
+        opened(Reference("map", path, 1, legend, nodata)) as mapped,
         opened(reference) as source,
     ):
         row, col = mapped.window.row + mapped.window.height // 2, mapped.window.col + mapped.window.width // 2
@@ -110,18 +118,22 @@ def score(
         how: Any = resampling
         if resampling == "auto":
             how = "mode" if round(fineness, 2) >= 2 else "nearest"
-        counts, unknown = _count(mapped, legend, source, reference.legend, how, region)
+        counts, unknown, ignored = _count(mapped, legend, source, reference.legend, how, region, ignore)
         aligned = footprints.own(source.source, mapped.grid) is not None
-        provenance = _provenance(mapped, reference, region)
+        hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
+        provenance = _provenance(mapped, reference, region, ignore)
         side = math.sqrt(mapped.grid.pixel_area)
         unit = read_crs(mapped.grid.crs, path).units[0]
-    if unknown[0] and not ignore_unknown:
-        raise unknown_ids(f"map {path}", unknown[0], legend)
-    if unknown[1] and not ignore_unknown:
-        raise unknown_ids(f"reference {reference.name!r}", unknown[1], reference.legend)
+    for which, what, ids, theirs in (
+        ("map", f"map {path}", unknown[0], legend),
+        ("reference", f"reference {reference.name!r}", unknown[1], reference.legend),
+    ):
+        if ids and not (ignore_unknown or ignore.unknown):
+            error = unknown_ids(what, ids, theirs)
+            raise CatalogError(f"{error}, or leave them out: geoseg evaluate ... {advice(which, sorted(ids))}")
     target, rows, cols = comparison.join(chosen, direction, legend, reference.legend)
     folded = fold(counts, rows, cols, len(target))
-    _check_compared(counts, folded, path, reference, chosen, region)
+    _check_compared(counts, folded, path, reference, chosen, region, ignored, hint)
     sizes = side, side / fineness if fineness else math.nan
     return Accuracy(
         legend=target,
@@ -133,7 +145,7 @@ def score(
         pixel_sizes=sizes,
         unit=unit,
         provenance=provenance,
-        notes=_notes(folded, counts, sizes, unit),
+        notes=_notes(folded, counts, sizes, unit, ignored),
     )
 
 
@@ -144,11 +156,13 @@ def _count(
     theirs: Legend,
     resampling: Resampling,
     region: Region | None,
-) -> tuple[np.ndarray, tuple[set[int], set[int]]]:
-    """Counts in the two legends, and the ids that each lacks (of map and reference)."""
+    ignore: Ignore,
+) -> tuple[np.ndarray, tuple[set[int], set[int]], int]:
+    """Counts in the two legends, the ids that each lacks (of map and reference), and the pixels that were ignored."""
     grid, extent = mapped.grid, mapped.window
     ground = region.on(grid) if region is not None else None
-    map_positions, reference_positions = positions(legend), positions(theirs)
+    map_positions, reference_positions = ignore.tables(legend, theirs)
+    ignored = 0
     counts = np.zeros((len(theirs) + 2, len(legend) + 2), np.int64)
     unknown: tuple[set[int], set[int]] = set(), set()
     for square in cut(extent, _STEP):
@@ -162,25 +176,38 @@ def _count(
         pair = mapped.labels(grid, window, "nearest"), source.labels(grid, window, resampling)
         ours, other = (each if inside is None else each[inside] for each in pair)
         at, other_at = map_positions[ours], reference_positions[other]
+        if ignore.map or ignore.reference:
+            dropped = ignore.among(ours, other)
+            ignored += int(dropped.sum())
+            other_at[dropped] = len(theirs)
         part = tally(other_at, at, len(theirs), len(legend))
         if part[-1].any() or part[:, -1].any():
             unknown[0].update(np.unique(ours[at == len(legend) + 1]).tolist())
             unknown[1].update(np.unique(other[other_at == len(theirs) + 1]).tolist())
         counts += part
-    return counts, unknown
+    return counts, unknown, ignored
 
 
 def _check_compared(
-    counts: np.ndarray, folded: Confusion, path: str, reference: Reference, crosswalk: Crosswalk, region: Region | None
+    counts: np.ndarray,
+    folded: Confusion,
+    path: str,
+    reference: Reference,
+    crosswalk: Crosswalk,
+    region: Region | None,
+    ignored: int,
+    hint: str,
 ) -> None:
     """Refuse to give scores where nothing was compared."""
     if folded.matrix.any():
         return
     where = f" inside {region.name}" if region else ""
+    if ignored:
+        raise CatalogError(f"what is ignored is all that map and reference have in common{where}; ignore fewer classes")
     if not counts[:-2].any():
         raise RasterError(
-            f"reference {reference.name!r} has no labelled pixel on {path}{where}; check that they overlap and that "
-            "the reference's 'crs' and 'nodata' are right"
+            f"reference {reference.name!r} has no labelled pixel on {path}{where}"
+            f"{hint or ', so check that they overlap and that the crs and nodata of the reference are right'}"
         )
     if folded.unlabelled.any():
         raise RasterError(
@@ -193,8 +220,12 @@ def _check_compared(
     )
 
 
-def _notes(folded: Confusion, counts: np.ndarray, sizes: tuple[float, float], unit: str) -> tuple[str, ...]:
+def _notes(
+    folded: Confusion, counts: np.ndarray, sizes: tuple[float, float], unit: str, ignored: int
+) -> tuple[str, ...]:
     notes = []
+    if ignored:
+        notes.append(f"{ignored:,} pixels are of classes that were to be ignored and are not scored")
     labelled = int(folded.matrix.sum() + folded.unlabelled.sum() + folded.left_out.sum())
     for pixels, why in (
         (folded.unlabelled.sum(), "the map is nodata there"),
@@ -204,8 +235,8 @@ def _notes(folded: Confusion, counts: np.ndarray, sizes: tuple[float, float], un
             notes.append(f"{pixels:,} labelled pixels ({pixels / labelled:.1%}) are not scored: {why}")
     if round(sizes[1] / sizes[0], 2) >= 2:
         notes.append(
-            f"the reference's pixels ({sizes[1]:.4g} {unit}) are {sizes[1] / sizes[0]:.1f} times the map's "
-            f"({sizes[0]:.4g} {unit}): detail finer than the reference counts as error"
+            f"the reference's pixels ({_size(sizes[1], unit)}) are {sizes[1] / sizes[0]:.1f} times the map's "
+            f"({_size(sizes[0], unit)}): detail finer than the reference counts as error"
         )
     unknown_pixels = int(counts[-1].sum() + counts[:-1, -1].sum())
     if unknown_pixels:
@@ -213,7 +244,17 @@ def _notes(folded: Confusion, counts: np.ndarray, sizes: tuple[float, float], un
     return tuple(notes)
 
 
-def _provenance(mapped: LabelRaster, reference: Reference, region: Region | None) -> dict[str, Any]:
+def _hint(region: Region, grid: Grid, window: Window) -> str:
+    """Whether a region that does not meet the map would do so with its numbers swapped."""
+    meets = region.on(grid).geom.intersects(grid.footprint(window).geom)
+    return "" if meets else region.hint(grid, window)
+
+
+def _size(side: float, unit: str) -> str:
+    return length(side) if unit == "metre" else f"{plain(side)} {unit}"
+
+
+def _provenance(mapped: LabelRaster, reference: Reference, region: Region | None, ignore: Ignore) -> dict[str, Any]:
     path = Path(mapped.source.path)
     tags = {key: value for key, value in mapped.file.tags().items() if not key.endswith("LEGEND")}
     digest = None
@@ -229,4 +270,5 @@ def _provenance(mapped: LabelRaster, reference: Reference, region: Region | None
             "attribution": reference.attribution,
         },
         "region": region.name if region is not None else None,
+        **({} if ignore == NOTHING else {"ignore": {"map": sorted(ignore.map), "reference": sorted(ignore.reference)}}),
     }

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from geoseg.accuracy.confusion import (
     recall,
 )
 from geoseg.accuracy.score import Accuracy
+from geoseg.quantities import counted
 from geoseg.storage.store import Store
 
 _MEASURES = ("iou", "precision", "recall", "f1", "reference_pixels", "map_pixels", "unlabelled_pixels")
@@ -51,7 +53,7 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
         If the folder cannot be written.
     """
     store = Store(str(Path(folder).absolute()))
-    store.put("accuracy.json", (json.dumps(_plain(accuracy), indent=1, allow_nan=False) + "\n").encode())
+    store.put("accuracy.json", as_json(accuracy).encode())
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("class", "id", *_MEASURES))
@@ -61,21 +63,45 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
     return store.path("accuracy.json"), store.path("accuracy.csv")
 
 
-def table(accuracy: Accuracy) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
-    """What a terminal shows: column heads, a row of text for each class, and lines below them."""
+def as_json(accuracy: Accuracy) -> str:
+    """What accuracy.json holds, as text."""
+    return json.dumps(plain(accuracy), indent=1, allow_nan=False) + "\n"
+
+
+def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | float | int | None, ...]], list[str]]:
+    """What a terminal shows: column heads, a row of values for each class, and lines below them.
+
+    Parameters
+    ----------
+    scores : mapping
+        As `plain` gives them, or read from accuracy.json.
+
+    Returns
+    -------
+    heads
+        Of the columns.
+    rows
+        Name of a class, then shares as float and pixels as int; None where a measure has no value.
+    lines
+        Sentences.
+
+    Raises
+    ------
+    KeyError
+        If something is missing, as in a damaged file.
+    """
     head = ("class", "IoU", "precision", "recall", "F1", "ref px", "map px", "nodata px")
-    rows = [
-        (each.name, *("-" if v is None else f"{v:.3f}" for v in values[:4]), *(f"{v:,}" for v in values[4:]))
-        for each, values in zip(accuracy.legend.classes, _rows(accuracy))
-    ]
-    matrix = accuracy.confusion.matrix
-    found = int(np.isfinite(iou(matrix)).sum())
+    rows = [(name, *(values[each] for each in _MEASURES)) for name, values in scores["classes"].items()]
+    means = [scores[each] for each in ("mean_iou", "pixel_accuracy", "frequency_weighted_iou")]
+    mean, accuracy, weighted = ("-" if each is None else f"{each:.3f}" for each in means)
     feet = [
-        f"mean IoU {mean_iou(matrix):.3f} over {found} of {len(accuracy.legend)} classes, pixel accuracy "
-        f"{pixel_accuracy(matrix):.3f}, frequency-weighted IoU {frequency_weighted_iou(matrix):.3f}, "
-        f"{int(matrix.sum()):,} pixels compared",
-        *accuracy.notes,
-        *(f"crosswalk: {name} ({pixels:,} px): {text}" for name, pixels, text in accuracy.lossy),
+        f"mean IoU {mean} over {scores['classes_in_mean']} of {counted(len(rows), 'class', 'classes')}, pixel accuracy "
+        f"{accuracy}, frequency-weighted IoU {weighted}, {scores['pixels']['compared']:,} pixels compared",
+        *scores["notes"],
+        *(
+            f"crosswalk: {each['class']} ({each['pixels']:,} px): {each['note']}"
+            for each in scores["crosswalk"]["lossy"]
+        ),
     ]
     return head, rows, feet
 
@@ -92,8 +118,8 @@ def _rows(accuracy: Accuracy) -> list[tuple[Any, ...]]:
     ]
 
 
-def _plain(accuracy: Accuracy) -> dict[str, Any]:
-    """What accuracy.json holds."""
+def plain(accuracy: Accuracy) -> dict[str, Any]:
+    """What accuracy.json holds, as plain data."""
     counted, legend = accuracy.confusion, accuracy.legend
     matrix = counted.matrix
     return {

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from geoseg.catalog import kinds
 from geoseg.catalog.card import Model, read_model
 from geoseg.catalog.entries import CatalogSpec, RegionSpec
 from geoseg.catalog.legend import Crosswalk, Legend, identity
@@ -153,7 +154,10 @@ def read(path: Path | str) -> Catalog:
         If the file is missing, is not YAML, has an unknown key (the nearest known one is named) or a bad value.
     """
     path = Path(path).absolute()
-    spec = parse(CatalogSpec, load_yaml(path, CatalogError), str(path), CatalogError)
+    kinds.check_path(path, "catalog", CatalogError)
+    data = load_yaml(path, CatalogError)
+    kinds.check_keys(data, path, "catalog", CatalogError)
+    spec = parse(CatalogSpec, data, str(path), CatalogError)
     return Catalog(str(path), spec, _shipped())
 
 

@@ -15,26 +15,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from geoseg.cli import limits
+from geoseg.cli.options import Folder, JobFile, app
 from geoseg.cli.screen import drawn, err, findings, note, out, refuse, refusing, report, score_table
 from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped, worker
 from geoseg.errors import CatalogError, LedgerError
 
 if TYPE_CHECKING:
     from geoseg.jobs.plan import Plan
-
-app = typer.Typer(
-    name="geoseg",
-    help="Satellite land-cover maps from GeoTIFFs: the same pixels however they are computed.",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # help as plain text: drawing it with rich takes twice as long as all the rest
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-Folder = Annotated[
-    str | None, typer.Option("--out", help="Output folder, or s3://bucket/prefix; default: the job's name.")
-]
-JobFile = Annotated[Path, typer.Argument(help="Job spec, a YAML file.")]
-CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="data_catalog.yaml; default: the one here.")]
 
 
 def main() -> None:
@@ -58,12 +46,13 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def catalog(
     file: Annotated[Path, typer.Argument(help="The catalog.")] = Path("data_catalog.yaml"),
     check: Annotated[bool, typer.Option(help="Open every imagery, reference and model.")] = True,
+    shipped: Annotated[bool, typer.Option("--all", help="List what geoseg ships, too.")] = False,
 ) -> None:
     """List what a catalog holds, and check that all of it can be opened."""
     from geoseg.cli import inventory
 
     troubles = 0
-    for title, rows in inventory.listing(file, check=check):
+    for title, rows in inventory.listing(file, check=check, shipped=shipped):
         table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
         for column in ("name", "what", "state"):
             table.add_column(column, overflow="fold")
@@ -72,6 +61,8 @@ def catalog(
             table.add_row(row.name, row.what, state)
             troubles += bool(row.trouble)
         out.print(table, "")
+    if not shipped:
+        err.print("legends, crosswalks and models that geoseg ships: geoseg catalog --all", markup=False)
     if troubles:
         refuse(CatalogError(f"{troubles} of the entries of {file} cannot be used; see the list"))
 
@@ -158,56 +149,6 @@ def verify(
 
 @app.command()
 @refusing
-def evaluate(
-    map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")],
-    reference: Annotated[str, typer.Argument(help="A reference of the catalog, or a GeoTIFF.")],
-    crosswalk: Annotated[str | None, typer.Option(help="Crosswalk of the catalog between the legends.")] = None,
-    legend: Annotated[str | None, typer.Option(help="Legend of MAP, if it does not say so itself.")] = None,
-    reference_legend: Annotated[str | None, typer.Option(help="Legend of REFERENCE, if it is a file.")] = None,
-    region: Annotated[str | None, typer.Option(help="Score only inside this region of the catalog.")] = None,
-    catalog: CatalogFile = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
-) -> None:
-    """Score a map against a reference map, class by class."""
-    from geoseg.accuracy import assessment, tables
-
-    scores = assessment.score(
-        map_file,
-        reference,
-        crosswalk=crosswalk,
-        legend=legend,
-        reference_legend=reference_legend,
-        region=region,
-        catalog_file=catalog,
-    )
-    score_table(scores)
-    if folder is not None:
-        for path in tables.write(scores, folder):
-            out.print(f"wrote {path}", markup=False)
-
-
-@app.command()
-@refusing
-def vectorize(
-    map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")],
-    target: Annotated[Path, typer.Option("--out", help="Output .shp, .gpkg, .fgb or .parquet.")],
-    classes: Annotated[str | None, typer.Option(help="Only these classes: ids or names, separated by commas.")] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="One file for each class.")] = False,
-    legend: Annotated[str | None, typer.Option(help="Legend of MAP, if it does not say so itself.")] = None,
-    catalog: CatalogFile = None,
-) -> None:
-    """Trace a map's classes as polygons."""
-    from geoseg.accuracy import assessment
-    from geoseg.vectors import polygons
-
-    named = None if legend is None else assessment.open_catalog(catalog).legend(legend)
-    wanted = None if classes is None else [int(w) if w.isdigit() else w for w in map(str.strip, classes.split(","))]
-    for path, count in polygons.vectorize(map_file, target, classes=wanted, legend=named, per_class=per_class).items():
-        out.print(f"wrote {path}: {count} polygons", markup=False)
-
-
-@app.command()
-@refusing
 def train(
     spec: Annotated[Path, typer.Argument(help="Training spec, a YAML file.")],
     folder: Annotated[Path | None, typer.Option("--out", help="Model folder to write.")] = None,
@@ -243,6 +184,7 @@ def demo(
 ) -> None:
     """Map, score and vectorise a real Landsat scene of Raleigh, North Carolina."""
     from geoseg import demo as raleigh
+    from geoseg.accuracy import tables
 
     if fetch:
         out.print(f"the demo's scene is in {raleigh.fetch()}", markup=False)
@@ -253,11 +195,12 @@ def demo(
     for path in made.files:
         out.print(f"  {path.absolute()}", markup=False)
     out.print("\nagreement with the reference in the eastern half, which training never saw:", markup=False)
-    score_table(made.accuracy)
+    score_table(tables.plain(made.accuracy))
 
 
 def resolved_job(file: Path) -> Plan:
     """The plan of a job file; bad input is refused here."""
+    limits.allow(limits.needed(files=limits.HANDLES, blocks=0))
     from geoseg.jobs import resolve
     from geoseg.jobs import spec as job_spec
 
@@ -266,6 +209,6 @@ def resolved_job(file: Path) -> Plan:
 
 app.command()(worker)
 
-from geoseg.cli import jobs  # noqa: E402  the commands of jobs on a cluster hang themselves onto `app`
+from geoseg.cli import init, jobs, maps  # noqa: E402  their commands hang themselves onto `app`
 
-__all__ = ["app", "jobs", "main"]
+__all__ = ["app", "init", "jobs", "main", "maps"]

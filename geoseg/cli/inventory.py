@@ -12,6 +12,7 @@ from geoseg.catalog import Catalog
 from geoseg.catalog.regions import read_region
 from geoseg.errors import GeosegError
 from geoseg.models import trial
+from geoseg.quantities import counted, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class Row:
     checked: bool = False
 
 
-def listing(file: Path | str, *, check: bool = True) -> Iterator[tuple[str, list[Row]]]:
-    """Each kind of entry with its rows, the user's entries before those that geoseg ships.
+def listing(file: Path | str, *, check: bool = True, shipped: bool = False) -> Iterator[tuple[str, list[Row]]]:
+    """Each kind of entry with its rows.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ def listing(file: Path | str, *, check: bool = True) -> Iterator[tuple[str, list
         A data_catalog.yaml.
     check : bool
         Whether to open rasters, vectors and weights.
+    shipped : bool
+        Whether to list what geoseg ships after the user's own.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def listing(file: Path | str, *, check: bool = True) -> Iterator[tuple[str, list
         "crosswalks": _crosswalk,
     }
     for kind, look in looks.items():
-        names = known.names(kind)
+        names = known.names(kind) if shipped else tuple(getattr(known.spec, kind))
         if names:
             yield kind, [_row(look, known, name, check) for name in names]
 
@@ -69,7 +72,7 @@ def _imagery(known: Catalog, name: str, check: bool) -> str:
         return bands
     scene = imagery.open(layer)
     count = len(imagery.identity(scene))
-    files = f"{count} files, " if count > 1 else ""
+    files = f"{counted(count, 'file')}, " if count > 1 else ""
     return f"{bands}; {files}{scene.window.height} x {scene.window.width} px, {scene.grid.crs.splitlines()[0][:40]}"
 
 
@@ -84,13 +87,14 @@ def _model(known: Catalog, name: str, check: bool) -> str:
     model = known.model(name)
     if check:
         trial.check(model)
-    return f"bands {', '.join(model.card.bands)}; {len(model.card.classes)} classes; {model.card.title}"
+    count = counted(len(model.card.classes), "class", "classes")
+    return f"bands {', '.join(model.card.bands)}; {count}; {model.card.title}"
 
 
 def _region(known: Catalog, name: str, check: bool) -> str:
     spec = known.region(name)
     if spec.bounds is not None:
-        return f"bounds {', '.join(f'{edge:g}' for edge in spec.bounds)} in {spec.crs}"
+        return f"bounds {', '.join(plain(edge, 12) for edge in spec.bounds)} in {spec.crs}"
     assert spec.file is not None
     if check:
         read_region(spec.file, spec.layer, spec.where, crs=spec.crs)
@@ -98,10 +102,11 @@ def _region(known: Catalog, name: str, check: bool) -> str:
 
 
 def _legend(known: Catalog, name: str, check: bool) -> str:
-    return f"{len(known.legend(name))} classes"
+    return counted(len(known.legend(name)), "class", "classes")
 
 
 def _crosswalk(known: Catalog, name: str, check: bool) -> str:
     crosswalk = known.crosswalk(name)
     lossy = f", {len(crosswalk.lossy)} of them lossy" if crosswalk.lossy else ""
-    return f"{crosswalk.source.name} to {crosswalk.target.name}: {len(crosswalk.pairs)} classes{lossy}"
+    count = counted(len(crosswalk.pairs), "class", "classes")
+    return f"{crosswalk.source.name} to {crosswalk.target.name}: {count}{lossy}"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from geoseg.cli import Folder, JobFile, app
+from geoseg.cli.options import Folder, JobFile, app
 from geoseg.cli.screen import BLOCKS_FAILED, INTERRUPTED, drawn, err, note, out, refuse, refusing, report
 from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped
 from geoseg.errors import GeosegError, JobError
+from geoseg.quantities import counted
 
 if TYPE_CHECKING:
     from geoseg.jobs.status import JobHandle
@@ -41,9 +42,9 @@ def submit(
     """Hand a job to a running cluster and come back; it goes on without you."""
     from geoseg.cluster import kinds, tls
     from geoseg.jobs import resolve, submit
-    from geoseg.jobs import spec as job_room
+    from geoseg.jobs import spec as job_spec
 
-    plan = resolve.resolve(job_room.read(job))
+    plan = resolve.resolve(job_spec.read(job))
     note(*plan.notes)
     with kinds.running(scheduler, security=tls.certificates(tls_ca, tls_cert, tls_key), note=note) as client:
         handle = submit.submit(
@@ -184,13 +185,15 @@ def _watch(handle: JobHandle) -> None:
         except KeyboardInterrupt:
             err.print(f"the job goes on; look again with: geoseg status {handle.id}", markup=False)
             raise typer.Exit(0) from None
-    out.print(f"{handle.id}: {ended.state}, {ended.done}/{ended.total} blocks, in {handle.folder}", markup=False)
+    out.print(
+        f"{handle.id}: {ended.state}, {ended.done}/{counted(ended.total, 'block')}, in {handle.folder}", markup=False
+    )
     _exit_by(ended)
 
 
 def _exit_by(ended: Status) -> None:
     if ended.state == "failed blocks":
-        err.print(f"{ended.failed} blocks failed and are nodata; see failed.geojson", markup=False)
+        err.print(f"{counted(ended.failed, 'block')} failed, nodata in the map; see failed.geojson", markup=False)
         raise typer.Exit(BLOCKS_FAILED)
     if ended.state == "stopped":
         refuse(GeosegError(ended.error or "the job stopped"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 import shlex
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 import click
 import platformdirs
 import typer
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
-from rich.table import Table
 
 from geoseg.errors import CancelledError, ClusterError, GeosegError
+from geoseg.quantities import counted
 
 if TYPE_CHECKING:
     from geoseg.jobs.run import Progress, Summary
@@ -93,7 +95,8 @@ def refuse(error: GeosegError) -> NoReturn:
 
 def say(error: GeosegError) -> None:
     """Print an error as 'KindError: sentence'."""
-    err.print(f"{type(error).__name__}: {error}", markup=False)
+    public = next(kind for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
+    err.print(f"{public.__name__}: {error}", markup=False)
 
 
 def note(*sentences: str) -> None:
@@ -142,38 +145,111 @@ def drawn() -> Iterator[Callable[[Progress], None]]:
 
 
 def report(summary: Summary) -> None:
-    """Say what a run did; exit 3 if blocks failed."""
+    """Say what a run did, and how its map scores where it was compared; exit 3 if blocks failed."""
     now = summary.progress
     note(*summary.notes)
     resumed = f", {now.reused} of them finished before" if now.reused else ""
     speed = f" in {now.seconds:.1f} s ({now.rate:.2f} Mpx/s)" if now.pixels else ""
-    out.print(f"{now.total} blocks{resumed}{speed}", markup=False)
+    out.print(f"{counted(now.total, 'block')}{resumed}{speed}", markup=False)
     if now.reused and not now.finished and not now.failed:
         out.print("resumed: every block was finished already, nothing was labelled again", markup=False)
     for name in summary.outputs:
         again = " (kept)" if name in summary.kept else ""
         out.print(f"  {summary.folder}/{name}{again}", markup=False)
+    if "accuracy.json" in summary.outputs:
+        _scores_of(summary.folder)
     if summary.failed:
-        err.print(f"{len(summary.failed)} blocks failed and are nodata; see failed.geojson", markup=False)
+        err.print(
+            f"{counted(len(summary.failed), 'block')} failed, nodata in the map; see failed.geojson", markup=False
+        )
         for record in summary.failed[:5]:
             err.print(f"  row {record.window.row}, column {record.window.col}: {record.error}", markup=False)
         err.print(f"try just those again with: {same_command()}", markup=False)
         raise typer.Exit(BLOCKS_FAILED)
 
 
-def score_table(accuracy: Any) -> None:
-    """Print scores, one row for each class."""
+def _scores_of(folder: str) -> None:
+    from geoseg.storage.store import Store
+
+    try:
+        scores = json.loads(Store.at(folder).get("accuracy.json"))
+        out.print(f"\nagreement with reference {scores['reference']['name']!r}:", markup=False)
+        score_table(scores)
+    except (ValueError, KeyError, TypeError, FileNotFoundError):
+        note(f"{folder}/accuracy.json cannot be read; remove it and run the same command again")
+
+
+def score_table(scores: Mapping[str, Any]) -> None:
+    """Print scores, a row for each class: a table on a terminal, elsewhere values separated by tabs.
+
+    Where it is no terminal that reads them, numbers are bare, missing ones empty, and what is said below the rows
+    begins with '# '.
+
+    Parameters
+    ----------
+    scores
+        As `tables.plain` gives them, or read from accuracy.json.
+    """
     from geoseg.accuracy import tables
 
-    head, rows, feet = tables.table(accuracy)
-    table = Table(show_edge=False, pad_edge=False)
-    for at, column in enumerate(head):
-        table.add_column(column, justify="left" if at == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
+    head, rows, feet = tables.table(scores)
+    if not out.is_terminal:
+        for row in (head, *rows):
+            out.print("\t".join(_bare(value) for value in row), markup=False)
+        feet = [f"# {foot}" for foot in feet]
+    else:
+        for line in fitted(head, [tuple(map(_shown, row)) for row in rows], out.width):
+            out.print(line, markup=False)
     for foot in feet:
         out.print(foot, markup=False)
+
+
+def fitted(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Lines of a table: the first column is folded to what is left of the width, numbers are never cut.
+
+    Parameters
+    ----------
+    head
+        Names of the columns.
+    rows
+        A text for each column.
+    width
+        Of the terminal, in characters; lines are longer only where the numbers alone need more.
+    """
+    numbers = [max(len(row[at]) for row in (head, *rows)) for at in range(1, len(head))]
+    names = max(cell_len(row[0]) for row in (head, *rows))
+    between = 2 if names + sum(numbers) + 2 * len(numbers) <= width else 1
+    names = min(names, max(9, width - sum(numbers) - between * len(numbers)))
+    for at, row in enumerate((head, *rows)):
+        cells = [text.rjust(size + between) for text, size in zip(row[1:], numbers)]
+        first, *more = _folded(row[0], names)
+        yield (set_cell_size(first, names) + "".join(cells)).rstrip()
+        yield from (f" {line}" for line in more)
+        if at == 0:
+            yield "-" * (names + sum(numbers) + between * len(numbers))
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """A text in lines of at most `width` cells, the later ones one shorter, broken between words where possible."""
+    lines = [""]
+    for word in text.split():
+        room = width - (len(lines) > 1)
+        joined = f"{lines[-1]} {word}".lstrip()
+        if cell_len(joined) <= room:
+            lines[-1] = joined
+            continue
+        lines += chop_cells(word, width - 1)
+    return [line for line in lines if line] or [""]
+
+
+def _shown(value: str | float | int | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def _bare(value: str | float | int | None) -> str:
+    return "" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def findings(found: list[Any]) -> None:
@@ -182,10 +258,11 @@ def findings(found: list[Any]) -> None:
     for way in dict.fromkeys(each.way for each in found):
         mine = [each for each in found if each.way == way]
         wrong = sum(each.differing for each in mine)
-        pixels = sum(each.window.pixels for each in mine)
-        state = "identical" if not wrong else f"{wrong} pixels differ"
-        out.print(f"{way}: {len(mine)} blocks, {pixels} pixels, {state}", markup=False)
+        pixels = counted(sum(each.window.pixels for each in mine), "pixel")
+        state = "identical" if not wrong else f"differing in {counted(wrong, 'pixel')}"
+        out.print(f"{way}: {counted(len(mine), 'block')}, {pixels}, {state}", markup=False)
     for each in bad[:10]:
-        err.print(f"  {each.way}: {each.differing} pixels differ, the first at row, column {each.first}", markup=False)
+        differing = counted(each.differing, "pixel")
+        err.print(f"  {each.way}: {differing} not the same, the first at row, column {each.first}", markup=False)
     if bad:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geoseg.cli import limits
 from geoseg.cli.screen import err, note, refuse, refusing
 from geoseg.errors import JobError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 TlsCa = Annotated[Path | None, typer.Option("--tls-ca", help="TLS: the authority's certificate, PEM.")]
 TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="TLS: one's own certificate, PEM.")]
 TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="TLS: its key, PEM.")]
+SMALL_PIXELS = 4_000_000
+"""Jobs with fewer run in this process, unless the command line or the job says where."""
 Certificates = tuple[Path | None, Path | None, Path | None]
 """Authority, certificate, key."""
 
@@ -80,7 +83,8 @@ def mapped(
     plan
         Of the job.
     workers
-        Processes on this machine; 0: none, in this process. None: as the job says, else one for each core.
+        Processes on this machine; 0: none, in this process. None: as the job says, else none
+        for a small job and one for each core for others.
     scheduler
         Address of a running scheduler; excludes `workers`.
     certificates
@@ -98,8 +102,11 @@ def mapped(
         device = plan.predictor.device
         if device not in ("auto", "cpu"):
             devices.available(device)  # refuses a device that is not here, before the first block does
-    if workers == 0:
-        yield map, local.cores()
+    small = workers is None and not elsewhere and _is_small(plan)
+    here = 0 if workers == 0 or small or elsewhere else workers or local.cores()
+    limits.allow(_open_files(plan, here))
+    if workers == 0 or small:
+        yield _said_small if small else map, local.cores()
         return
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say ourselves that a scheduler is lost
@@ -125,6 +132,28 @@ def mapped(
                 yield from map_over(client, job_run.lost(plan.digest), note=note, prepare=prepare)(function, todo)
 
         yield over, threads
+
+
+def _said_small(function: Any, items: Iterable[Any]) -> Iterator[Any]:
+    todo = list(items)
+    if todo:
+        err.print("small job: running in this process; --workers N for more", markup=False)
+    return map(function, todo)
+
+
+def _is_small(plan: Plan) -> bool:
+    """Whether starting processes would take longer than they save."""
+    pixels = 0
+    for window in plan.blocks():
+        pixels += window.pixels
+        if pixels >= SMALL_PIXELS:
+            return False
+    return True
+
+
+def _open_files(plan: Plan, workers: int) -> int:
+    mosaics = any(path.lower().endswith(".vrt") for path in plan.files)
+    return limits.needed(files=len(plan.files), blocks=plan.layout.blocks, workers=workers, mosaics=mosaics)
 
 
 def _gpus(plan: Plan) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from geoseg.errors import ClusterError
+from geoseg.quantities import counted
 
 _ROUNDS = 2
 """How often what is in flight is sent again before the map is given up."""
@@ -72,7 +73,7 @@ class Liveness:
         self._stalls, self._last = self._stalls + 1, now_s
         if self._stalls > _ROUNDS:
             raise ClusterError(
-                f"no block was finished in {(_ROUNDS + 1) * limit:.0f} s by {workers} workers, "
+                f"no block was finished in {(_ROUNDS + 1) * limit:.0f} s by {counted(workers, 'worker')}, "
                 f"{paused} of them paused; look at their logs, then run the same command again"
             )
         self._note(f"no block was finished in {limit:.0f} s; sending {in_flight} again")

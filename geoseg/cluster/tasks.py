@@ -26,6 +26,7 @@ from geoseg.cluster.suspects import Decision, Suspects
 from geoseg.cluster.worker import Preparation
 from geoseg.cluster.workers import Workers, lost_scheduler
 from geoseg.errors import ClusterError
+from geoseg.quantities import counted
 
 _TASKS_PER_THREAD = 2
 """In flight: one is worked on, one waits at the worker."""
@@ -262,7 +263,7 @@ class Tasks:
 
     def _worker_lost(self, in_hand: list[Task], worker: str) -> None:
         cause = " for using too much memory" if self.workers.out_of_memory(worker) else ""
-        self._note(f"worker {worker} died{cause} with {len(in_hand)} blocks in hand; they are tried again, each alone")
+        self._note(f"worker {worker} died{cause} with {counted(len(in_hand), 'block')} in hand, tried again each alone")
         for decision in self._suspects.worker_lost(in_hand, worker, time.monotonic(), cause):
             self._follow(decision)
 

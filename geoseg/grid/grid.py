@@ -19,6 +19,7 @@ from odc.geo.geom import Geometry, box
 from pyproj import Transformer
 
 from geoseg.errors import GridError
+from geoseg.grid.order import ORDER, check_latitudes, swapped
 from geoseg.grid.windows import Window
 from geoseg.process import remembered
 
@@ -202,6 +203,7 @@ class Region:
         left, bottom, right, top = bounds
         if not all(math.isfinite(edge) for edge in bounds):
             raise GridError(f"{name}: bounds {list(bounds)} are not all finite numbers; give left, bottom, right, top")
+        check_latitudes(name, bounds, known)
         if known.geographic and left > right:
             raise GridError(
                 f"{name}: bounds {list(bounds)} cross the antimeridian; split the region at 180 degrees into two jobs"
@@ -238,6 +240,7 @@ class Region:
                 f"{name}: the region's outline is not valid ({shapely.is_valid_reason(shape)}); "
                 "repair it, for instance with 'Fix geometries' in QGIS"
             )
+        check_latitudes(name, shape.bounds, known)
         return cls(name, Geometry(shape, known))
 
     def on(self, grid: Grid) -> Geometry:
@@ -253,8 +256,35 @@ class Region:
         left, bottom, right, top = self.geometry.boundingbox.bbox
         moved = project(self.geometry, grid.crs, max(right - left, top - bottom) / 100)
         if moved.is_empty or not np.isfinite(moved.boundingbox.bbox).all():
-            raise GridError(f"{self.name}: the region lies outside the area where {grid.crs} is defined")
+            raise GridError(
+                f"{self.name}: the region lies outside the area where {grid.crs} is defined{self.hint(grid)}"
+            )
         return moved
+
+    def hint(self, grid: Grid, window: Window | None = None) -> str:
+        """What to add where a region is not where it should be: whether it would be, with its numbers swapped.
+
+        Parameters
+        ----------
+        grid : Grid
+            Of the imagery or map.
+        window : Window, optional
+            Its pixels; default: wherever the grid's CRS is defined.
+
+        Returns
+        -------
+        str
+            Empty, or the end of a sentence.
+        """
+        other = swapped(self.geometry)
+        if other is None:
+            return ""
+        left, bottom, right, top = other.boundingbox.bbox
+        moved = project(other, grid.crs, max(right - left, top - bottom) / 100)
+        if moved.is_empty or not np.isfinite(moved.boundingbox.bbox).all():
+            return ""
+        meets = window is None or moved.geom.intersects(grid.footprint(window).geom)
+        return f"; with latitude and longitude swapped it would fit, and {ORDER}" if meets else ""
 
 
 def project(geometry: Geometry, crs: str, step: float) -> Geometry:

@@ -9,6 +9,7 @@ import numpy as np
 
 from geoseg.errors import JobError
 from geoseg.grid.windows import Window, count, cut
+from geoseg.quantities import counted
 
 _LARGEST_BLOCK = 2048
 _FEWEST_BLOCKS = 16
@@ -129,7 +130,8 @@ def block_edge(extent: Window, core: int, margin: int, bands: int, allowed_bytes
         need = block_bytes(core, margin, bands)
         raise JobError(
             f"memory_per_worker is {allowed_bytes / 1e9:.1f} GB, but one window of {core} pixels with a margin of "
-            f"{margin} and {bands} bands needs {need / 1e9:.1f} GB; raise it or choose a smaller inference.window"
+            f"{margin} and {counted(bands, 'band')} needs {need / 1e9:.1f} GB; "
+            "raise it or choose a smaller inference.window"
         )
     edge = core
     while edge + core <= _LARGEST_BLOCK and block_bytes(edge + core, margin, bands) <= allowed_bytes:

@@ -131,7 +131,7 @@ def extent_of(
         raise GridError(
             f"region {name!r} covers {_bounds(region)} in {grid.crs}, but imagery {scene.imagery.name!r} covers "
             f"{_bounds(grid.footprint(whole))}; they do not meet"
-            f"{ground.hint(grid, whole) or ', so check the coordinates and CRS of the region'}"
+            + (ground.hint(grid, whole) or ", so check the region's coordinates and CRS")
         )
     return extent, region
 

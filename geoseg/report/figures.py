@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from geoseg.quantities import length
 from geoseg.report import fonts
 from geoseg.storage.store import Store
 
@@ -70,11 +71,9 @@ class Inches:
             Lower edge of the bar.
         """
         metres = round_length(ground_m / 3)
-        length = metres / ground_m * width
-        axes = self.axes(left, bottom, length, 0.06)
+        axes = self.axes(left, bottom, metres / ground_m * width, 0.06)
         axes.set(xticks=[], yticks=[], facecolor="black")
-        label = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
-        self.text(left + length + 0.08, bottom + 0.03, label, size=9, va="center")
+        self.text(left + metres / ground_m * width + 0.08, bottom + 0.03, length(metres), size=9, va="center")
 
 
 def round_length(most: float) -> float:

@@ -198,7 +198,7 @@ def test_the_antimeridian_of_a_reference_in_degrees_is_refused(tmp_path):
     ("change", "error", "match"),
     [
         ({"file": "gone.tif"}, RasterError, r"gone\.tif cannot be read"),
-        ({"band": 2}, RasterError, r"has 1 bands, band 2 was asked for"),
+        ({"band": 2}, RasterError, r"has 1 band, band 2 was asked for"),
     ],
 )
 def test_a_reference_that_cannot_be_opened(tmp_path, patchwork, change, error, match):

@@ -153,8 +153,7 @@ def test_a_much_finer_reference_is_taken_by_mode_and_a_much_coarser_one_is_noted
     wide = score.score(tmp_path / "map.tif", reference(tmp_path / "wide.tif"), legend=COARSE)
     assert wide.resampling == "nearest"
     assert wide.notes == (
-        "the reference's pixels (90 metre) are 3.0 times the map's (30 metre): detail finer than the reference "
-        "counts as error",
+        "the reference's pixels (90 m) are 3.0 times the map's (30 m): detail finer than the reference counts as error",
     )
 
 

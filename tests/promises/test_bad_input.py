@@ -235,7 +235,7 @@ def test_a_device_that_is_not_here_is_refused_by_runs_on_this_machine(job):
 
 
 def test_a_job_that_is_a_folder_or_binary_is_refused(job):
-    assert "cannot be read as text" in geoseg("plan", job.folder).refusal()
+    assert "is a folder; give a job spec, a YAML file" in geoseg("plan", job.folder).refusal()
     (job.folder / "job.yaml").write_bytes(b"\xff\xfe\0")
     assert "cannot be read as text" in refused(job)
 

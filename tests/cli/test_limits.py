@@ -1,0 +1,73 @@
+"""Limits: open files are counted before anything is done; a limit too low is one sentence, one that may rise rises."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from small_jobs import Answer, SmallJob
+
+from geoseg.cli import limits
+
+resource = pytest.importorskip("resource")
+
+START = """
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+sys.argv[0] = "geoseg"
+from geoseg.cli import app
+try:
+    app()
+finally:
+    print("limits", json.dumps(resource.getrlimit(resource.RLIMIT_NOFILE)), file=sys.stderr)
+"""
+
+
+def limited(soft: int, hard: int, *words: object) -> tuple[Answer, list[int]]:
+    """A command in a process that may hold so many files open; the limits at its end."""
+    code = START.format(soft=soft, hard=hard)
+    found = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=120)
+    *said, last = found.stderr.splitlines()
+    return Answer(found.returncode, found.stdout, "\n".join(said)), json.loads(last.removeprefix("limits "))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return SmallJob.write(tmp_path_factory.mktemp("limits"))
+
+
+def test_a_soft_limit_is_raised_to_what_is_needed_and_the_run_succeeds(job):
+    said, (soft, hard) = limited(20, 4096, "run", job.folder / "job.yaml", "--out", job.folder / "raised")
+    assert said.code == 0, said
+    assert 100 < soft < hard == 4096
+
+
+def test_a_hard_limit_that_is_too_low_is_one_sentence_before_any_work(job):
+    said, _ = limited(40, 40, "run", job.folder / "job.yaml", "--out", job.folder / "refused")
+    assert "files open at once, and 'ulimit -Hn' allows 40; raise that" in said.refusal("JobError")
+    assert not (job.folder / "refused").exists()
+
+
+def test_workers_need_more(job):
+    options = "run", job.folder / "job.yaml", "--out", job.folder / "many", "--workers", 300
+    said, _ = limited(2048, 2048, *options)
+    assert "'ulimit -Hn' allows 2048; raise that, or use fewer --workers" in said.refusal("JobError")
+    assert not (job.folder / "many").exists()
+
+
+def test_what_is_needed_grows_with_files_workers_threads_and_blocks_up_to_what_is_held_open():
+    least = limits.needed(files=1, blocks=1)
+    assert limits.needed(files=1000, blocks=1) == limits.needed(files=limits.HANDLES, blocks=1) > least
+    assert (
+        limits.needed(files=1, blocks=10**6)
+        == limits.needed(files=1, blocks=1, mosaics=True)
+        == least + limits.POOL - 1
+    )
+    assert limits.needed(files=1, blocks=1, workers=10) == least + 10 * limits.WORKER
+    assert limits.needed(files=4, blocks=1, threads=4) == limits.needed(files=4, blocks=1) + 8
+
+
+def test_a_limit_that_suffices_is_left_alone():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits.allow(1)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
