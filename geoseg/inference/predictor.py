@@ -22,7 +22,6 @@ from geoseg.models import trial
 from geoseg.models.devices import check_device
 from geoseg.process import kept
 from geoseg.quantities import counted
-from geoseg.quantities import counted
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Stitch = Literal["crop", "blend"]
@@ -133,8 +132,8 @@ class Predictor:
         bands = len(self.model.card.bands)
         if pixels.shape != (bands, *tile.read.shape):
             raise PredictionError(
-                f"model {self.model.card.name!r} takes {counted(bands, 'band')} of {tile.read.height} x {tile.read.width} pixels "
-                f"here and was given an array of shape {pixels.shape}; give (band, row, col)"
+                f"model {self.model.card.name!r} takes {counted(bands, 'band')} of {tile.read.height} x "
+                f"{tile.read.width} pixels here and was given an array of shape {pixels.shape}; give (band, row, col)"
             )
         if tile.core != self.core or tile.margin < self.margin:
             raise PredictionError(
