@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from geoseg.jobs.plan import Plan
 from geoseg.process import kept, remembered
 from geoseg.rasters import masks
 from geoseg.storage import block_file, job_file, ledger
+from geoseg.storage.digests import digest_of
 from geoseg.storage.record import Record
 from geoseg.storage.store import Store
 
@@ -226,10 +227,35 @@ def load_plan(root: str, digest: str, variant: str = "") -> Plan:
     held = job_file.read_job(Store(root), variant or digest)
     if held["digest"] != digest or (variant and held.get("variant") != variant):
         raise LedgerError(f"{root} became another job while this one ran; run it in a folder of its own")
-    plan = Plan.from_json(held["plan"])
+    plan = plan_in(root, held)
     if plan.digest != digest:
         raise LedgerError(f"the plan in {root} has changed since it was written; run the same command again")
     return plan
+
+
+def plan_in(root: str, held: Mapping[str, Any]) -> Plan:
+    """The plan of a job file.
+
+    Parameters
+    ----------
+    root : str
+        The job folder, for the message.
+    held : mapping
+        Its job.json.
+
+    Raises
+    ------
+    LedgerError
+        If the plan is not the one that was written, or another version of geoseg wrote it.
+    """
+    try:
+        if digest_of(held["plan"]) != held["variant"]:
+            raise ValueError("its hash is another")
+        return Plan.from_json(held["plan"])
+    except (ValueError, TypeError, KeyError, GeosegError) as error:
+        raise LedgerError(
+            f"the plan in {root} is damaged or of another version of geoseg; run its job file again with geoseg run"
+        ) from error
 
 
 class _OneAtATime:

@@ -79,7 +79,7 @@ def status(store: Store) -> Status:
         return said
     age = lock.age(store)
     alive = age is not None and age <= lock.STALE_S
-    starts_again = (age is not None or said.state == "submitted") and (store.age(journal.STATUS) or 0.0) < PATIENCE_S
+    starts_again = (age is not None or said.state == "submitted") and abs(store.age(journal.STATUS) or 0.0) < PATIENCE_S
     if alive or starts_again:
         return said
     facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated")}
@@ -94,9 +94,9 @@ def find(name: str) -> JobHandle:
     JobError
         If neither is known.
     """
-    note = _notes() / f"{name}.json"
-    if re.fullmatch(r"[\w.-]+", name) and note.is_file():
-        return JobHandle(**json.loads(note.read_text("utf-8")))
+    noted = _noted(name) if re.fullmatch(r"[\w.-]+", name) else None
+    if noted is not None:
+        return noted
     store = Store.at(name)
     if store.exists(job_file.JOB):
         return JobHandle(Path(store.root).name, store.root)
@@ -107,17 +107,20 @@ def find(name: str) -> JobHandle:
 def submitted() -> list[JobHandle]:
     """Jobs submitted from this account whose folders still stand, the latest first."""
     found = []
-    if _notes().is_dir():
-        for path in sorted(_notes().glob("*.json"), key=lambda each: -each.stat().st_mtime):
-            handle = JobHandle(**json.loads(path.read_text("utf-8")))
-            try:
-                stands = Store.at(handle.folder).exists(job_file.JOB)
-            except LedgerError:  # its object store cannot be reached today
-                stands = True
-            if stands:
-                found.append(handle)
-            else:
-                path.unlink(missing_ok=True)
+    notes = Store(str(_notes()))
+    names = [each for each in notes.names() if each.endswith(".json")]
+    for name in sorted(names, key=lambda each: notes.age(each) or 0.0):
+        handle = _noted(name.removesuffix(".json"))
+        if handle is None:
+            continue
+        try:
+            stands = Store.at(handle.folder).exists(job_file.JOB)
+        except LedgerError:  # its object store cannot be reached today
+            stands = True
+        if stands:
+            found.append(handle)
+        else:
+            notes.drop(name)
     return found
 
 
@@ -138,6 +141,18 @@ def remember(handle: JobHandle) -> None:
         Store(str(_notes())).put(f"{handle.id}.json", text.encode())
     except LedgerError:  # a read-only home; the folder itself is enough to follow the job
         _log.warning("the job's name could not be noted in %s", _notes())
+
+
+def _noted(name: str) -> JobHandle | None:
+    """The job that was noted under a name; None where there is no note, or it is damaged or foreign."""
+    try:
+        facts = json.loads(Store(str(_notes())).get(f"{name}.json"))
+        if facts.keys() == {"id", "folder"} and facts["id"] == name and isinstance(facts["folder"], str):
+            Store.at(facts["folder"])
+            return JobHandle(**facts)
+    except (OSError, ValueError, AttributeError, RecursionError):  # OSError: also what is no plain file
+        pass
+    return None
 
 
 def _notes() -> Path:

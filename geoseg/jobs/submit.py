@@ -148,7 +148,7 @@ def resume(folder: Path | str) -> Plan:
     """
     store = Store.at(folder)
     held = job_file.read_job(store)
-    plan = Plan.from_json(held["plan"])
+    plan = job_block.plan_in(store.root, held)
     again = resolve.resolve(plan.spec) if plan.predictor is not None else plan
     if again.digest != held["digest"]:
         facts = json.loads(json.dumps(again.facts))

@@ -221,12 +221,22 @@ def unwritable(path: Path, error: OSError) -> LedgerError:
     """
     if isinstance(error, LedgerError):
         return error
+    if error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and (odd := _in_the_way(path)):
+        return LedgerError(f"{path} cannot be written: {odd}; move that elsewhere, and run the same command again")
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return LedgerError(
             f"no space left to write {path}; what was finished is kept, so free some space "
             "and run the same command again"
         )
     return LedgerError(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions")
+
+
+def _in_the_way(path: Path) -> str:
+    """What is a folder in place of a file, or a file in place of a folder; '' where nothing is."""
+    if path.is_dir():
+        return "a folder has its name"
+    files = [each for each in path.parents if each.exists() and not each.is_dir()]
+    return f"{files[0]} is no folder" if files else ""
 
 
 def _write(path: Path, data: bytes, settle: Callable[[Path, Path], object]) -> None:

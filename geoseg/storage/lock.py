@@ -82,15 +82,19 @@ def hold(store: Store) -> Iterator[Callable[[], None]]:
 
 
 def age(store: Store) -> float | None:
-    """Seconds since the holder of the folder was last seen; None while nobody holds it."""
-    return store.age(LOCK)
+    """Seconds since the holder of the folder was last seen; None while nobody holds it.
+
+    A time ahead was stamped before a clock was set back, and was not renewed since: it counts as so long ago.
+    """
+    found = store.age(LOCK)
+    return None if found is None else abs(found)
 
 
 def _take(store: Store, owner: bytes) -> None:
     for _ in range(3):
         if store.create(LOCK, owner):
             return _check_exclusive(store, owner)
-        holder, seen_s = _holder(store), store.age(LOCK)
+        holder, seen_s = _holder(store), age(store)
         if holder is None or seen_s is None:  # released just now
             continue
         if holder == owner:  # an answer was lost and the request made twice

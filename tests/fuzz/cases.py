@@ -96,7 +96,7 @@ class Bench:
         assert answer.code in ((0, 2, 3) if failing else (0, 2)), answer
         assert "Traceback" not in answer.out + answer.err, answer
         if answer.code == 2:
-            replace(answer, err=answer.err.replace(HINT, "")).refusal()
+            replace(answer, err=answer.err.replace(HINT, "")).refusal(r"\w+Error")
         assert _outside(self.job) == outside, "files outside the job's folder were touched"
         return answer
 

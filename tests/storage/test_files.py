@@ -167,7 +167,7 @@ def test_what_is_no_plain_file_is_refused_and_never_waited_for(path, kind):
 def test_what_is_no_plain_file_is_replaced_or_refused_in_one_sentence(path, kind):
     put_in_place(kind, path)
     if kind == "folder":
-        with pytest.raises(LedgerError, match=r"file cannot be written \(Is a directory\); check the folder"):
+        with pytest.raises(LedgerError, match="file cannot be written: a folder has its name; move that elsewhere"):
             files.put(path, b"new")
         with pytest.raises(LedgerError, match="file cannot be removed"):
             files.drop(path)
@@ -188,9 +188,9 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(LedgerError, match=r"file/in it cannot be read \(Not a directory\)"):
         files.get(tmp_path / "file" / "in it")
-    with pytest.raises(LedgerError, match="file/in it cannot be written"):
+    with pytest.raises(LedgerError, match="file/in it cannot be written: .*file is no folder; move that elsewhere"):
         files.put(tmp_path / "file" / "in it", b"")
-    with pytest.raises(LedgerError, match="file/in it cannot be written"):
+    with pytest.raises(LedgerError, match="file/in it cannot be written: .*file is no folder; move that elsewhere"):
         files.create(tmp_path / "file" / "in it", b"")
     assert files.stamp(tmp_path / "file" / "in it") is None
     files.drop(tmp_path / "file" / "in it")
