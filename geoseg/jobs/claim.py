@@ -68,8 +68,8 @@ def check_space(plan: Plan, folder: Path, advice: str = "choose another folder w
         disk = disk.parent
     free = shutil.disk_usage(disk).free
     need = plan.layout.extent.pixels // 2 + 20_000_000
-    if free < need:  # a scattered region needs less: only blocks that can hold a label are written
-        need = sum(window.pixels for window in plan.blocks()) // 2 + 20_000_000
+    if free < need and _scattered_fits(plan, free):
+        return
     if free < need:
         raise LedgerError(
             f"no space left: the map may need {need / 1e9:.2f} GB and {disk} has {free / 1e9:.2f} GB free; "
@@ -87,3 +87,13 @@ def _check_apart(plan: Plan, store: Store) -> None:
     for file in plan.files:
         if PurePath(file.replace("/vsis3/", "s3://", 1)).is_relative_to(store.root):
             raise JobError(f"the output folder {store.root} holds the imagery {file}; choose another folder with --out")
+
+
+def _scattered_fits(plan: Plan, free: int) -> bool:
+    """Whether a map fits after all, since only blocks that can hold a label are written; counts no more than fit."""
+    need = 20_000_000
+    for window in plan.blocks():
+        need += window.pixels // 2
+        if need > free:
+            return False
+    return True
