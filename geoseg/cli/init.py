@@ -42,7 +42,10 @@ def init(
     if there and not overwrite:
         refuse(JobError(f"{folder / there[0]} exists; give --overwrite to replace it, or another folder by --out"))
     chosen = read_model(Path(model)) if (Path(model) / "card.yaml").is_file() else catalog.shipped().model(model)
-    guessed = guess.look(scene, tuple(bands.split(",")) if bands else ())
+    try:
+        guessed = guess.look(scene, tuple(bands.split(",")) if bands else ())
+    except CatalogError as error:
+        refuse(CatalogError(f"{error} (model {chosen.card.name!r} needs {', '.join(chosen.card.bands)})"))
     _check(guessed, chosen, crs)
     layer = imagery.open(_layer(guessed, crs).select(chosen.card.bands, f"model {chosen.card.name!r}"))
     base = folder.absolute()

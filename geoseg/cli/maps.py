@@ -57,7 +57,7 @@ def evaluate(
     )
     written = () if folder is None else tables.write(scores, folder)
     if as_json:
-        out.print(tables.as_json(scores), end="", markup=False)
+        out.file.write(tables.as_json(scores))
         return
     score_table(tables.plain(scores))
     for path in written:

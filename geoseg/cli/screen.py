@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 import signal
 import sys
@@ -26,6 +27,8 @@ from geoseg.quantities import counted
 if TYPE_CHECKING:
     from geoseg.jobs.run import Progress, Summary
 
+_NO_MEMORY = re.compile("failed to map segment|annot allocate memory|can't allocate memory|can't start new thread")
+"""How libraries say it that raise no MemoryError."""
 BAD_INPUT, BLOCKS_FAILED, UNEXPECTED, CLUSTER_LOST, INTERRUPTED = 2, 3, 70, 75, 130
 
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # names and messages stay as they are
@@ -68,7 +71,7 @@ def unexpected(error: Exception) -> NoReturn:
     """One sentence for what nobody foresaw, and exit status 70; its traceback is kept, and the sentence says where."""
     notes = [each for each in getattr(error, "__notes__", ()) if each.startswith("geoseg logs ")]
     where = f"'{notes[0]}' shows" if notes else f"{_noted(error)} holds"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         said = "no memory is left; give this process more, or the job a smaller memory_per_worker or inference.block"
     else:
         said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}; please report it"
@@ -195,7 +198,7 @@ def score_table(scores: Mapping[str, Any]) -> None:
     head, rows, feet = tables.table(scores)
     if not out.is_terminal:
         for row in (head, *rows):
-            out.print("\t".join(_bare(value) for value in row), markup=False)
+            out.file.write("\t".join(_bare(value) for value in row) + "\n")  # rich makes spaces of tabs
         feet = [f"# {foot}" for foot in feet]
     else:
         for line in fitted(head, [tuple(map(_shown, row)) for row in rows], out.width):
