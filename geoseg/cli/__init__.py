@@ -75,9 +75,9 @@ def plan(
     probe: Annotated[bool, typer.Option(help="Time one block to estimate minutes.")] = True,
 ) -> None:
     """Say what a job will do, and refuse the impossible, before anything runs."""
+    resolved = resolved_job(job)
     from geoseg.jobs import estimate
 
-    resolved = resolved_job(job)
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     for name, value in estimate.lines(resolved, workers=workers, probe=probe):
         table.add_row(name, value)
@@ -103,9 +103,9 @@ def run(
     tls_key: TlsKey = None,
 ) -> None:
     """Map a region: run a job, or go on with one that was stopped."""
+    resolved = resolved_job(job)
     from geoseg.jobs import run as job_run
 
-    resolved = resolved_job(job)
     certificates = tls_ca, tls_cert, tls_key
     with mapped(resolved, workers, scheduler, certificates) as (mapper, threads), drawn() as progress:
         summary = job_run.run(
@@ -200,6 +200,7 @@ def demo(
 
 def resolved_job(file: Path) -> Plan:
     """The plan of a job file; bad input is refused here."""
+    limits.allow_memory()
     limits.allow(limits.needed(files=limits.HANDLES, blocks=0))
     from geoseg.jobs import resolve
     from geoseg.jobs import spec as job_spec

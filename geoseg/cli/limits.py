@@ -1,4 +1,7 @@
-"""Limits: whether this account may hold as many files open as a run needs, checked before anything is done."""
+"""Limits: whether this account may hold as many files open, and as much memory, as a run needs.
+
+Checked before anything is done: libraries that find no memory while they are loaded crash, or are half there.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ WORKER = 12
 """Pipes and sockets that a local cluster keeps for each worker process: measured 8 to 10."""
 HANDLES = 32
 """Rasters that a thread holds open: see `rasters.handles`."""
+ADDRESSES = 4_000_000_000
+"""Bytes of address space of a process with torch and GDAL: measured 3.8 GB, most of which is never used."""
 POOL = 100
 """Files that GDAL holds open below virtual mosaics: GDAL_MAX_DATASET_POOL_SIZE."""
 
@@ -58,3 +63,21 @@ def allow(number: int) -> None:
             "raise that, or use fewer --workers"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+
+
+def allow_memory() -> None:
+    """Refuse to begin where the libraries alone need more address space than this process may have.
+
+    Raises
+    ------
+    JobError
+        If 'ulimit -v' is too low.
+    """
+    if resource is None:
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < ADDRESSES:
+        raise JobError(
+            f"'ulimit -v' allows {allowed / 1e9:.1f} GB of address space, and torch and GDAL alone take "
+            f"{ADDRESSES / 1e9:.0f} GB; raise that"
+        )

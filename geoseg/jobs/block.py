@@ -96,6 +96,8 @@ def finish(
         If the job folder cannot be written.
     ImageryChangedError
         If a file of the imagery changed since the job was planned; nothing is kept of the block.
+    ImportError
+        If this process lacks what labels pixels, or the memory to load it.
     """
     store = Store(root)
     plan = load_plan(root, digest, variant)
@@ -107,7 +109,7 @@ def finish(
         state: Literal["done", "empty"] = "empty" if made.labels is None else "done"
         record = replace(record, state=state, counts=made.counts, seconds=made.seconds, attempts=made.attempts)
         record = replace(record, batch=getattr(call, "reduced_batch", 0))
-    except (LedgerError, ImageryChangedError):  # no other block can be made either
+    except (LedgerError, ImageryChangedError, ImportError):  # no other block can be made either
         raise
     except Exception as error:  # whatever broke, the block is listed with its reason and the rest goes on
         _log.warning("block %s failed", window, exc_info=True)

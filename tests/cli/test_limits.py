@@ -1,6 +1,7 @@
 """Limits: open files are counted before anything is done; a limit too low is one sentence, one that may rise rises."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -71,3 +72,42 @@ def test_a_limit_that_suffices_is_left_alone():
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     limits.allow(1)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+
+
+STARVED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, ({bytes}, {bytes}))
+sys.argv[0] = "geoseg"
+from geoseg.cli import main
+main()
+"""
+
+
+def starved(size: int, *words: object) -> Answer:
+    """A command in a process of so many bytes of address space, as after 'ulimit -v'."""
+    command = [sys.executable, "-c", STARVED.format(bytes=size), *map(str, words)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return Answer(found.returncode, found.stdout, found.stderr)
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("megabytes", [60, 1000, 3900])
+def test_too_little_memory_for_the_libraries_is_one_sentence_before_any_work(job, command, megabytes):
+    options = ("--workers", 0, "--out", job.folder / "starved") if command == "run" else ()
+    said = starved(megabytes * 1_000_000, command, job.folder / "job.yaml", *options)
+    assert re.search(
+        r"'ulimit -v' allows \d\.\d GB of address space, and torch and GDAL alone", said.refusal("JobError")
+    )
+    assert not (job.folder / "starved").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["status", "vectorize", "catalog"])
+@pytest.mark.parametrize("megabytes", [300, 400])
+def test_memory_that_ends_while_a_library_is_loaded_is_one_sentence(job, command, megabytes):
+    words = {"status": job.folder, "vectorize": job.folder / "scene.tif", "catalog": job.folder / "data_catalog.yaml"}
+    said = starved(megabytes * 1_000_000, command, words[command])
+    assert said.code in (0, 2, 70), said
+    assert "Traceback" not in said.err
+    if said.code == 70:
+        assert "no memory is left; give this process more" in said.err
