@@ -30,6 +30,8 @@ class Mood:
     """Requests so far."""
     spoilt: int = 0
     """Those that went wrong."""
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    """Method and path of every request so far."""
     lock: Lock = field(default_factory=Lock)
 
     def next_fault(self, start: int) -> str:
@@ -57,6 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, *, body: bool) -> None:
+        with self.mood.lock:
+            self.mood.asked.append((self.command, self.path))
         path = self.folder / self.path.lstrip("/")
         if not path.is_file():
             self.send_error(404)

@@ -6,11 +6,10 @@ interpolated, and a pixel's id depends on the raster and the grid alone, not on 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -23,8 +22,9 @@ from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window, cut, read_crs
 from geoseg.quantities import counted
-from geoseg.rasters import checks, footprints, warping
-from geoseg.rasters.environment import environment, open_raster
+from geoseg.rasters import checks, datasets, footprints, validity, warping
+from geoseg.rasters.datasets import Dataset
+from geoseg.rasters.environment import environment
 from geoseg.rasters.files import Source
 from geoseg.rasters.footprints import SQUARE
 
@@ -90,7 +90,7 @@ def check(reference: Reference) -> None:
 class LabelRaster:
     """An open raster of class ids: a `warping.Raster` of one band."""
 
-    file: Any
+    file: Dataset
     source: Source
     """Where it lies."""
     band: int
@@ -150,14 +150,13 @@ class LabelRaster:
         """(1, row, col) int32 of a window of the file, counted from its first pixel."""
         with _faults(self.source.path):
             box = FileWindow(window.col, window.row, window.width, window.height)
-            values = self.file.read([self.band], window=box)
-        nodata = self.source.nodata
-        void = np.zeros(values.shape, bool) if nodata is None else _equal(values, nodata)
+            values = self.file.read(self.band, window=box)
+            known = validity.valid(self.file, self.band, box, values, self.source.nodata)
         if values.dtype not in (np.uint8, np.uint16):
-            self._check(values[~void])
-        labels = np.where(void, 0, values).astype(np.int32)
-        labels[void] = UNLABELLED
-        return labels
+            self._check(values[known])
+        labels = np.where(known, values, 0).astype(np.int32)
+        labels[~known] = UNLABELLED
+        return labels[None]
 
     def _check(self, values: np.ndarray) -> None:
         """Refuse what cannot be class ids."""
@@ -188,17 +187,18 @@ def opened(reference: Reference) -> Iterator[LabelRaster]:
     driver = checks.driver_of(path, trust_vrt=reference.trust_vrt)
     with environment(path):
         with _faults(path):
-            file = open_raster(path, driver)
+            file = datasets.opened(path, driver)
         with file:
             yield LabelRaster(file, _examined(file, reference), band)
 
 
-def _examined(file: Any, reference: Reference) -> Source:
+def _examined(file: Dataset, reference: Reference) -> Source:
     path, band, legend, crs = reference.file, reference.band, reference.legend, reference.crs
     if not 1 <= band <= file.count:
         raise RasterError(f"{path} has {counted(file.count, 'band')}, band {band} was asked for; correct 'band'")
     checks.check_layout(file, path, [band])
-    if crs is None and file.crs is None:
+    where = file.crs if crs is None else read_crs(crs, path)
+    if where is None:
         raise RasterError(f"{path} has no CRS; state it as 'crs' under its entry in data_catalog.yaml")
     nodata: float | None = reference.nodata
     if nodata is None:
@@ -209,7 +209,7 @@ def _examined(file: Any, reference: Reference) -> Source:
                 f"{path} declares nodata {nodata:g}, which is class {taken!r} of legend {legend.name!r}; "
                 "correct the legend, or state the true 'nodata' under the file's entry in data_catalog.yaml"
             )
-    grid = Grid.of(GeoBox(file.shape, file.transform, read_crs(crs, path) if crs else file.crs.to_wkt()))
+    grid = Grid.of(GeoBox(file.shape, file.transform, where if crs else where.to_wkt()))
     return Source(path, 0, "", grid.crs, grid.transform, file.shape, nodata, False, file.dtypes[band - 1])
 
 
@@ -220,7 +220,3 @@ def _faults(path: str) -> Iterator[None]:
         yield
     except (RasterioError, CPLE_BaseError) as error:
         raise RasterError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-
-
-def _equal(values: np.ndarray, nodata: float) -> np.ndarray:
-    return np.isnan(values) if math.isnan(nodata) else values == nodata

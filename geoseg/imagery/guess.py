@@ -114,6 +114,8 @@ def _facts(path: str) -> _Facts:
             a, b, _, d, e, _ = tuple(file.transform)[:6]
             side = math.sqrt(abs(a * e - b * d))
             facts = file.count, file.dtypes[0], tuple(file.descriptions), kinds, file.nodata, file.crs is not None, side
+    except RasterError:  # of what lies beside it
+        raise
     except checks.FOREIGN as error:
         raise RasterError(f"{path} cannot be opened ({checks.gdal_message(error)}); give a GeoTIFF") from error
     return _Facts(path, *facts)

@@ -209,7 +209,7 @@ def _check_map(made: Path, out: Path, grid: Grid, extent: Window) -> None:
 def _check_sidecar(made: Path, out: Path, legend: Legend | None) -> None:
     """A disk that fills up cuts this file short, and GDAL only warns of it."""
     try:
-        whole = legend is None or bool(class_names(sidecar_of(made).read_bytes()))
+        whole = legend is None or bool(class_names(ET.fromstring(sidecar_of(made).read_bytes())))
     except (OSError, ET.ParseError):
         whole = False
     if not whole:

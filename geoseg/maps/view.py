@@ -6,7 +6,6 @@ Maps are opened here and never changed. Arrays are (row, col); lengths are metre
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from rasterio.enums import Resampling
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import RasterError
 from geoseg.maps.files import opened, sidecar_of
-from geoseg.rasters import legend_tag
+from geoseg.rasters import legend_tag, sidecars
 from geoseg.rasters.vrt import class_names
 
 
@@ -93,10 +92,11 @@ def legend_of(path: Path) -> Legend | None:
     if legend is not None or not sidecar_of(path).is_file():
         return legend
     try:
-        names = class_names(sidecar_of(path).read_bytes())
+        root = sidecars.xml(sidecar_of(path))
+        names = {} if root is None else class_names(root)
         colour = {id: "#{:02x}{:02x}{:02x}".format(*colours.get(id, (128, 128, 128))) for id in sorted(names)}
         return Legend(path.stem, tuple(LandClass(id, names[id], colour[id]) for id in colour)) if names else None
-    except (ValueError, IndexError, ET.ParseError) as error:
+    except (ValueError, IndexError, RasterError) as error:
         raise RasterError(
             f"{sidecar_of(path)} holds a legend that cannot be read ({error}); name one of the catalog's"
         ) from error

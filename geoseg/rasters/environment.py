@@ -24,9 +24,9 @@ _VSI = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/htt
 _GDAL = {
     "GDAL_CACHEMAX": 256,  # MB; the default is 5 % of the machine for each process, rioxarray#486
     "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no folder is listed and no sidecar opened, see `sidecars`
 }
 _GDAL_CLOUD = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "VSI_CACHE": "TRUE",
     "VSI_CACHE_SIZE": 5_000_000,
     "GDAL_INGESTED_BYTES_AT_OPEN": 32768,

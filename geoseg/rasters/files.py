@@ -90,6 +90,7 @@ def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: boo
         checks.check_layout(dataset, path, [band.index for band in bands if band.index <= dataset.count])
         checks.check_bands(dataset, path, bands)
         checks.check_whole(dataset, path, size, bands)
+        dataset.check_mask()
         geobox = checks.geobox_of(dataset, path, crs)
         used = {band.index for band in bands}
         alphas = {i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha}

@@ -9,13 +9,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from rasterio.io import DatasetReader
-
 from geoseg.errors import ImageryChangedError, RasterError
 from geoseg.process import kept
-from geoseg.rasters import checks, identity
+from geoseg.rasters import checks, datasets, identity
 from geoseg.rasters.checks import FOREIGN, gdal_message
-from geoseg.rasters.environment import environment, open_raster
+from geoseg.rasters.datasets import Dataset
+from geoseg.rasters.environment import environment
 
 _MOST = 32
 """Datasets that a thread holds open."""
@@ -25,7 +24,7 @@ class _Handles(threading.local):
     """Of one thread."""
 
     def __init__(self) -> None:
-        self.datasets: OrderedDict[tuple[str, int, str], DatasetReader] = OrderedDict()
+        self.datasets: OrderedDict[tuple[str, int, str], Dataset] = OrderedDict()
         """By path, size and last change, the one used last at the end."""
         self.stale: set[str] = set()
         """Paths to be opened anew without what GDAL cached of them."""
@@ -62,7 +61,7 @@ def check_unchanged(path: str, size: int, modified: str) -> None:
         )
 
 
-def handle(path: str, size: int, modified: str) -> DatasetReader:
+def handle(path: str, size: int, modified: str) -> Dataset:
     """The dataset of a file for the calling thread, opened if it is not yet; `environment(path)` should be in force.
 
     Parameters
@@ -97,7 +96,7 @@ def handle(path: str, size: int, modified: str) -> DatasetReader:
     return handles.datasets[key]
 
 
-def opened(path: str) -> DatasetReader:
+def opened(path: str) -> Dataset:
     """A dataset of its own for the caller, by the one driver that the file's ending promises.
 
     Raises
@@ -107,7 +106,9 @@ def opened(path: str) -> DatasetReader:
     """
     driver = checks.driver_by_ending(path)
     try:
-        return open_raster(path, driver)
+        return datasets.opened(path, driver)
+    except RasterError:  # of what lies beside it
+        raise
     except FOREIGN as error:
         raise RasterError(
             f"{path} cannot be opened as {'GeoTIFF' if driver == 'GTiff' else driver} ({gdal_message(error)}); copy it "

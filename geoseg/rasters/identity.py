@@ -1,8 +1,8 @@
 """Identity: what tells a raster's files from others of the same names, so that a change is noticed.
 
-It covers all that GDAL would read for a path: the file, the sidecars beside it, and for a VRT its sources, to the
-bottom. Contents are not read: a file is known by its size and the time of its last change, an object by its ETag, and
-a file on a web server by its ETag or Last-Modified, where the server gives one.
+It covers all that is read for a path: the file, what lies beside it (see `sidecars`), and for a VRT its sources, to
+the bottom. Contents are not read: a file is known by its size and the time of its last change, an object by its ETag,
+and a file on a web server by its ETag or Last-Modified, where the server gives one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ from pathlib import Path
 
 from geoseg.errors import LedgerError, RasterError
 from geoseg.process import remembered
+from geoseg.rasters import sidecars
 from geoseg.rasters.checks import is_local
 from geoseg.storage import s3
 from geoseg.storage.digests import digest_of
 
-SIDECARS = (".aux.xml", ".msk", ".ovr")
-"""Endings that are added to a file's name."""
-BESIDE = (".tfw", ".tifw", ".wld", ".jgw", ".j2w", ".prj", ".aux", ".rrd", ".imd", ".rpb", ".tab")
-"""Endings that take the place of a file's own; they are looked for in upper case too."""
 _DEEPEST = 8
 """VRTs within VRTs; more are refused elsewhere."""
 _MOST_BYTES = 64_000_000
@@ -66,11 +63,8 @@ def of(path: str) -> str:
 
 
 def _files(file: Path, depth: int, seen: set[tuple[int, ...]]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Each file that GDAL would read, by its path, with its size and time of change in nanoseconds."""
-    beside = [file.with_name(file.name + ending) for ending in SIDECARS]
-    if depth == 0:
-        beside += [file.with_suffix(each) for ending in BESIDE for each in (ending, ending.upper())]
-    for each in (file, *beside):
+    """Each file that is read, by its path, with its size and time of change in nanoseconds."""
+    for each in (file, *(sidecars.names(file) if depth == 0 else ())):
         try:
             facts = each.stat()
         except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """Validity: which pixels of a raster of class ids hold data, by one rule for maps and references.
 
-A pixel holds data unless something says that it does not: its value is nodata, a mask of the whole file is 0 there,
-or the file's alpha band is 0 there. GDAL's own mask heeds the first of these that it finds and forgets the rest.
+A pixel holds data unless something says that it does not: its value is nodata, a mask in the file or beside it is 0
+there, or the file's alpha band is. GDAL's own mask heeds the first of these that it finds and forgets the rest.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import math
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.io import DatasetReader
 from rasterio.windows import Window as FileWindow
+
+from geoseg.rasters.datasets import Dataset
 
 
 def valid(
-    dataset: DatasetReader, band: int, window: FileWindow, values: np.ndarray, nodata: float | None = None
+    dataset: Dataset, band: int, window: FileWindow, values: np.ndarray, nodata: float | None = None
 ) -> np.ndarray:
     """Which pixels hold data.
 
     Parameters
     ----------
-    dataset : DatasetReader
+    dataset : Dataset
         The open file; its mask is read only where it has one.
     band : int
         Band of the class ids, from 1.
@@ -40,10 +41,10 @@ def valid(
         nodata = dataset.nodatavals[band - 1]
     known = np.ones(values.shape, bool) if nodata is None else ~equal(values, nodata)
     flags = dataset.mask_flag_enums[band - 1]
-    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+    if not {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha} & set(flags):
         known &= dataset.read_masks(band, window=window) != 0
     for index, kind in zip(dataset.indexes, dataset.colorinterp):
-        if kind == ColorInterp.alpha:
+        if kind == ColorInterp.alpha and index != band:
             known &= dataset.read(index, window=window) != 0
     return known
 

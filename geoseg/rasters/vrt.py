@@ -167,9 +167,8 @@ def check(path: Path, *, trusted: bool = False) -> None:
     _check(path, path.parent.resolve(), trusted, 0)
 
 
-def class_names(text: bytes) -> dict[int, str]:
+def class_names(root: ET.Element) -> dict[int, str]:
     """Class names by id in an .aux.xml or .vrt of GDAL's: its attribute table, else its category names; maybe none."""
-    root = ET.fromstring(text)
     usages = [field.findtext("Usage") for field in root.iterfind(".//GDALRasterAttributeTable/FieldDefn")]
     if "5" in usages and "2" in usages:
         value, name = usages.index("5"), usages.index("2")
@@ -233,12 +232,21 @@ def _check(path: Path, home: Path, trusted: bool, depth: int) -> None:
         if kind in _FUNCTIONS or tag.startswith("pixelfunction"):
             raise RasterError(f"{path} is a VRT that computes its pixels by a function; write the result to a GeoTIFF")
         if trusted:
+            if tag in ("sourcefilename", "sourcedataset"):
+                _check_plain(path, element)
             continue
         if tag not in _PLAIN or kind not in ("", "vrtsourcedrasterband") or _domain(element):
             what = f"a {kind}" if kind else f"<{element.tag}>" + f" {_domain(element)}" * bool(_domain(element))
             raise RasterError(f"{path} is a VRT with {what[:60]}, more than a plain mosaic; {_TRUST}")
         if tag == "sourcefilename":
             _check_source(path, home, element, depth)
+
+
+def _check_plain(path: Path, element: ET.Element) -> None:
+    """Refuse a pipe or device among the sources of a trusted VRT, for which GDAL would wait."""
+    file = path.parent / (element.text or "")  # an absolute path stands for itself
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise RasterError(f"{path} is a VRT that names {str(file)[:200]!r}, a pipe or device; name a file")
 
 
 def _check_source(path: Path, home: Path, element: ET.Element, depth: int) -> None:

@@ -7,7 +7,6 @@ edges: nothing is smoothed, simplified or dropped here.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,8 @@ from geoseg.catalog.regions import read_region
 from geoseg.catalog.yaml import nearest
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import read_crs
-from geoseg.rasters import checks, legend_tag, validity
+from geoseg.rasters import checks, datasets, legend_tag, validity
+from geoseg.rasters.environment import environment
 from geoseg.rasters.legend_tag import LEGEND_TAG
 from geoseg.vectors.areas import area_of
 from geoseg.vectors.files import check_ending, write
@@ -149,12 +149,12 @@ def _open_map(path: Path) -> Iterator[Any]:
     if not path.exists():
         raise RasterError(f"{path} does not exist; check the path of the map")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            source = rasterio.open(path, driver=checks.driver_of(path))
+        driver = checks.driver_of(path)
+        with environment(str(path)):
+            source = datasets.opened(str(path), driver)
     except rasterio.errors.RasterioError as error:
         raise RasterError(f"{path} cannot be read as a raster: {error}") from error
-    with source, rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+    with source, environment(str(path)), rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
         bands = _class_bands(source)
         if len(bands) != 1:
             raise RasterError(f"{path} has {len(bands)} bands; a map has one band of class ids")

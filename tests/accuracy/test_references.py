@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.warp import reproject
 from s3_server import BUCKET, serving
 
@@ -21,6 +21,7 @@ from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window
 from geoseg.storage import s3
+from geoseg.vectors import polygons
 
 CRS = "EPSG:32612"
 LEGEND = Legend("few", tuple(LandClass(id, f"class {id}", "#000000") for id in (1, 2, 3, 250)))
@@ -266,3 +267,32 @@ def test_a_pole_and_its_neighbourhood_are_labelled_or_refused_but_never_made_up(
 
 def nlcd(name="nlcd"):
     return catalog.shipped().legend(name)
+
+
+@pytest.mark.parametrize("how", ["alpha", "mask inside", "mask beside", "nodata and mask"])
+def test_what_says_that_there_is_no_data_says_it_for_a_reference_as_for_a_map_that_is_traced(tmp_path, patchwork, how):
+    """One rule for `evaluate` and `vectorize`; judged by what was written."""
+    path, hidden = tmp_path / "r.tif", np.add.outer(np.arange(70), np.arange(90)) % 4 == 0
+    bands, nodata = (2, None) if how == "alpha" else (1, 2 if how == "nodata and mask" else None)
+    profile = {"driver": "GTiff", "height": 70, "width": 90, "count": bands, "dtype": "uint8", "nodata": nodata}
+    inside = how != "mask beside"
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside),
+        rasterio.open(path, "w", **profile, crs=CRS, transform=Affine(30, 0, CORNER[0], 0, -30, CORNER[1])) as out,
+    ):
+        out.write(patchwork, 1)
+        if how == "alpha":
+            out.write(np.where(hidden, 0, 255).astype(np.uint8), 2)
+            out.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+        else:
+            out.write_mask(~hidden)
+    assert (tmp_path / "r.tif.msk").exists() == (not inside)
+    wanted = np.where(hidden | (patchwork == 2 if nodata else False), -1, patchwork.astype(int))
+    legend = Legend("without 2", tuple(each for each in LEGEND.classes if each.id != nodata))
+    grid, window = grid_of(path)
+    found = on_grid(Reference("r", str(path), 1, legend, None), grid, window)
+    assert np.array_equal(found, wanted)
+    frame = polygons.trace(path)
+    pixels = (frame.groupby("class_id")["area_m2"].sum() / grid.pixel_area).round().astype(int).to_dict()
+    counted = {int(id): int((wanted == id).sum()) for id in np.unique(wanted) if id >= 0}
+    assert pixels == pytest.approx(counted, rel=2e-3)

@@ -36,9 +36,10 @@ def test_remote_paths_get_gdals_cloud_settings_and_local_ones_do_not() -> None:
 def test_the_settings_are_gdals_own_while_they_last() -> None:
     with environment("/data/a.tif"):
         assert getenv()["GDAL_VRT_ENABLE_PYTHON"] == "NO"
+        assert getenv()["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
         with environment("https://host/a.tif"):
-            assert getenv()["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
-        assert "GDAL_DISABLE_READDIR_ON_OPEN" not in getenv()
+            assert getenv()["VSI_CACHE"] == "TRUE"
+        assert "VSI_CACHE" not in getenv()
 
 
 @pytest.mark.parametrize(

@@ -87,12 +87,12 @@ def test_a_legend_reaches_gdal_as_colours_and_comes_back_as_names(tmp_path: Path
         colours = source.colormap(1)
         assert (colours[3], colours[0]) == ((0, 100, 0, 255), (0, 100, 200, 255))
         assert source.descriptions == ("land cover",)
-    assert vrt.class_names(text) == {3: 'forêt "dense" <&>', 0: "water"}
+    assert vrt.class_names(ET.fromstring(text)) == {3: 'forêt "dense" <&>', 0: "water"}
     bare = ET.fromstring(text)
     for band in bare.iter("VRTRasterBand"):
         band.remove(band.find("GDALRasterAttributeTable"))
-    assert vrt.class_names(ET.tostring(bare)) == {3: 'forêt "dense" <&>', 0: "water"}  # category names alone
-    assert vrt.class_names(b"<PAMDataset/>") == {}
+    assert vrt.class_names(bare) == {3: 'forêt "dense" <&>', 0: "water"}  # category names alone
+    assert vrt.class_names(ET.fromstring(b"<PAMDataset/>")) == {}
 
 
 def test_a_legend_of_ids_that_do_not_fit_is_refused() -> None:
