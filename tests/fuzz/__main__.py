@@ -19,14 +19,15 @@ def main() -> int:
     """Run the fuzzers; exit status 1 if the law was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--seed", type=int, default=None, help="the first; default: by the clock")
-    parser.add_argument("--cases", type=int, default=sys.maxsize)
+    parser.add_argument("--seed", type=int, required=True, help="of the first case")
+    parser.add_argument("--cases", type=int, default=1_000_000)
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures.jsonl"))
     asked = parser.parse_args()
-    first, broken, number = int(time.time()) * 1000 if asked.seed is None else asked.seed, 0, 0
-    end = time.monotonic() + asked.seconds
+    first, broken, number = asked.seed, 0, 0
+    print(f"cases from seed {first}", flush=True)
     with tempfile.TemporaryDirectory(prefix="geoseg-fuzz-") as folder:
         worker = Worker(Path(folder))
+        end = time.monotonic() + asked.seconds
         while number < asked.cases and time.monotonic() < end:
             if not worker.alive:
                 worker = Worker(Path(folder))
@@ -40,7 +41,7 @@ def main() -> int:
             elif number % 50 == 0:
                 print(f"{number} cases, the last of seed {found['seed']}, {broken} broke the law", flush=True)
         worker.end()
-    print(f"{number} cases from seed {first}, {broken} broke the law")
+    print(f"{number} cases from seed {first}, {broken} broke the law" + f"; see {asked.failures}" * (broken > 0))
     return int(broken > 0)
 
 
