@@ -1,4 +1,10 @@
-"""Local: clusters on this machine alone, on loopback; a process for each share of the cores, or for each GPU."""
+"""Local: clusters on this machine alone; a process for each share of the cores, or for each GPU.
+
+They listen on loopback, and take no connection without the certificate made for the run: loopback is open to every
+account of a machine, and who reaches a scheduler can run code as its user. The certificate and its key are handed to
+the worker processes through pipes and are on no disk, but for the moment in which OpenSSL reads them from a folder that
+only this account can enter.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +15,35 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+from distributed.security import Security
 
 from geoseg.cluster import worker
 from geoseg.errors import ClusterError
 
 PATIENT_SCHEDULER = {"distributed.scheduler.allowed-failures": 10}
 """The map keeps count of lost workers itself; the scheduler's own count also takes in tasks that only stood by."""
-_OURS = {**PATIENT_SCHEDULER, "distributed.worker.daemon": True}
+PATIENCE_S = 300.0
+"""How long to wait while none of these processes is there: nobody else can join."""
+_READ_ONLY = [
+    "distributed.http.scheduler.prometheus",
+    "distributed.http.scheduler.info",
+    "distributed.http.scheduler.json",
+    "distributed.http.health",
+    "distributed.http.statics",
+]
+"""Pages of the dashboard, which asks for no certificate: none that acts (http.scheduler.api), nor a proxy to others."""
+_OURS = {**PATIENT_SCHEDULER, "distributed.worker.daemon": True, "distributed.scheduler.http.routes": _READ_ONLY}
 _LOOPBACK = "127.0.0.1"
+_TLS = "tls://"
 
 
 @contextmanager
 def cpu_cluster(workers: int, memory_bytes: int) -> Iterator[Client]:
-    """A cluster on this machine, listening on loopback only.
+    """A cluster on this machine, listening on loopback only, for processes with its certificate.
 
     Parameters
     ----------
@@ -47,6 +66,8 @@ def cpu_cluster(workers: int, memory_bytes: int) -> Iterator[Client]:
             processes=True,
             worker_class=functools.partial(Nanny, worker_class=worker.BlockWorker),  # Ctrl-C is for us, not them
             host=_LOOPBACK,
+            protocol=_TLS,
+            security=Security.temporary(),
             dashboard_address=f"{_LOOPBACK}:0",
             silence_logs=logging.ERROR,
             env=worker.environment(),
@@ -58,7 +79,7 @@ def cpu_cluster(workers: int, memory_bytes: int) -> Iterator[Client]:
 
 @contextmanager
 def gpu_cluster(gpus: int, memory_bytes: int) -> Iterator[Client]:
-    """A cluster on this machine with one process for each GPU, which sees no other; on loopback only.
+    """A cluster on this machine with one process for each GPU, which sees no other; guarded like `cpu_cluster`.
 
     dask-cuda does it where it is installed.
 
@@ -77,26 +98,28 @@ def gpu_cluster(gpus: int, memory_bytes: int) -> Iterator[Client]:
     names = devices(gpus)
     if not names:
         raise ClusterError("no CUDA device is visible here; use a local cluster, or check nvidia-smi and torch")
-    common = {"nthreads": worker.THREADS, "memory_limit": memory_bytes, "host": _LOOPBACK, "dashboard": False}
+    guard: dict[str, Any] = {"host": _LOOPBACK, "protocol": _TLS, "security": Security.temporary()}
+    common = {**guard, "nthreads": worker.THREADS, "memory_limit": memory_bytes, "dashboard": False}
     common |= {"worker_class": worker.BlockWorker}
     workers = {
         i: {"cls": Nanny, "options": {**common, "env": worker.environment(i, names), "silence_logs": "ERROR"}}
         for i in range(len(names))
     }
-    own_scheduler = {"host": _LOOPBACK, "port": 0, "dashboard_address": f"{_LOOPBACK}:0"}
+    dashboard = f"{_LOOPBACK}:0"
     with dask.config.set(_OURS), ExitStack() as stack:
         if importlib.util.find_spec("dask_cuda"):
             theirs = importlib.import_module("dask_cuda").LocalCUDACluster(
                 CUDA_VISIBLE_DEVICES=",".join(names),
                 threads_per_worker=worker.THREADS,
                 memory_limit=memory_bytes,
-                host=_LOOPBACK,
-                dashboard_address=f"{_LOOPBACK}:0",
+                dashboard_address=dashboard,
+                **guard,
             )
             cluster = stack.enter_context(theirs)
         else:
-            scheduler = {"cls": Scheduler, "options": own_scheduler}
-            cluster = stack.enter_context(SpecCluster(workers, scheduler, silence_logs=logging.ERROR))
+            scheduler = {"cls": Scheduler, "options": {**guard, "port": 0, "dashboard_address": dashboard}}
+            theirs = SpecCluster(workers, scheduler, security=guard["security"], silence_logs=logging.ERROR)
+            cluster = stack.enter_context(theirs)
         yield stack.enter_context(Client(cluster))
 
 
