@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +65,8 @@ def status(store: Store) -> Status:
     """Where a job stands, from its folder alone.
 
     A job that says it runs, but whose coordinator has not been seen for a minute, is 'stopped'. One that no worker has
-    taken up yet is 'submitted', for as long as that takes.
+    taken up yet is 'submitted', for as long as that takes. In a folder that may only be read the clock of its file
+    system cannot be asked; there it takes ten seconds to say that a job is 'stopped'.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def status(store: Store) -> Status:
     if said.state in ENDED or (said.state == "submitted" and not said.error):
         return said
     age = lock.age(store)
-    alive = age is not None and age <= lock.STALE_S
+    alive = age is not None and (age <= lock.STALE_S or _beats(store))
     starts_again = (age is not None or said.state == "submitted") and abs(store.age(journal.STATUS) or 0.0) < PATIENCE_S
     if alive or starts_again:
         return said
@@ -141,6 +143,19 @@ def remember(handle: JobHandle) -> None:
         Store(str(_notes())).put(f"{handle.id}.json", text.encode())
     except LedgerError:  # a read-only home; the folder itself is enough to follow the job
         _log.warning("the job's name could not be noted in %s", _notes())
+
+
+def _beats(store: Store) -> bool:
+    """Whether the lock of a folder that may only be read is renewed while one looks, whatever time it is there."""
+    effective = os.access in os.supports_effective_ids
+    if store.remote or os.access(store.root, os.W_OK, effective_ids=effective):
+        return False
+    before, end = store.stamp(lock.LOCK), time.monotonic() + 2 * lock.BEAT_S
+    while time.monotonic() < end:
+        if store.stamp(lock.LOCK) != before:
+            return True
+        time.sleep(lock.BEAT_S / 20)
+    return False
 
 
 def _noted(name: str) -> JobHandle | None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -125,3 +129,43 @@ def test_a_lock_of_hours_ago_or_ahead_is_nobody_s(made, age_s):
         os.utime(made.out / name, (time.time() - age_s, time.time() - age_s))
     assert job_status.status(store).state == "stopped"
     assert made.run().code == 0
+
+
+HOLDING = """
+import json, sys, time
+from geoseg.storage import journal, lock
+from geoseg.storage.store import Store
+lock.BEAT_S = 0.2
+store = Store(sys.argv[1])
+store.put("job.json", json.dumps({"digest": "d", "facts": {}}).encode())
+journal.Journal(store).set_status(journal.Status("running"), now=True)
+with lock.hold(store):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look with the eyes of another account")
+@pytest.mark.parametrize("off_s", [-HOURS_S, HOURS_S], ids=["behind", "ahead"])
+def test_who_may_only_read_the_folder_sees_a_job_run_though_his_clock_is_wrong(monkeypatch, off_s):
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDING, str(folder)], stdout=subprocess.PIPE, umask=0o022)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"holds\n"
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + off_s)
+        monkeypatch.setattr(lock, "BEAT_S", 0.4)
+        os.seteuid(65534)
+        assert job_status.status(Store(str(folder))).state == "running"
+        os.seteuid(0)
+        holder.kill()
+        holder.wait()
+        os.seteuid(65534)
+        assert job_status.status(Store(str(folder))).state == "stopped"
+    finally:
+        os.seteuid(0)
+        holder.kill()
+        holder.communicate()
+        shutil.rmtree(folder)
