@@ -30,8 +30,8 @@ class Mood:
     """Requests so far."""
     spoilt: int = 0
     """Those that went wrong."""
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    """Method and path of every request so far."""
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    """Method, path and range of every request so far."""
     lock: Lock = field(default_factory=Lock)
 
     def next_fault(self, start: int) -> str:
@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         with self.mood.lock:
-            self.mood.asked.append((self.command, self.path))
+            self.mood.asked.append((self.command, self.path, self.headers.get("Range", "")))
         path = self.folder / self.path.lstrip("/")
         if not path.is_file():
             self.send_error(404)

@@ -53,12 +53,7 @@ def check_unchanged(path: str, size: int, modified: str) -> None:
         now = identity.stamp(path)
     except RasterError:
         return
-    if now != (size, modified) and (size, modified) != (0, ""):
-        what = f"it had {size} bytes, now {now[0]}" if now[0] != size else "it, a file beside it or a source of it"
-        raise ImageryChangedError(
-            f"{path} changed since the job was planned ({what}); what was made of the old file is kept, so bring it "
-            "back and run the same command again, or start over with --overwrite"
-        )
+    _compare(path, (size, modified), now)
 
 
 def handle(path: str, size: int, modified: str) -> Dataset:
@@ -82,8 +77,7 @@ def handle(path: str, size: int, modified: str) -> Dataset:
     if key in handles.datasets:
         handles.datasets.move_to_end(key)
         return handles.datasets[key]
-    identity.stamp(path)  # refuses a file that is gone
-    check_unchanged(path, size, modified)
+    _compare(path, (size, modified), identity.stamp(path))  # which refuses a file that is gone
     with environment(path, fresh=path in handles.stale):
         last, now = kept(_OpenedLast), (size, modified)
         if last.setdefault(path, now) != now:
@@ -122,3 +116,13 @@ def forget(paths: Iterable[str]) -> None:
     for key in [key for key in handles.datasets if key[0] in wanted]:
         handles.datasets.pop(key).close()
     handles.stale |= wanted
+
+
+def _compare(path: str, planned: tuple[int, str], now: tuple[int, str]) -> None:
+    size = planned[0]
+    if now != planned and planned != (0, ""):
+        what = f"it had {size} bytes, now {now[0]}" if now[0] != size else "it, a file beside it or a source of it"
+        raise ImageryChangedError(
+            f"{path} changed since the job was planned ({what}); what was made of the old file is kept, so bring it "
+            "back and run the same command again, or start over with --overwrite"
+        )

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 from affine import Affine
+from http_server import serving
 from strategies import NORTH_UP, coordinates, layer, write
 
 from geoseg import imagery, process
@@ -131,3 +134,26 @@ def test_a_file_that_another_driver_would_open_is_refused(tmp_path: Path) -> Non
     path.rename(tmp_path / "a.jp2")
     with pytest.raises(RasterError, match=r"a\.jp2 cannot be opened as JP2OpenJPEG .* see that its ending says"):
         handles.opened(str(tmp_path / "a.jp2"))
+
+
+@pytest.mark.parametrize("how", [{}, {"mask": True}, {"bands": 4}, {"driver": "GTiff"}])
+def test_a_small_file_on_a_web_server_costs_what_its_pixels_need(tmp_path: Path, how: dict) -> None:
+    """At most eight requests to open and read it, and none for what might lie beside it."""
+    pixels = np.random.default_rng(0).integers(1, 3000, (how.get("bands", 2), 500, 500)).astype(np.uint16)
+    mask = pixels[0] > 99 if "mask" in how else None
+    made = write(tmp_path / "made.tif", pixels, nodata=None if mask is not None else 0, mask=mask)
+    options = {} if how.get("driver") else {"blocksize": 256}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        rasterio.shutil.copy(made, tmp_path / "a.tif", driver=how.get("driver", "COG"), **options)
+    for name in ("a.tif.msk", "a.tif.aux.xml", "a.tfw", "a.tif.ovr"):
+        (tmp_path / name).write_text("not to be asked for")
+    with serving(tmp_path) as (address, mood):
+        scene = imagery.open(layer(f"{address}/a.tif", len(pixels)))
+        found = imagery.read(scene, scene.grid, scene.window)
+        imagery.read(scene, scene.grid, scene.window)
+    wanted = pixels if mask is None else np.where(mask, pixels, np.nan)
+    np.testing.assert_array_equal(found, wanted.astype(np.float32))
+    assert {path for _, path, _ in mood.asked} == {"/a.tif"}
+    assert len(mood.asked) <= 8, mood.asked
+    fetched = [range(*map(int, part[6:].split("-"))) for method, _, part in mood.asked if method == "GET"]
+    assert sum(map(len, fetched)) < 1.3 * (tmp_path / "a.tif").stat().st_size
