@@ -1,8 +1,11 @@
 """Pipeline: serial is the reference, and every other way to run must equal it, bit for bit."""
 
 import json
+import os
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +16,12 @@ from painted_scenes import NORTH_UP, OBLONG, ROTATED, blur, coordinates, nir, re
 
 from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
-from geoseg.errors import GridError, JobError, LedgerError, PredictionError
+from geoseg.errors import DamagedBlocksError, GridError, JobError, LedgerError, PredictionError
 from geoseg.jobs import block as job_block
 from geoseg.jobs import run as job_run
 from geoseg.jobs import verify
 from geoseg.jobs.plan import Plan
+from geoseg.storage import store as store_module
 from geoseg.storage.record import block_name
 from geoseg.storage.store import Store
 
@@ -187,6 +191,97 @@ def test_going_on_makes_only_what_is_missing(tmp_path):
     assert mended.progress.finished == 1
     assert "has changed since it was written" in mended.notes[0]
     assert (tmp_path / "out/map.tif").read_bytes() == whole
+
+
+def exchange(paths):
+    """Ten pairs of block files change places."""
+    for one, two in zip(paths[:10], paths[10:20], strict=True):
+        data = one.read_bytes()
+        one.write_bytes(two.read_bytes())
+        two.write_bytes(data)
+
+
+def flip(paths):
+    """A bit in the middle of three files flips; their sizes and times stay."""
+    for path in paths[:3]:
+        facts, data = path.stat(), bytearray(path.read_bytes())
+        data[-40] ^= 4
+        path.write_bytes(data)
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def cut(paths):
+    paths[3].write_bytes(paths[3].read_bytes()[:-20])
+
+
+def remove(paths):
+    paths[5].unlink()
+
+
+WHEN = ("after the last block", "map", "in vain")
+QUICK = {(exchange, WHEN[0]), (flip, WHEN[1]), (cut, WHEN[2])}
+DAMAGE = [
+    pytest.param(harm, when, marks=() if (harm, when) in QUICK else pytest.mark.slow)
+    for harm in (exchange, flip, cut, remove)
+    for when in WHEN
+]
+
+
+@pytest.mark.parametrize(("harm", "when"), DAMAGE)
+def test_blocks_damaged_between_commit_and_stitching_are_made_again_in_the_same_run(tmp_path, monkeypatch, harm, when):
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.3)
+    scene(tmp_path, (97, 161))
+    plan = resolved(tmp_path)
+    wanted = (Path(job_run.run(plan, tmp_path / "quiet", predict=red).folder) / "map.tif").read_bytes()
+    times = []
+
+    def damage():
+        times.append(0)
+        if len(times) == 1 or when == "in vain":
+            harm(sorted((tmp_path / "out/blocks").glob("*_labels.tif")))
+
+    def at_the_end(function, items):
+        yield from map(function, items)
+        if when == "after the last block":
+            damage()
+
+    def show(now):
+        if when != "after the last block" and now.step == "map":
+            damage()
+
+    def run():
+        return job_run.run(plan, tmp_path / "out", predict=red, mapper=at_the_end, progress=show)
+
+    if when == "in vain":
+        with pytest.raises(DamagedBlocksError, match="run the same command again"):
+            run()
+        assert not (tmp_path / "out/map.tif").exists()
+        assert len(times) == 4
+        when = ""
+    summary = run()
+    assert any(re.search("has changed since it was written|is missing", each) for each in summary.notes)
+    assert (tmp_path / "out/map.tif").read_bytes() == wanted
+    assert not summary.failed
+    assert job_run.run(plan, tmp_path / "out", predict=lambda *_: 1 / 0).kept == summary.outputs
+
+
+@pytest.mark.parametrize("block", [48, *(pytest.param(each, marks=pytest.mark.slow) for each in (16, 80))])
+def test_the_cutting_may_change_when_a_job_goes_on_and_finished_blocks_are_kept(tmp_path, block):
+    scene(tmp_path, (97, 161))
+    job_run.run(resolved(tmp_path, 2), tmp_path / "quiet", predict=blur)
+
+    def stopping(function, items):
+        for number, item in enumerate(items):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield function(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        job_run.run(resolved(tmp_path, 2), tmp_path / "out", predict=blur, mapper=stopping)
+    again = resolved(tmp_path, 2, inference={"block": block})
+    summary = job_run.run(again, tmp_path / "out", predict=blur)
+    assert summary.progress.reused == 5
+    assert (tmp_path / "out/map.tif").read_bytes() == (tmp_path / "quiet/map.tif").read_bytes()
 
 
 def test_another_job_s_folder_is_refused_and_left_alone(tmp_path):
