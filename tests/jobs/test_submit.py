@@ -81,7 +81,7 @@ def test_a_job_is_known_from_its_folder_when_the_cluster_is_gone(tmp_path, model
     try:
         farm.scale(1)
         name = submitted(farm, made, "--name", "orphan")
-        wait_until(lambda: len(faults.attempts(made.out)) > 2)
+        wait_until(lambda: job_status.status(Store.at(made.out)).done)
     finally:
         farm.end()
     monkeypatch.setattr(lock, "STALE_S", 0.5)
@@ -166,7 +166,7 @@ def test_a_coordinator_whose_worker_is_killed_starts_again_on_another(farm, tmp_
 
 
 def test_a_name_that_is_on_the_cluster_already_is_refused(farm, tmp_path, model, monkeypatch):
-    monkeypatch.setattr(coordinator, "_LETTING_GO_S", 0.2)
+    monkeypatch.setattr(coordinator, "_ENDING_S", 0.2)
     first, second = (small(tmp_path, model, 2, 3, name) for name in ("first", "second"))
     faults.plan_trouble(first.out, sleep=0.3)
     farm.scale(1)

@@ -8,10 +8,10 @@ import torch
 from geoseg import catalog, imagery
 from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
-from geoseg.inference import predictor
 from geoseg.jobs import resolve
 from geoseg.jobs import run as job_run
 from geoseg.jobs import spec as job_spec
+from geoseg.models import loading
 
 TOO_FEW = 20
 """Classes need this many pixels to count as found."""
@@ -54,7 +54,7 @@ def test_tiled_labels_equal_inference_over_the_scene_in_one_piece(zion):
     mean = np.array(plan.predictor.mean, np.float32)[:, None, None]
     std = np.array(plan.predictor.std, np.float32)[:, None, None]
     filled = np.nan_to_num((pixels - mean) / std)
-    network = predictor.load(plan.predictor.model, "cpu")
+    network = loading.load(plan.predictor.model, "cpu")
     torch.set_num_threads(1)
     with torch.inference_mode():
         scores = network(torch.from_numpy(filled)[None])[0].numpy()
@@ -63,7 +63,8 @@ def test_tiled_labels_equal_inference_over_the_scene_in_one_piece(zion):
     valid = np.isfinite(pixels[:, halo:-halo, halo:-halo]).all(axis=0)
     whole = np.where(valid, ids[scores.argmax(axis=0)], 255)
     block = region.snapped(plan.layout.core)
-    tiled, _ = plan.predictor(imagery.read(scene, plan.grid, block.grown(plan.predictor.margin)))
+    tile = plan.layout.tile(block)
+    tiled, _ = plan.predictor(imagery.read(scene, plan.grid, tile.read), tile)
     unlike = whole[region.within(piece)] != tiled[region.within(block.grown(plan.predictor.margin))]
     best = np.sort(scores, axis=0)
     gap = (best[-1] - best[-2])[region.within(piece)]
