@@ -12,7 +12,8 @@ from affine import Affine
 from geoseg import catalog
 from geoseg.catalog.card import Normalisation
 from geoseg.training import scenes
-from geoseg.training.recipe import ChipsSpec, SceneSpec
+from geoseg.training.division import Squares
+from geoseg.training.recipe import SceneSpec
 
 CATALOG = """
 imagery:
@@ -70,10 +71,9 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def loaded(folder: Path, part: Any = None, normalisation: Any = "scene", **options: Any) -> scenes.LabelledScene:
-    """The scene of a folder that `make` wrote; options are those of chips."""
+def loaded(folder: Path, part: Any = None, normalisation: Any = "scene", buffer: int = 0) -> scenes.LabelledScene:
+    """The scene of a folder that `make` wrote, in its squares."""
     known = catalog.read(folder / "data_catalog.yaml")
     spec = SceneSpec(imagery="scene", reference="truth", part=part or {})
-    cut = ChipsSpec(size=16, square=16, **options)
-    bands = ("nir", "red")
-    return scenes.load(known, spec, bands, known.legend("plain"), cut, Normalisation(kind=normalisation), 1)
+    squares = Squares(16, 0.15, 0.15, buffer, 1)
+    return scenes.load(known, spec, ("nir", "red"), known.legend("plain"), squares, Normalisation(kind=normalisation))

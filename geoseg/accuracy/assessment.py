@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from geoseg import catalog
 from geoseg.accuracy import ignore as ignoring
 from geoseg.accuracy import score as scoring
+from geoseg.accuracy import seen
 from geoseg.accuracy.score import Accuracy
+from geoseg.accuracy.seen import Trained
 from geoseg.catalog import Catalog, Reference, RegionSpec
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.catalog.regions import region_of
-from geoseg.errors import CatalogError
+from geoseg.errors import CatalogError, GeosegError
 from geoseg.grid import Region
 from geoseg.maps import view
+from geoseg.maps.files import opened
 
 
 def score(
@@ -59,8 +63,32 @@ def score(
     other = _reference(reference, reference_legend, known)
     walk = known.crosswalk(crosswalk) if crosswalk else _between(known, other.legend, mine)
     where = None if region is None else _region(region, map_file, known)
-    left_out = ignoring.read(ignore, mine, other.legend)
-    return scoring.score(map_file, other, walk, legend=mine, region=where, nodata=nodata, ignore=left_out)
+    left_out, trained = ignoring.read(ignore, mine, other.legend), trained_of(map_file, known)
+    return scoring.score(
+        map_file, other, walk, legend=mine, region=where, nodata=nodata, ignore=left_out, trained=trained
+    )
+
+
+def trained_of(map_file: Path, known: Catalog) -> Trained | None:
+    """Where the model that made a map was trained, or None where that cannot be known.
+
+    Parameters
+    ----------
+    map_file : Path
+        Its tags hold the hash of the model's weights, if geoseg made it.
+    known : Catalog
+        The model is looked for among its models and those that geoseg ships.
+    """
+    with opened(map_file) as source:
+        digest = source.tags().get("GEOSEG_MODEL_SHA256")
+    if digest is None:
+        return None
+    for name in known.names("models"):
+        with suppress(GeosegError):  # a model that cannot be read says nothing of this map
+            card = known.model(name).card
+            if card.weights.sha256 == digest:
+                return seen.of_card(card)
+    return None
 
 
 def open_catalog(file: Path | None) -> Catalog:

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy import comparison
+from geoseg.accuracy import comparison, seen
 from geoseg.accuracy.confusion import Confusion, fold, tally, unknown_ids
 from geoseg.accuracy.ignore import NOTHING, Ignore, advice
 from geoseg.accuracy.references import LabelRaster, Resampling, opened
+from geoseg.accuracy.seen import Trained
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.errors import CatalogError, RasterError
@@ -65,6 +66,7 @@ def score(
     ignore_unknown: bool = False,
     nodata: int | None = None,
     ignore: Ignore = NOTHING,
+    trained: Trained | None = None,
 ) -> Accuracy:
     """Score a map against a reference, on the map's grid, block by block.
 
@@ -93,6 +95,8 @@ def score(
         Value of the map that means no data, in place of what the file declares.
     ignore : Ignore
         Classes of the map or the reference whose pixels count as not labelled.
+    trained : Trained, optional
+        Where the map's model was trained; the notes then say what share of the scored pixels lies there.
 
     Returns
     -------
@@ -118,7 +122,8 @@ def score(
         how: Any = resampling
         if resampling == "auto":
             how = "mode" if round(fineness, 2) >= 2 else "nearest"
-        counts, unknown, ignored = _count(mapped, legend, source, reference.legend, how, region, ignore)
+        ground = None if trained is None else seen.on(trained, mapped.grid, mapped.window)
+        counts, unknown, ignored, met = _count(mapped, legend, source, reference.legend, how, region, ignore, ground)
         aligned = footprints.own(source.source, mapped.grid) is not None
         hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
         provenance = _provenance(mapped, reference, region, ignore)
@@ -135,6 +140,11 @@ def score(
     folded = fold(counts, rows, cols, len(target))
     _check_compared(counts, folded, path, reference, chosen, region, ignored, hint)
     sizes = side, side / fineness if fineness else math.nan
+    notes = _notes(folded, counts, sizes, unit, ignored)
+    if trained is not None:
+        scored = {kind: int(fold(each, rows, cols, len(target)).matrix.sum()) for kind, each in met.items()}
+        provenance["seen_in_training"] = {"model": trained.model, "pixels": scored}
+        notes += (seen.sentence(trained.model, scored, int(folded.matrix.sum())),)
     return Accuracy(
         legend=target,
         confusion=folded,
@@ -145,7 +155,7 @@ def score(
         pixel_sizes=sizes,
         unit=unit,
         provenance=provenance,
-        notes=_notes(folded, counts, sizes, unit, ignored),
+        notes=notes,
     )
 
 
@@ -157,13 +167,18 @@ def _count(
     resampling: Resampling,
     region: Region | None,
     ignore: Ignore,
-) -> tuple[np.ndarray, tuple[set[int], set[int]], int]:
-    """Counts in the two legends, the ids that each lacks (of map and reference), and the pixels that were ignored."""
+    trained: seen.Ground | None,
+) -> tuple[np.ndarray, tuple[set[int], set[int]], int, dict[str, np.ndarray]]:
+    """Counts in the two legends, the ids that each lacks (of map and reference), and the pixels that were ignored.
+
+    Then the counts of the pixels where a model was trained, for each kind of such areas.
+    """
     grid, extent = mapped.grid, mapped.window
     ground = region.on(grid) if region is not None else None
     map_positions, reference_positions = ignore.tables(legend, theirs)
     ignored = 0
     counts = np.zeros((len(theirs) + 2, len(legend) + 2), np.int64)
+    met = {kind: np.zeros_like(counts) for kind in seen.KINDS} if trained is not None else {}
     unknown: tuple[set[int], set[int]] = set(), set()
     for square in cut(extent, _STEP):
         window = square.meet(extent)
@@ -185,7 +200,10 @@ def _count(
             unknown[0].update(np.unique(ours[at == len(legend) + 1]).tolist())
             unknown[1].update(np.unique(other[other_at == len(theirs) + 1]).tolist())
         counts += part
-    return counts, unknown, ignored
+        for kind, mask in (trained.within(window) if trained is not None else {}).items():
+            there = mask if inside is None else mask[inside]
+            met[kind] += tally(other_at[there], at[there], len(theirs), len(legend))
+    return counts, unknown, ignored, met
 
 
 def _check_compared(

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.catalog.yaml import Spec, load_yaml, parse
 from geoseg.errors import ModelError
+from geoseg.grid import read_crs
 
 
 class Normalisation(Spec):
@@ -74,6 +75,31 @@ class Weights(Spec):
         return self
 
 
+Edges = tuple[float, float, float, float]
+"""(left, bottom, right, top) in units of a CRS."""
+
+
+class AreasSpec(Spec):
+    """The ground of a scene that a model was trained on, as rectangles in the scene's CRS."""
+
+    crs: str
+    """EPSG code or WKT."""
+    train: tuple[Edges, ...] = ()
+    """Labels there were learnt from."""
+    validation: tuple[Edges, ...] = ()
+    """The weights that are kept were chosen there."""
+    test: tuple[Edges, ...] = ()
+    """Held out: nothing was learnt from it nor chosen on it."""
+
+    @model_validator(mode="after")
+    def _rectangles(self) -> AreasSpec:
+        read_crs(self.crs, "crs")
+        for left, bottom, right, top in (*self.train, *self.validation, *self.test):
+            if not (math.isfinite(right - left) and math.isfinite(top - bottom) and left < right and bottom < top):
+                raise ValueError(f"an area is left, bottom, right, top; found {left}, {bottom}, {right}, {top}")
+        return self
+
+
 class ModelCard(Spec):
     """All that a run needs to know of a model; `card.yaml` in the model folder."""
 
@@ -101,6 +127,7 @@ class ModelCard(Spec):
     classes: tuple[ClassSpec, ...]
     """Legend; channel i of the scores is classes[i]."""
     training: dict[str, Any] = Field(default_factory=dict)
+    """How it was made, freely put; each of its `scenes` may have `areas`, with which scores are compared."""
     licence: str = ""
     scores: dict[str, Any] = Field(default_factory=dict)
 
@@ -122,12 +149,27 @@ class ModelCard(Spec):
             if each is not None and len(each) != len(self.bands):
                 raise ValueError("normalisation needs one mean and one std for each band")
         self.legend.check_fits_uint8()
+        try:
+            self.areas  # noqa: B018  checked here, so that nobody who asks later meets a wrong one
+        except ValidationError as error:
+            first = error.errors()[0]
+            keys = ".".join(["training.scenes.areas", *map(str, first["loc"])])
+            raise ValueError(f"{keys}: {first['msg'].removeprefix('Value error, ')}") from None
         return self
 
     @property
     def legend(self) -> Legend:
         """The classes that the network tells apart."""
         return LegendSpec(classes=self.classes).legend(self.legend_name)
+
+    @property
+    def areas(self) -> tuple[AreasSpec, ...]:
+        """Where it was trained, scene by scene; none where the card does not say."""
+        scenes = self.training.get("scenes", ())
+        found = scenes if isinstance(scenes, list | tuple) else ()
+        return tuple(
+            AreasSpec.model_validate(each["areas"]) for each in found if isinstance(each, dict) and "areas" in each
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from geoseg.cli import limits
 from geoseg.cli.options import Folder, JobFile, app
-from geoseg.cli.screen import drawn, err, findings, note, out, refuse, refusing, report, score_table
+from geoseg.cli.screen import drawn, err, findings, note, out, print_table, refuse, refusing, report, score_table
 from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped, worker
 from geoseg.errors import CatalogError, LedgerError
 
@@ -157,7 +157,7 @@ def train(
     """Train a network on your own labels and write a model folder."""
     from rich.progress import Progress as Bar
 
-    from geoseg.training import fit, recipe
+    from geoseg.training import fit, recipe, results
 
     asked = recipe.read(spec)
     with Bar(console=err, transient=not err.is_terminal) as bar:
@@ -166,13 +166,14 @@ def train(
         def show(done: int, total: int, row: dict[str, float] | None) -> None:
             bar.update(task, total=total, completed=done)
             if row is not None:
-                said = ", ".join(f"{name} {row[name]:.3f}" for name in ("loss", "mean_iou") if name in row)
+                said = ", ".join(f"{name} {row[name]:.3f}" for name in ("loss", "validation_loss", "mean_iou"))
                 bar.update(task, description=f"epoch {row['epoch']:g}: {said}")
 
         model = fit.train(asked, folder, overwrite=overwrite, progress=show)
+    head, rows, warnings = results.table(model.card)
+    print_table(head, rows)
+    note(*warnings)
     out.print(f"wrote {model.folder}", markup=False)
-    for name, value in model.card.scores.items():
-        out.print(f"  {name}: {value}", markup=False)
 
 
 @app.command()

@@ -195,7 +195,23 @@ def score_table(scores: Mapping[str, Any]) -> None:
     """
     from geoseg.accuracy import tables
 
-    head, rows, feet = tables.table(scores)
+    print_table(*tables.table(scores))
+
+
+def print_table(
+    head: Sequence[str], rows: Sequence[Sequence[str | float | int | None]], feet: Sequence[str] = ()
+) -> None:
+    """Print a table as `score_table` does.
+
+    Parameters
+    ----------
+    head
+        Names of the columns.
+    rows
+        A name, then shares as float and counts as int; None where there is no value.
+    feet
+        Lines below.
+    """
     if not out.is_terminal:
         for row in (head, *rows):
             out.file.write("\t".join(_bare(value) for value in row) + "\n")  # rich makes spaces of tabs

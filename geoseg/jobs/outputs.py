@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import Any
 
 from geoseg import __version__, catalog
 from geoseg.accuracy import score as scoring
-from geoseg.accuracy import tables
+from geoseg.accuracy import seen, tables
+from geoseg.accuracy.seen import Trained
+from geoseg.catalog.card import read_model
 from geoseg.catalog.legend import Legend
 from geoseg.errors import GeosegError
 from geoseg.jobs.plan import Plan, outline
@@ -272,13 +275,27 @@ def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], map_path: Path, f
         reference, crosswalk = reference_of(plan.spec, catalog.read(plan.spec.catalog), plan.legend)
         compared = {"reference": asdict(reference), "crosswalk": asdict(crosswalk)}
         compared["file"] = {"identity": identity.of(reference.file)}
+        trained = _trained(plan)
+        compared["trained"] = {} if trained is None else trained.plain()
     except GeosegError as error:
         return Step("accuracy", {**made_of_map, "error": str(error)}, partial(_raise, error), reads_map=True)
 
     def make() -> Sequence[Path]:
-        return tables.write(scoring.score(map_path, reference, crosswalk, legend=plan.legend), folder)
+        scores = scoring.score(map_path, reference, crosswalk, legend=plan.legend, trained=trained)
+        return tables.write(scores, folder)
 
     return Step("accuracy", {**made_of_map, **compared}, make, reads_map=True)
+
+
+def _trained(plan: Plan) -> Trained | None:
+    """Where the model was trained, as the card in its folder says; a plan travels without."""
+    if plan.predictor is None:
+        return None
+    with suppress(GeosegError):  # a finished map needs its model no more
+        card = read_model(plan.predictor.model.folder).card
+        if card.weights.sha256 == plan.predictor.model.card.weights.sha256:
+            return seen.of_card(card)
+    return None
 
 
 def _raise(error: GeosegError) -> Sequence[Path]:

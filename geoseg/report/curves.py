@@ -21,7 +21,8 @@ def learning_curves(rows: Sequence[Mapping[str, float]], out: Path | str, *, leg
     Parameters
     ----------
     rows : sequence of mapping
-        One for each epoch: `epoch`, `loss`, `mean_iou` and `iou <class>` for each class; NaN leaves a gap.
+        One for each epoch: `epoch`, `loss`, `validation_loss` (if known), `mean_iou` and `iou <class>` for each class;
+        NaN leaves a gap.
     out : path
         File to write, replaced if there.
     legend : Legend, optional
@@ -36,8 +37,12 @@ def learning_curves(rows: Sequence[Mapping[str, float]], out: Path | str, *, leg
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(rows) < 30 else {}
-    left.plot(epochs, [row["loss"] for row in rows], color="black", **style)
-    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    left.plot(epochs, [row["loss"] for row in rows], label="training", color="black", **style)
+    if "validation_loss" in rows[0]:
+        held = [row["validation_loss"] for row in rows]
+        left.plot(epochs, held, label="validation", color="black", linestyle="--", **style)
+    left.legend(frameon=False, fontsize=9)
+    left.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
     classes = {each.name: each for each in legend.classes} if legend else {}
     names = [name.removeprefix("iou ") for name in rows[0] if name.startswith("iou ")]
     labels = []

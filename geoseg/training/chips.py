@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from geoseg.training.division import TRAIN
 from geoseg.training.recipe import ChipsSpec
-from geoseg.training.scenes import TRAIN, LabelledScene
+from geoseg.training.scenes import LabelledScene
 
 
 class Draw:

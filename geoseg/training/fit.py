@@ -28,8 +28,9 @@ from geoseg.storage.store import Store
 from geoseg.training import folder as folders
 from geoseg.training import scenes, scoring
 from geoseg.training.chips import Draw
+from geoseg.training.division import TRAIN, VALIDATION, Squares
 from geoseg.training.recipe import Recipe
-from geoseg.training.scenes import TRAIN, VALIDATION, LabelledScene
+from geoseg.training.scenes import LabelledScene
 from geoseg.training.scoring import Row
 
 _DECAY = 0.99
@@ -48,8 +49,9 @@ def train(
 ) -> Model:
     """Fit a network and write its model folder: card, weights and learning curves.
 
-    Pixels without a label, or without data in any band, are not learnt from. The weights kept are a running mean
-    of the trained ones, from the epoch whose mean IoU over all scenes' validation squares is best.
+    Pixels without a label, without data in any band, or within the buffer of a held-out square are not learnt from. The
+    weights kept are a running mean of the trained ones, from the epoch whose mean IoU over all scenes' validation
+    squares is best.
 
     Parameters
     ----------
@@ -88,12 +90,12 @@ def train(
         network = networks.build(recipe.architecture, len(recipe.bands), len(legend))
         field = receptive_field.probe(network, len(recipe.bands))
         _check_sizes(recipe, field)
+        squares = Squares.of(recipe.chips, recipe.seed, field)
         labelled = [
-            scenes.load(known, each, recipe.bands, legend, recipe.chips, recipe.normalisation, recipe.seed)
-            for each in recipe.all_scenes
+            scenes.load(known, each, recipe.bands, legend, squares, recipe.normalisation) for each in recipe.all_scenes
         ]
         rows = _fit(network.to(where), labelled, recipe, legend, field, progress or (lambda done, total, row: None))
-    how = folders.description(recipe, known, labelled, rows, len(legend))
+    how = folders.description(recipe, known, labelled, squares, rows, legend)
     how |= {"seconds": round(time.monotonic() - started), "parameters": parameters_of(network)}
     scores = scoring.scores_by_scene(network, field, labelled, legend)
     data = safetensors.torch.save({name: each.cpu().contiguous() for name, each in network.state_dict().items()})
@@ -115,7 +117,8 @@ def _fit(
     """Fit in place; the network ends with the best weights. Returns the learning curves."""
     draw = Draw(labelled, recipe.chips, len(legend), recipe.seed)
     where = next(network.parameters()).device
-    loss_of = nn.CrossEntropyLoss(_class_weights(labelled, legend, recipe.class_weight).to(where), ignore_index=-1)
+    weights = _class_weights(labelled, legend, recipe.class_weight)
+    loss_of = nn.CrossEntropyLoss(weights.to(where), ignore_index=-1)
     steps = -(-recipe.chips.per_epoch // recipe.batch)
     adam = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -137,9 +140,9 @@ def _fit(
             total += _finite(loss, epoch)
             _blend(mean, network, len(rows) * steps + step)
             progress(epoch * steps + step + 1, recipe.epochs * steps, None)
-        matrix = np.sum([scoring.confusion(mean, field, each, VALIDATION, len(legend)) for each in labelled], axis=0)
+        first, *others = (scoring.judge(mean, field, each, VALIDATION, weights) for each in labelled)
         rate, seconds = float(schedule.get_last_lr()[0]), time.monotonic() - began
-        rows.append(scoring.row_of(epoch, total / steps, rate, matrix, legend, seconds))
+        rows.append(scoring.row_of(epoch, total / steps, sum(others, first), rate, legend, seconds))
         progress((epoch + 1) * steps, recipe.epochs * steps, rows[-1])
         if rows[-1]["mean_iou"] > best:
             best, kept = rows[-1]["mean_iou"], copy.deepcopy(mean.state_dict())

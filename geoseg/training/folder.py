@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
 import geoseg
 from geoseg import imagery
 from geoseg.catalog import Catalog
-from geoseg.catalog.card import ClassSpec, ModelCard, Weights
+from geoseg.catalog.card import AreasSpec, ClassSpec, ModelCard, Weights
 from geoseg.catalog.legend import Legend
+from geoseg.grid import Grid, Window
 from geoseg.jobs import plan as job_plan
 from geoseg.models import receptive_field
 from geoseg.report import curves
 from geoseg.storage.store import Store
 from geoseg.training import scoring
+from geoseg.training.division import DIVISIONS, TEST, TRAIN, VALIDATION, Squares, rectangles
 from geoseg.training.recipe import Recipe
-from geoseg.training.scenes import DIVISIONS, LabelledScene
+from geoseg.training.scenes import LabelledScene
 from geoseg.training.scoring import Row
+
+MOST_AREAS = 500
+"""Rectangles of a division that a card lists for a scene."""
 
 
 def description(
     recipe: Recipe,
     known: Catalog,
     scenes: Sequence[LabelledScene],
+    squares: Squares,
     rows: Sequence[Row],
-    classes: int,
+    legend: Legend,
 ) -> dict[str, Any]:
-    """How the model was made, for its card.
+    """How the model was made and what it has seen, for its card.
 
     Parameters
     ----------
@@ -43,28 +52,63 @@ def description(
         Catalog that holds its scenes.
     scenes
         Those of the recipe, as they were loaded.
+    squares
+        How they were divided.
     rows
         The learning curves.
-    classes
-        How many the legend has.
+    legend
+        What was learnt.
     """
     best = max(rows, key=lambda row: row["mean_iou"])
     said: list[dict[str, Any]] = []
+    pixels = np.zeros((len(DIVISIONS), len(legend)), np.int64)
     for scene, each in zip(scenes, recipe.all_scenes):
-        counts = {name: int(scene.counts(kind, classes).sum()) for kind, name in enumerate(DIVISIONS)}
+        counts = np.array([scene.counts(kind, len(legend)) for kind in range(len(DIVISIONS))])
+        pixels += counts
+        labelled = dict(zip(DIVISIONS, counts.sum(axis=1).tolist()))
         texts = (known.imagery(each.imagery).attribution, known.reference(each.reference).attribution)
-        facts = {"imagery": each.imagery, "reference": each.reference, "part": {**each.part}, "labelled_pixels": counts}
-        said.append(facts | {"attribution": "; ".join(dict.fromkeys(text for text in texts if text))})
+        facts = {"imagery": each.imagery, "reference": each.reference, "part": {**each.part}}
+        facts |= {"labelled_pixels": labelled, "attribution": "; ".join(dict.fromkeys(text for text in texts if text))}
+        grid = imagery.open(known.imagery(each.imagery).select(recipe.bands, "training")).grid
+        said.append(facts | {"areas": areas_of(scene, grid).model_dump(mode="json")})
+    chips = recipe.chips.model_copy(update={"square": squares.edge, "buffer": squares.buffer})
+    stated = recipe.model_copy(update={"chips": chips})
     return {
         "scenes": said,
-        "division": f"squares of {recipe.chips.square} pixels, by a hash of their position and seed {recipe.seed}; the "
-        "best epoch is chosen on validation squares, nothing on test squares; what is beyond a part is never seen",
+        "labelled_pixels": {name: dict(zip(DIVISIONS, pixels[:, at].tolist())) for at, name in enumerate(legend.names)},
+        "division": f"squares of {squares.edge} pixels, by a hash of their position and seed {squares.seed}; labels "
+        f"within {squares.buffer} pixels of what is held out are not learnt from; the best epoch is chosen on "
+        "validation squares, nothing on test squares; what is beyond a part is never seen",
         "epochs": recipe.epochs,
         "best_epoch": int(best["epoch"]),
         "geoseg": geoseg.__version__,
         "torch": torch.__version__.split("+")[0],
-        "recipe": recipe.model_dump(mode="json", exclude={"catalog", "out", "architecture"}, exclude_none=True),
+        "recipe": stated.model_dump(mode="json", exclude={"catalog", "out", "architecture"}, exclude_none=True),
     }
+
+
+def areas_of(scene: LabelledScene, grid: Grid) -> AreasSpec:
+    """The ground that a scene's labels were learnt from, chosen on, or held out on.
+
+    A division that takes more than `MOST_AREAS` rectangles is given by its bounds alone, which hold more than it.
+
+    Parameters
+    ----------
+    scene
+        Divided.
+    grid
+        Its own.
+    """
+    digits = max(0, 3 - math.floor(math.log10(min(grid.resolution))))  # a thousandth of a pixel
+    found = {}
+    for kind in (TRAIN, VALIDATION, TEST):
+        mask = scene.division == kind
+        windows = rectangles(mask, scene.window)
+        if len(windows) > MOST_AREAS:
+            windows = [functools.reduce(Window.join, windows)]
+        edges = [grid.footprint(each).boundingbox.bbox for each in windows]
+        found[DIVISIONS[kind]] = tuple(tuple(round(edge, digits) for edge in each) for each in edges)
+    return AreasSpec.model_validate({"crs": grid.crs, **found})
 
 
 def card_of(
@@ -137,11 +181,20 @@ def write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row]) ->
     lines.writeheader()
     lines.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
     store.put("learning_curves.csv", text.getvalue().encode())
-    curves.learning_curves(rows, store.path("learning_curves.png"))
+    curves.learning_curves(rows, store.path("learning_curves.png"), legend=card.legend)
     store.put("card.yaml", dump(card))
 
 
 def dump(card: ModelCard) -> bytes:
     """A card as YAML."""
     data = card.model_dump(mode="json", exclude_none=True)
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None).encode()
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 120, "default_flow_style": None}
+    return yaml.dump(data, Dumper=_Dumper, **style).encode()
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that writes lists of rectangles as one flowing paragraph, not a line for each."""
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        rectangles = bool(sequence) and all(isinstance(each, list) for each in sequence)
+        return super().represent_sequence(tag, sequence, True if rectangles else flow_style)

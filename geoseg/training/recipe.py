@@ -41,8 +41,10 @@ class ChipsSpec(Spec):
 
     size: int = Field(128, ge=8, le=4096)
     """Edge of a training chip, pixels; a multiple of the network's stride."""
-    square: int = Field(64, ge=4)
-    """Edge of the squares that go whole to training, validation or test, pixels."""
+    square: int | None = Field(None, ge=4)
+    """Edge of the squares that go whole to training, validation or test, pixels; default: four buffers, at least 64."""
+    buffer: int | None = Field(None, ge=0, le=4096)
+    """Labels so near to a held-out pixel are not learnt from, pixels; default: as far as the network sees."""
     validation: float = Field(0.15, gt=0, lt=1)
     """Share of the squares that the best epoch is chosen on."""
     test: float = Field(0.15, ge=0, lt=1)

@@ -1,16 +1,13 @@
 """Scenes: labelled imagery in memory, and the parts of it that are kept away from training.
 
 Each scene is held on its own grid: pixels (band, row, col) float32, normalised, NaN where there are no data; labels
-(row, col) int16, the index of a class in the legend, -1 where there is no label to learn from or to score. Squares of
-the lattice go to training, validation or test by a hash of their position, so the division depends on nothing but the
-seed. No label of a held-out square is ever learnt from, though a training chip may see pixels of one as its
-surroundings, as a map would; beyond the scene's `part` neither pixels nor labels are seen.
+(row, col) int16, the index of a class in the legend, -1 where there is no label to learn from or to score. No label of
+a held-out square is ever learnt from, nor any within the buffer around it, though a training chip may show pixels of
+one as its surroundings; beyond the scene's `part` neither pixels nor labels are seen.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +19,9 @@ from geoseg.catalog.card import Normalisation
 from geoseg.catalog.legend import Legend
 from geoseg.errors import JobError
 from geoseg.grid import Window
-from geoseg.training.recipe import ChipsSpec, SceneSpec, Side
+from geoseg.training.division import BEYOND, BUFFER, DIVISIONS, TRAIN, VALIDATION, Squares, divide
+from geoseg.training.recipe import SceneSpec
 
-TRAIN, VALIDATION, TEST, BEYOND = 0, 1, 2, 3
-"""Divisions of a scene; BEYOND is what lies outside its `part`."""
-DIVISIONS = ("train", "validation", "test", "beyond")
 _MOST_BYTES = 12_000_000_000
 _STRIP = 1024
 
@@ -44,7 +39,7 @@ class LabelledScene:
     labels: np.ndarray
     """(row, col) int16: index of a class in the legend, -1 for none."""
     division: np.ndarray
-    """(row, col) uint8: TRAIN, VALIDATION, TEST or BEYOND."""
+    """(row, col) uint8: TRAIN, VALIDATION, TEST, BEYOND or BUFFER."""
     weight: float
     """How often chips come from it, relative to other scenes."""
 
@@ -58,7 +53,7 @@ class LabelledScene:
         Parameters
         ----------
         division
-            TRAIN, VALIDATION, TEST or BEYOND.
+            TRAIN, VALIDATION, TEST, BEYOND or BUFFER.
         classes
             How many the legend has.
         """
@@ -71,9 +66,8 @@ def load(
     spec: SceneSpec,
     bands: tuple[str, ...],
     legend: Legend,
-    chips: ChipsSpec,
+    squares: Squares,
     normalisation: Normalisation,
-    seed: int,
 ) -> LabelledScene:
     """Read a scene and its reference, the reference warped to the scene's grid by the nearest label.
 
@@ -89,12 +83,10 @@ def load(
         Common names, in the network's order.
     legend
         What is learnt; the reference's labels are brought to it.
-    chips
+    squares
         How the scene is divided.
     normalisation
         Taken from the pixels; see `centre`.
-    seed
-        Of the division.
 
     Raises
     ------
@@ -124,14 +116,11 @@ def load(
     mean, std = centre(scene, normalisation)
     pixels -= np.array(mean, np.float32)[:, None, None]
     pixels /= np.array(std, np.float32)[:, None, None]
-    division = divide(scene.window, spec.part, chips, seed)
+    division = divide(scene.window, spec.part, squares)
     found = LabelledScene(spec.imagery, scene.window, pixels, labels, division, spec.weight)
     for kind in (TRAIN, VALIDATION):
         if not found.counts(kind, len(legend)).any():
-            raise JobError(
-                f"no label of reference {reference.name!r} falls on {DIVISIONS[kind]} squares of imagery "
-                f"{spec.imagery!r}; check that they overlap, make chips.square smaller or change the seed"
-            )
+            raise JobError(_without(found, kind, reference.name, squares))
     return found
 
 
@@ -152,51 +141,18 @@ def centre(scene: imagery.Scene, normalisation: Normalisation) -> tuple[tuple[fl
     return normalisation.mean or (0.0,) * bands, normalisation.std or (1.0,) * bands
 
 
-def divide(window: Window, part: dict[Side, float], chips: ChipsSpec, seed: int) -> np.ndarray:
-    """Which division each pixel of a window belongs to, by the lattice square it lies in.
-
-    Parameters
-    ----------
-    window
-        Pixels of the scene's lattice.
-    part
-        What is seen of the window, `{west: 0.5}`; all else is BEYOND.
-    chips
-        Edge of a square and shares of the divisions.
-    seed
-        Of the hash.
-
-    Returns
-    -------
-    (row, col) uint8
-    """
-    rows = np.arange(window.row, window.row_end) // chips.square
-    cols = np.arange(window.col, window.col_end) // chips.square
-    squares = np.array(
-        [
-            [_drawn(row, col, chips, seed) for col in range(cols[0], cols[-1] + 1)]
-            for row in range(rows[0], rows[-1] + 1)
-        ],
-        np.uint8,
+def _without(scene: LabelledScene, division: int, reference: str, squares: Squares) -> str:
+    """Why a scene has no label to train or to validate on, and what to do."""
+    if division == TRAIN and (scene.labels[scene.division == BUFFER] >= 0).any():
+        return (
+            f"every label of reference {reference!r} on train squares of imagery {scene.name!r} lies within "
+            f"{squares.buffer} pixels of what is held out; make chips.square ({squares.edge}) larger, chips.buffer "
+            "smaller or change the seed"
+        )
+    return (
+        f"no label of reference {reference!r} falls on {DIVISIONS[division]} squares of imagery {scene.name!r}; check "
+        f"that they overlap, make chips.square ({squares.edge}) smaller or change the seed"
     )
-    division = squares[rows - rows[0]][:, cols - cols[0]]
-    for side, share in part.items():
-        height, width = window.shape
-        if side in ("west", "east"):
-            kept = math.floor(share * width + 0.5)
-            division[:, slice(kept, None) if side == "west" else slice(None, width - kept)] = BEYOND
-        else:
-            kept = math.floor(share * height + 0.5)
-            division[slice(kept, None) if side == "north" else slice(None, height - kept)] = BEYOND
-    return division
-
-
-def _drawn(row: int, col: int, chips: ChipsSpec, seed: int) -> int:
-    digest = hashlib.sha256(f"{seed} {row} {col}".encode()).digest()
-    chance = int.from_bytes(digest[:8], "big") / 2**64
-    if chance < chips.validation:
-        return VALIDATION
-    return TEST if chance < chips.validation + chips.test else TRAIN
 
 
 def _indices(table: np.ndarray, legend: Legend) -> np.ndarray:

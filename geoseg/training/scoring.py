@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from geoseg.accuracy.confusion import iou, mean_iou, pixel_accuracy
 from geoseg.catalog.legend import Legend
 from geoseg.grid import Window, cut
 from geoseg.models import receptive_field
-from geoseg.training.scenes import BEYOND, DIVISIONS, TEST, VALIDATION, LabelledScene
+from geoseg.training.division import BEYOND, DIVISIONS, TEST, VALIDATION
+from geoseg.training.scenes import LabelledScene
 
 CORE = 256
 """Core of the windows that are scored, and the one that a card suggests, pixels; rounded up to the stride."""
@@ -23,10 +25,47 @@ Row = dict[str, float]
 """One line of the learning curves."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What a network makes of labelled pixels; `+` takes two sets of them together."""
+
+    matrix: np.ndarray
+    """(class, class) int64: pixels, rows are the reference, columns the network."""
+    loss: float
+    """Cross-entropy of each pixel times its weight, summed."""
+    weight: float
+    """Sum of the weights."""
+
+    def __add__(self, other: Judged) -> Judged:
+        return Judged(self.matrix + other.matrix, self.loss + other.loss, self.weight + other.weight)
+
+    @property
+    def mean_loss(self) -> float:
+        """As the loss of training is taken; NaN where no pixel counts."""
+        return self.loss / self.weight if self.weight > 0 else math.nan
+
+
 def confusion(
     network: nn.Module, field: receptive_field.Field, scene: LabelledScene, division: int, classes: int
 ) -> np.ndarray:
     """Count a division's reference labels (rows) against the network's (columns), window by window as in a map.
+
+    Parameters
+    ----------
+    network, field, scene, division, classes
+        As for `judge`.
+
+    Returns
+    -------
+    (class, class) int64
+    """
+    return judge(network, field, scene, division, torch.ones(classes)).matrix
+
+
+def judge(
+    network: nn.Module, field: receptive_field.Field, scene: LabelledScene, division: int, weights: Tensor
+) -> Judged:
+    """Compare the network with the reference on the labelled pixels of a division, window by window as in a map.
 
     Validation and test squares are labelled without sight of what lies beyond the scene's part.
 
@@ -40,14 +79,11 @@ def confusion(
         What it is scored on.
     division
         VALIDATION, TEST or BEYOND.
-    classes
-        How many the legend has.
-
-    Returns
-    -------
-    (class, class) int64
+    weights
+        (class,) float32: of each class in the loss.
     """
-    matrix = np.zeros((classes, classes), np.int64)
+    classes = len(weights)
+    found = Judged(np.zeros((classes, classes), np.int64), 0.0, 0.0)
     pixels = scene.pixels if division == BEYOND else scene.seen()
     wanted = (scene.division == division) & (scene.labels >= 0)
     where = next(network.parameters()).device
@@ -59,12 +95,18 @@ def confusion(
         chip = torch.from_numpy(_around(pixels, scene.window, window.grown(field.halo)))[None].to(where)
         with torch.inference_mode():
             scores = network(chip.contiguous(memory_format=torch.channels_last))[0]
-        labels = scores.argmax(0).cpu().numpy()[part.within(window.grown(field.halo))]
         chosen = wanted[part.within(scene.window)]
         reference = scene.labels[part.within(scene.window)][chosen].astype(np.int64)
-        counts = np.bincount(reference * classes + labels[chosen], minlength=classes**2)
-        matrix += counts.reshape(classes, classes)
-    return matrix
+        found += _compared(scores[:, *part.within(window.grown(field.halo))].cpu()[:, chosen], reference, weights)
+    return found
+
+
+def _compared(scores: Tensor, reference: np.ndarray, weights: Tensor) -> Judged:
+    """(class, pixel) scores against (pixel,) indices of classes."""
+    classes, truth = len(weights), torch.from_numpy(reference)
+    counts = np.bincount(reference * classes + scores.argmax(0).numpy(), minlength=classes**2)
+    loss = nn.functional.cross_entropy(scores.float().T, truth, weights.cpu(), reduction="sum")
+    return Judged(counts.reshape(classes, classes), float(loss), float(weights.cpu()[truth].sum()))
 
 
 def scores_of(matrix: np.ndarray, legend: Legend) -> dict[str, Any]:
@@ -89,7 +131,9 @@ def scores_of(matrix: np.ndarray, legend: Legend) -> dict[str, Any]:
 def scores_by_scene(
     network: nn.Module, field: receptive_field.Field, scenes: Sequence[LabelledScene], legend: Legend
 ) -> dict[str, Any]:
-    """Scores of each scene's divisions that were not trained on, and of all the unseen ones together.
+    """Scores of each scene's divisions that were not trained on, and of all scenes' together.
+
+    'all unseen' are test squares and what lies beyond the parts: nothing was learnt from them nor chosen on them.
 
     Parameters
     ----------
@@ -101,37 +145,41 @@ def scores_by_scene(
         Names of the classes.
     """
     found: dict[str, Any] = {}
-    unseen = np.zeros((len(legend), len(legend)), np.int64)
+    chosen_on, unseen = np.zeros((2, len(legend), len(legend)), np.int64)
     for scene in scenes:
         for division in (VALIDATION, TEST, BEYOND):
             matrix = confusion(network, field, scene, division, len(legend))
             if matrix.any():
                 found.setdefault(scene.name, {})[DIVISIONS[division]] = scores_of(matrix, legend)
-                unseen += matrix * (division != VALIDATION)
-    if unseen.any():
-        found["all unseen"] = scores_of(unseen, legend)
+                (chosen_on if division == VALIDATION else unseen)[:] += matrix
+    for name, matrix in (("all validation", chosen_on), ("all unseen", unseen)):
+        if matrix.any():
+            found[name] = scores_of(matrix, legend)
     return found
 
 
-def row_of(epoch: int, loss: float, rate: float, matrix: np.ndarray, legend: Legend, seconds: float) -> Row:
+def row_of(epoch: int, loss: float, judged: Judged, rate: float, legend: Legend, seconds: float) -> Row:
     """One line of the learning curves.
 
     Parameters
     ----------
     epoch
         From 0.
-    loss, rate
-        Mean loss of its batches, and the learning rate at its end.
-    matrix
-        (class, class) pixel counts of all scenes' validation squares, rows are the reference.
+    loss
+        Mean loss of its batches.
+    judged
+        All scenes' validation squares, with the weights of the loss.
+    rate
+        Learning rate at its end.
     legend
         Names of the classes.
     seconds
         How long it took.
     """
-    scores = {"mean_iou": mean_iou(matrix), "pixel_accuracy": pixel_accuracy(matrix)}
-    classes = {f"iou {name}": float(each) for name, each in zip(legend.names, iou(matrix))}
-    return {"epoch": epoch + 1, "loss": loss, **scores, **classes, "learning_rate": rate, "seconds": seconds}
+    scores = {"mean_iou": mean_iou(judged.matrix), "pixel_accuracy": pixel_accuracy(judged.matrix)}
+    classes = {f"iou {name}": float(each) for name, each in zip(legend.names, iou(judged.matrix))}
+    losses = {"loss": loss, "validation_loss": judged.mean_loss}
+    return {"epoch": epoch + 1, **losses, **scores, **classes, "learning_rate": rate, "seconds": seconds}
 
 
 def _around(pixels: np.ndarray, extent: Window, window: Window) -> np.ndarray:

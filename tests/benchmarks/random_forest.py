@@ -17,8 +17,9 @@ from sklearn.ensemble import RandomForestClassifier
 from geoseg import catalog
 from geoseg.accuracy.confusion import mean_iou
 from geoseg.catalog.card import read_model
+from geoseg.models import receptive_field
 from geoseg.training import folder, recipe, scenes, scoring
-from geoseg.training.scenes import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION
+from geoseg.training.division import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION, Squares
 
 MOST_PIXELS = 300_000
 """Training pixels given to a forest, drawn at random from all of them."""
@@ -35,10 +36,9 @@ def main() -> None:
     spec, model = recipe.read(given.spec), read_model(given.folder)
     known = catalog.read(spec.catalog)
     legend = known.legend(spec.legend)
-    loaded = [
-        scenes.load(known, each, spec.bands, legend, spec.chips, spec.normalisation, spec.seed)
-        for each in spec.all_scenes
-    ]
+    field = receptive_field.Field(model.card.halo, model.card.stride, model.card.field)
+    squares = Squares.of(spec.chips, spec.seed, field)
+    loaded = [scenes.load(known, each, spec.bands, legend, squares, spec.normalisation) for each in spec.all_scenes]
     forest, said = choose(loaded, len(legend), spec.seed)
     scores = {"random forest": {"what": said, **scored(forest, loaded, legend)}}
     show(model.card.scores, scores["random forest"], legend)

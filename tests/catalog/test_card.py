@@ -66,3 +66,44 @@ def test_a_folder_without_a_card_is_no_model(tmp_path):
 def test_a_card_survives_being_written_and_read(tmp_path):
     card = read_model(folder_with(tmp_path)).card
     assert ModelCard.model_validate(yaml.safe_load(yaml.safe_dump(card.model_dump(mode="json")))) == card
+
+
+SQUARE = [0.0, 0.0, 30.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("areas", "sentence"),
+    [
+        ({"crs": "EPSG:32612", "trian": [SQUARE]}, "training.scenes.areas.trian: Extra inputs are not permitted"),
+        ({"crs": "EPSG:32612", "train": [[0, 0, 30]]}, "training.scenes.areas.train.0"),
+        (
+            {"crs": "EPSG:32612", "train": [[0, 30, 30, 0]]},
+            "an area is left, bottom, right, top; found 0.0, 30.0, 30.0",
+        ),
+        ({"crs": "EPSG:32612", "test": [[0, 0, float("inf"), 1]]}, "an area is left, bottom, right, top"),
+        ({"crs": "Utah"}, "crs: 'Utah' is no CRS that PROJ knows"),
+        ({"train": [SQUARE]}, "training.scenes.areas.crs: Field required"),
+        ("everywhere", "training.scenes.areas: Input should be a valid dictionary"),
+    ],
+)
+def test_wrong_areas_are_refused_in_one_sentence(tmp_path, areas, sentence):
+    with pytest.raises(ModelError) as caught:
+        read_model(folder_with(tmp_path, training={"scenes": [{"imagery": "a", "areas": areas}]}))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_areas_are_read_scene_by_scene(tmp_path):
+    areas = {"crs": "EPSG:32612", "train": [SQUARE, [30, 0, 60, 30]], "test": [[0, 30, 30, 60]]}
+    scenes = [{"imagery": "a", "areas": areas}, {"imagery": "b"}, "a word", {"areas": {"crs": "EPSG:4326"}}]
+    first, second = read_model(folder_with(tmp_path, training={"scenes": scenes})).card.areas
+    assert first.train == ((0, 0, 30, 30), (30, 0, 60, 30))
+    assert (first.validation, first.test) == ((), ((0, 30, 30, 60),))
+    assert (second.crs, second.train) == ("EPSG:4326", ())
+
+
+@pytest.mark.parametrize(
+    "training", [{}, {"scenes": "all"}, {"scenes": [1, None]}, {"scenes": {"a": 1}}, {"epochs": 3}]
+)
+def test_a_history_that_says_nothing_of_areas_is_free(tmp_path, training):
+    assert read_model(folder_with(tmp_path, training=training)).card.areas == ()

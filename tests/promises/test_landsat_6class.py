@@ -12,6 +12,7 @@ from geoseg.catalog import SHIPPED
 from geoseg.catalog.card import read_model
 from geoseg.models import loading, networks, receptive_field
 from geoseg.training import recipe, scenes, scoring
+from geoseg.training.division import TEST, Squares
 
 FOLDER = SHIPPED / "models" / "landsat-6class"
 GOLDEN = Path(__file__).parents[1] / "data" / "landsat-6class.npz"
@@ -110,11 +111,10 @@ def test_its_score_on_zion_s_test_squares_is_what_the_card_says(model, network, 
     (tmp_path / "data_catalog.yaml").write_text(text)
     spec = recipe.read(FOLDER / "training.yaml")
     known = catalog.read(tmp_path / "data_catalog.yaml")
-    scene = scenes.load(
-        known, spec.all_scenes[0], spec.bands, model.card.legend, spec.chips, spec.normalisation, spec.seed
-    )
     field = receptive_field.Field(model.card.halo, model.card.stride, model.card.field)
-    found = scoring.scores_of(scoring.confusion(network, field, scene, scenes.TEST, 6), model.card.legend)
+    squares = Squares.of(spec.chips, spec.seed, field)
+    scene = scenes.load(known, spec.all_scenes[0], spec.bands, model.card.legend, squares, spec.normalisation)
+    found = scoring.scores_of(scoring.confusion(network, field, scene, TEST, 6), model.card.legend)
     said = model.card.scores["zion"]["test"]
     assert found["pixels"] == said["pixels"]
     assert found["mean_iou"] == pytest.approx(said["mean_iou"], abs=1e-3)

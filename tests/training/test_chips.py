@@ -2,17 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from labelled_scenes import loaded
+from scipy import ndimage
 
 from geoseg.grid import Window
 from geoseg.training import scenes
 from geoseg.training.chips import Draw
+from geoseg.training.division import TRAIN, Squares, divide
 from geoseg.training.recipe import ChipsSpec
-from geoseg.training.scenes import TRAIN
 
 
 def test_chips_show_training_labels_alone(folder):
-    scene = loaded(folder, rarity=1.0, jitter=0.0)
+    scene = loaded(folder)
     held = scene.division != TRAIN
     marked = np.where(held, np.int16(2), np.where(scene.labels >= 0, np.int16(0), np.int16(-1)))
     marked = scenes.LabelledScene("scene", scene.window, scene.pixels, marked, scene.division, 1.0)
@@ -21,6 +24,25 @@ def test_chips_show_training_labels_alone(folder):
     assert pixels.dtype == np.float32
     assert labels.dtype == np.int64
     assert (labels >= 0).any(axis=(1, 2)).all()
+
+
+@given(
+    edge=st.integers(8, 24), buffer=st.integers(0, 12), size=st.sampled_from([8, 16, 40]), seed=st.integers(0, 50),
+    side=st.sampled_from(["west", "north", None]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_no_label_of_a_chip_lies_near_a_pixel_that_is_judged_by(edge, buffer, size, seed, side):
+    window = Window(-20, 33, 70, 90)
+    held = divide(window, {side: 0.7} if side else {}, Squares(edge, 0.1, 0.1, 0, seed)) != TRAIN
+    division = divide(window, {side: 0.7} if side else {}, Squares(edge, 0.1, 0.1, buffer, seed))
+    assume((division == TRAIN).any() and held.any())
+    distance = ndimage.distance_transform_cdt(~held, "chessboard")  # by another hand than the division's
+    position = np.stack(np.indices(window.shape)).astype(np.float32)  # each pixel says where it lies
+    scene = scenes.LabelledScene("s", window, position + 1, np.zeros(window.shape, np.int16), division, 1.0)
+    pixels, labels = Draw([scene], ChipsSpec(size=size, jitter=0.0), 1, seed)(12)
+    rows, cols = pixels.transpose(1, 0, 2, 3)[:, labels >= 0].astype(int) - 1
+    assert len(rows)
+    assert distance[rows, cols].min() > buffer
 
 
 def test_chips_keep_pixels_and_labels_together_and_nodata_zero(folder):

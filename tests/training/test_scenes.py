@@ -1,18 +1,15 @@
-"""Scenes: labels of the reference on the scene's grid, and a division that depends on position and seed alone."""
+"""Scenes: labels of the reference on the scene's grid, and what is seen of them."""
 
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
 from labelled_scenes import loaded
 
 from geoseg import catalog, imagery
 from geoseg.errors import JobError
-from geoseg.grid import Window
 from geoseg.training import scenes
-from geoseg.training.recipe import ChipsSpec
-from geoseg.training.scenes import BEYOND, TEST, TRAIN, VALIDATION
+from geoseg.training.division import BEYOND, BUFFER, TEST, TRAIN, VALIDATION, Squares
+from geoseg.training.recipe import SceneSpec
 
 
 def test_labels_are_indices_in_the_legend_and_only_where_there_are_data(folder):
@@ -37,23 +34,6 @@ def test_pixels_are_normalised_as_they_are_when_mapped(folder):
     np.testing.assert_array_equal(loaded(folder, normalisation="none").pixels, values)
 
 
-@given(
-    row=st.integers(-500, 500), col=st.integers(-500, 500), dy=st.integers(0, 30), dx=st.integers(0, 30),
-    seed=st.integers(0, 99),
-)  # fmt: skip
-def test_the_division_of_a_pixel_depends_on_its_position_alone(row, col, dy, dx, seed):
-    cut = ChipsSpec(square=16)
-    whole = scenes.divide(Window(row, col, 64, 80), {}, cut, seed)
-    inner = Window(row + dy, col + dx, 20, 30)
-    np.testing.assert_array_equal(scenes.divide(inner, {}, cut, seed), whole[inner.within(Window(row, col, 64, 80))])
-
-
-def test_squares_are_divided_in_the_stated_shares():
-    found = scenes.divide(Window(0, 0, 4000, 4000), {}, ChipsSpec(square=16, validation=0.2, test=0.1), 0)
-    shares = np.bincount(found.ravel(), minlength=4) / found.size
-    np.testing.assert_allclose(shares, [0.7, 0.2, 0.1, 0], atol=0.01)
-
-
 @pytest.mark.parametrize(
     ("side", "kept"),
     [("west", np.s_[:, :28]), ("east", np.s_[:, 84:]), ("north", np.s_[:24]), ("south", np.s_[72:])],
@@ -62,7 +42,6 @@ def test_nothing_beyond_a_part_is_learnt_or_seen(folder, side, kept):
     scene = loaded(folder, {side: 0.25})
     inside = np.zeros((96, 112), bool)
     inside[kept] = True
-    np.testing.assert_array_equal(scene.division == BEYOND, ~inside)
     assert np.isnan(scene.seen()[:, ~inside]).all()
     np.testing.assert_array_equal(scene.seen()[:, inside], scene.pixels[:, inside])
 
@@ -90,3 +69,47 @@ def test_a_scene_that_memory_does_not_hold_is_refused_unread(folder, monkeypatch
     monkeypatch.setattr(scenes, "_MOST_BYTES", 96 * 112 * 11 - 1)
     with pytest.raises(JobError, match=r"takes 0 GB in memory, more than the 0 GB that training uses; cut out a"):
         loaded(folder)
+
+
+def test_a_buffer_takes_labels_from_training_and_from_nothing_else(folder):
+    plain, buffered = loaded(folder), loaded(folder, buffer=3)
+    np.testing.assert_array_equal(buffered.labels, plain.labels)
+    np.testing.assert_array_equal(buffered.pixels, plain.pixels)
+    for division in (VALIDATION, TEST, BEYOND):
+        np.testing.assert_array_equal(buffered.counts(division, 3), plain.counts(division, 3))
+    left = buffered.counts(TRAIN, 3) + buffered.counts(BUFFER, 3)
+    np.testing.assert_array_equal(left, plain.counts(TRAIN, 3))
+    assert (buffered.counts(BUFFER, 3) > 0).all()
+
+
+def test_a_buffer_that_leaves_nothing_to_learn_from_is_refused(folder):
+    said = (
+        r"every label of reference 'truth' on train squares of imagery 'scene' lies within 90 pixels of what is held "
+        r"out; make chips.square \(16\) larger, chips.buffer smaller or change the seed"
+    )
+    with pytest.raises(JobError, match=said):
+        loaded(folder, buffer=90)
+
+
+@pytest.mark.parametrize(("validation", "kind"), [(0.0, "validation"), (1.0, "train")])
+def test_a_scene_without_labels_in_a_division_is_refused(folder, validation, kind):
+    known = catalog.read(folder / "data_catalog.yaml")
+    cut = Squares(16, validation, 0.0, 0, 1)
+    said = (
+        rf"no label of reference 'truth' falls on {kind} squares of imagery 'scene'; check that they overlap, make "
+        r"chips.square \(16\) smaller or change the seed"
+    )
+    spec = SceneSpec(imagery="scene", reference="truth")
+    with pytest.raises(JobError, match=said):
+        scenes.load(known, spec, ("nir", "red"), known.legend("plain"), cut, scenes.Normalisation(kind="scene"))
+
+
+def test_a_crosswalk_between_other_legends_is_refused(folder):
+    known = catalog.read(folder / "data_catalog.yaml")
+    spec = SceneSpec(imagery="scene", reference="truth", crosswalk="nlcd-to-landsat-6class")
+    said = (
+        "crosswalk 'nlcd-to-landsat-6class' leads from 'nlcd' to 'landsat-6class'; reference 'truth' has legend "
+        "'codes', and 'plain' is to be learnt"
+    )
+    with pytest.raises(JobError, match=said):
+        scenes.load(known, spec, ("nir",), known.legend("plain"), Squares(16, 0.1, 0.1, 0, 1), scenes.Normalisation())

@@ -1,0 +1,146 @@
+"""Division: which pixels of a scene are learnt from, and which are held out to judge by.
+
+Squares of the lattice go to training, validation or test by a hash of their position, so the division depends on
+nothing but the seed. A network sees `halo` pixels around each one that it labels; training pixels within the buffer
+of a held-out one would show it what it is judged on, so their labels are not learnt from. Arrays are (row, col).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from geoseg.grid import Window
+from geoseg.models.receptive_field import Field
+from geoseg.training.recipe import ChipsSpec, Side
+
+TRAIN, VALIDATION, TEST, BEYOND, BUFFER = 0, 1, 2, 3, 4
+"""Divisions of a scene; BEYOND lies outside its `part`, BUFFER on training squares but too near to what is held out."""
+DIVISIONS = ("train", "validation", "test", "beyond", "buffer")
+_SMALLEST = 64  # pixels: edge of squares where the spec says nothing and the network sees little
+
+
+@dataclass(frozen=True, slots=True)
+class Squares:
+    """How scenes are divided."""
+
+    edge: int
+    """Pixels."""
+    validation: float
+    """Share of the squares that the best epoch is chosen on."""
+    test: float
+    """Share of the squares that nothing is chosen on."""
+    buffer: int
+    """Pixels of training squares within this distance (along rows and columns) of held-out ones are not learnt from."""
+    seed: int
+
+    @classmethod
+    def of(cls, chips: ChipsSpec, seed: int, field: Field) -> Squares:
+        """What a spec asks for, or what fits the network where it says nothing.
+
+        Parameters
+        ----------
+        chips
+            Its `buffer` defaults to the halo of a bounded network and to half a chip for an image-wide one; its
+            `square` to four times the buffer, so that about half the labels are learnt from, and at least 64.
+        seed
+            Of the hash.
+        field
+            The network's receptive field.
+        """
+        buffer = chips.buffer
+        if buffer is None:
+            buffer = field.halo if field.kind == "bounded" else chips.size // 2
+        edge = chips.square if chips.square is not None else max(_SMALLEST, 4 * buffer)
+        return cls(edge, chips.validation, chips.test, buffer, seed)
+
+
+def divide(window: Window, part: Mapping[Side, float], squares: Squares) -> np.ndarray:
+    """Which division each pixel of a window belongs to.
+
+    Without a part it depends on the pixel's position and the squares alone, so scenes of one lattice that overlap or
+    touch are divided alike.
+
+    Parameters
+    ----------
+    window
+        Pixels of the scene's lattice.
+    part
+        What is seen of the window, `{west: 0.5}`; all else is BEYOND.
+    squares
+        How it is divided.
+
+    Returns
+    -------
+    (row, col) uint8
+    """
+    wide = window.grown(squares.buffer)
+    rows = np.arange(wide.row, wide.row_end) // squares.edge
+    cols = np.arange(wide.col, wide.col_end) // squares.edge
+    drawn = np.array(
+        [[_drawn(row, col, squares) for col in range(cols[0], cols[-1] + 1)] for row in range(rows[0], rows[-1] + 1)],
+        np.uint8,
+    )
+    around = drawn[rows - rows[0]][:, cols - cols[0]]
+    near = _grown(around != TRAIN, squares.buffer)[window.within(wide)]
+    division = around[window.within(wide)].copy()
+    for side, share in part.items():
+        beyond = _beyond(window, side, share)
+        division[beyond] = BEYOND
+        near |= _grown(beyond, squares.buffer)
+    division[near & (division == TRAIN)] = BUFFER
+    return division
+
+
+def rectangles(mask: np.ndarray, window: Window) -> list[Window]:
+    """A mask as windows that cover each of its pixels once and no other, few of them where it is made of squares.
+
+    Parameters
+    ----------
+    mask
+        (row, col) bool.
+    window
+        The pixels that it is of.
+    """
+    changes = np.flatnonzero((mask[1:] != mask[:-1]).any(axis=1)) + 1
+    found = []
+    for top, end in zip((0, *changes), (*changes, len(mask))):
+        line = np.concatenate([[False], mask[top], [False]])
+        edges = np.flatnonzero(line[1:] != line[:-1]).tolist()
+        for left, right in zip(edges[::2], edges[1::2]):
+            found.append(Window(window.row + int(top), window.col + left, int(end - top), right - left))
+    return found
+
+
+def _beyond(window: Window, side: Side, share: float) -> np.ndarray:
+    """Where a window lies outside of the part on one side, that share of it wide."""
+    height, width = window.shape
+    out = np.zeros(window.shape, bool)
+    if side in ("west", "east"):
+        kept = math.floor(share * width + 0.5)
+        out[:, slice(kept, None) if side == "west" else slice(None, width - kept)] = True
+    else:
+        kept = math.floor(share * height + 0.5)
+        out[slice(kept, None) if side == "north" else slice(None, height - kept)] = True
+    return out
+
+
+def _grown(mask: np.ndarray, distance: int) -> np.ndarray:
+    """Where a pixel of the mask lies within a distance along both axes, which is the shape of what a network sees."""
+    size = 2 * distance + 1
+    grown = ndimage.maximum_filter1d(mask.view(np.uint8), size, axis=0, mode="constant")
+    found: np.ndarray = ndimage.maximum_filter1d(grown, size, axis=1, mode="constant").view(bool)
+    return found
+
+
+def _drawn(row: int, col: int, squares: Squares) -> int:
+    digest = hashlib.sha256(f"{squares.seed} {row} {col}".encode()).digest()
+    chance = int.from_bytes(digest[:8], "big") / 2**64
+    if chance < squares.validation:
+        return VALIDATION
+    return TEST if chance < squares.validation + squares.test else TRAIN

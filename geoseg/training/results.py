@@ -1,0 +1,67 @@
+"""Results: what a training came to, class by class, from the model's card, with what it cannot say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geoseg.catalog.card import ModelCard
+from geoseg.training.division import BEYOND, BUFFER, DIVISIONS, TEST, TRAIN, VALIDATION
+
+FEW = 100
+"""Labelled pixels below which a class is not judged: even of 100 independent ones a share is known to 0.1 at best."""
+HEAD = ("class", "train px", "validation px", "test px", "IoU validation", "IoU test")
+
+
+def table(card: ModelCard) -> tuple[tuple[str, ...], list[tuple[str | float | int | None, ...]], list[str]]:
+    """What a terminal shows of a training: column heads, a row for each class and one for the mean, and warnings.
+
+    Test pixels are those of the test squares and of what lies beyond the scenes' parts.
+
+    Parameters
+    ----------
+    card
+        Of a model that `fit.train` made.
+
+    Returns
+    -------
+    heads
+        Of the columns.
+    rows
+        Name of a class, its labelled pixels in each division, and its scores; None where a class cannot be judged.
+    warnings
+        Sentences.
+    """
+    pixels: dict[str, dict[str, int]] = card.training["labelled_pixels"]
+    by_division = {DIVISIONS[VALIDATION]: "all validation", DIVISIONS[TEST]: "all unseen"}
+    scores: dict[str, Any] = {kind: card.scores.get(name) for kind, name in by_division.items()}
+    rows: list[tuple[str | float | int | None, ...]] = []
+    for name in card.legend.names:
+        counts = pixels[name]
+        met = {**counts, DIVISIONS[TEST]: counts[DIVISIONS[TEST]] + counts[DIVISIONS[BEYOND]]}
+        judged = [scores[kind]["iou"][name] if met[kind] >= FEW else None for kind in by_division]
+        rows.append((name, *(met[DIVISIONS[kind]] for kind in (TRAIN, VALIDATION, TEST)), *judged))
+    means = [scores[kind] and scores[kind]["mean_iou"] for kind in by_division]
+    rows.append(("mean", *(sum(int(row[at] or 0) for row in rows) for at in (1, 2, 3)), *means))
+    return HEAD, rows, _warnings(rows[:-1], card)
+
+
+def _warnings(rows: list[tuple[Any, ...]], card: ModelCard) -> list[str]:
+    found = []
+    for name, train, validation, test, *_ in rows:
+        if train == 0:
+            found.append(f"class {name!r} has no label to learn from; the network will not map it")
+        lacking = [(kind, met) for kind, met in (("validation", validation), ("test", test)) if met < FEW]
+        if lacking:
+            where = " and ".join(f"{met} {kind}" for kind, met in lacking)
+            found.append(
+                f"class {name!r} cannot be judged: its labels are {where} pixels, and {FEW} are needed at least"
+            )
+    of_all = {kind: sum(each[kind] for each in card.training["labelled_pixels"].values()) for kind in DIVISIONS}
+    lost, learnt = of_all[DIVISIONS[BUFFER]], of_all[DIVISIONS[TRAIN]]
+    if lost > learnt:
+        chips = card.training["recipe"]["chips"]
+        found.append(
+            f"{lost / (lost + learnt):.0%} of the labels on training squares lie within {chips['buffer']} pixels of "
+            f"what is held out and are not learnt from; larger squares than chips.square: {chips['square']} keep more"
+        )
+    return found
