@@ -177,7 +177,7 @@ def test_a_name_that_is_on_the_cluster_already_is_refused(farm, tmp_path, model,
     assert "a job called 'once' is on this cluster already; choose another --name" in again.err
     assert job_status.status(Store.at(second.out)).state == "stopped"
     twice = geoseg("submit", first.folder / "job.yaml", "--scheduler", farm.address, "--out", first.out)
-    assert "is in use by another geoseg" in twice.refusal("LedgerError")
+    assert "is in use by another geoseg" in twice.refusal("FolderInUseError")
     assert ended(first) == "finished"
 
 
@@ -218,6 +218,31 @@ def test_bad_input_is_refused_before_the_cluster_is_touched(tmp_path, model):
 
 def test_what_is_no_job_is_told(tmp_path):
     assert "is neither a job folder nor the id of a job" in geoseg("status", tmp_path / "no").refusal("JobError")
+
+
+@pytest.mark.parametrize("change", ["a value", "another kind of value", "a key less", "no plan", "no plan's hash"])
+def test_a_plan_that_is_not_the_one_that_was_written_is_refused(tmp_path, model, change):
+    made = small(tmp_path, model, 2, 2)
+    assert made.run().code == 0
+    before = (made.out / "map.tif").read_bytes()
+    held = json.loads((made.out / "job.json").read_text())
+    match change:
+        case "a value":
+            held["plan"]["spec"]["outputs"]["confidence"] = True
+        case "another kind of value":
+            held["plan"]["grid"]["transform"] = "none"
+        case "a key less":
+            del held["plan"]["layout"]
+        case "no plan":
+            del held["plan"]
+        case _:
+            del held["variant"]
+    (made.out / "job.json").write_text(json.dumps(held))
+    said = geoseg("resume", made.out, "--workers", "0").refusal("LedgerError")
+    assert "is damaged or of another version of geoseg; run its job file again with geoseg run" in said
+    assert (made.out / "map.tif").read_bytes() == before
+    assert made.run().code == 0
+    assert geoseg("resume", made.out, "--workers", "0").code == 0
 
 
 def test_a_job_whose_store_cannot_be_reached_does_not_hide_the_others(tmp_path, model, monkeypatch):
