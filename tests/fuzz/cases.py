@@ -72,7 +72,8 @@ class Bench:
             _run(job, mapper=_half)
         except KeyboardInterrupt:
             shutil.copytree(job.folder, copies["half"])
-        assert job.run().code == 0
+        answer = job.run()
+        assert answer.code == 0, answer
         shutil.copytree(job.folder, copies["finished"])
         return cls(job, copies, outputs_of(job.out))
 

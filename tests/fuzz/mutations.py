@@ -12,9 +12,9 @@ import yaml
 NUMBERS = (0, -1, 1, 7, 17.5, 255, 256, 2**31, 2**63, -(2**63), 10**30, 1e-300, 1e300, float("nan"), float("inf"))
 TEXTS = (
     "", " ", "nan", "auto", "imagery", "scene", "tiny", "EPSG:4326", "EPSG:0", "red", "None", "~", "..", ".", "/",
-    "../scene.tif", "/dev/zero", "/dev/null", "/etc/passwd", "job.yaml", "out/map.tif", "job.json", "blocks", "a" * 5000,
-    "\u202egnp.tif",
-    "a\u2028b", "\ufffd", "\x7f", "\x1b[31m", "e\u0301", "%s%n", "{0}", "[bold]x", "$HOME", "*", "name\nline",
+    "../scene.tif", "/dev/zero", "/dev/null", "/etc/passwd", "job.yaml", "out/map.tif", "job.json", "blocks",
+    "a" * 5000, "\u202egnp.tif", "a\u2028b", "\ufffd", "\x7f", "\x1b[31m", "e\u0301",
+    "%s%n", "{0}", "[bold]x", "$HOME", "*", "name\nline",
 )  # fmt: skip
 OTHERS = (None, True, False, [], {}, [[]], [None], {"": None}, {"a": {"b": {"c": []}}}, [1, "a", None], b"\xff\x00")
 RAW = (".nan", ".inf", "1e999", "0x7fffffffffffffff", "2001-99-99", "2001-01-01", "!!python/name:os.system", "&a [*a]")
