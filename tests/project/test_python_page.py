@@ -32,7 +32,10 @@ def raster(path, pixels, **facts):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
-    raster(tmp_path / "scene.tif", random.integers(1, 200, (4, 80, 90), np.uint8))
+    lake = np.array([60, 50, 30, 10], np.uint8)[:, None, None] * np.ones((4, 80, 45), np.uint8)
+    meadow = np.array([60, 80, 60, 180], np.uint8)[:, None, None] * np.ones((4, 80, 45), np.uint8)
+    noise = random.integers(0, 9, (4, 80, 90), np.uint8)
+    raster(tmp_path / "scene.tif", np.concatenate([lake, meadow], axis=2) + noise)
     legend = legend_tag.written(catalog.shipped().legend("landsat-6class"))
     raster(tmp_path / "truth.tif", random.integers(1, 7, (1, 80, 90), np.uint8), GEOSEG_LEGEND=legend)
     bands = {"blue": 1, "green": 2, "red": 3, "nir": 4}
@@ -65,7 +68,7 @@ def test_every_block_runs_and_leaves_what_it_says(folder, capsys):
         assert np.array_equal(made.read(1), written.read(1))
         assert np.array_equal(made.read(1)[:64, :64], names["corner"].values)
     assert set(names["summary"].outputs) >= {"map.tif", "confidence.tif", "vectors/map.gpkg"}
-    assert {"water.gpkg", "scored"} <= {path.name for path in folder.iterdir()}
+    assert {"forest.gpkg", "scored"} <= {path.name for path in folder.iterdir()}
     assert "no imagery is called 'nine'" in said
 
 
