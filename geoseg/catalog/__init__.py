@@ -2,6 +2,6 @@
 
 from geoseg.catalog.catalog import SHIPPED, Catalog, read, shipped
 from geoseg.catalog.entries import RegionSpec
-from geoseg.catalog.values import Band, Imagery, Reference
+from geoseg.catalog.values import Band, Imagery, Mask, Reference
 
-__all__ = ["SHIPPED", "Band", "Catalog", "Imagery", "Reference", "RegionSpec", "read", "shipped"]
+__all__ = ["SHIPPED", "Band", "Catalog", "Imagery", "Mask", "Reference", "RegionSpec", "read", "shipped"]

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geoseg.catalog import kinds
+from geoseg.catalog import kinds, products
 from geoseg.catalog.card import Model, read_model
-from geoseg.catalog.entries import CatalogSpec, RegionSpec
+from geoseg.catalog.entries import BandSpec, CatalogSpec, RegionSpec
 from geoseg.catalog.legend import Crosswalk, Legend, identity
-from geoseg.catalog.values import Band, Imagery, Reference
+from geoseg.catalog.values import Band, Imagery, Mask, Reference
 from geoseg.catalog.yaml import load_yaml, nearest, parse
 from geoseg.errors import CatalogError
 from geoseg.process import remembered
@@ -50,14 +50,20 @@ class Catalog:
             return float(values[band] if isinstance(values, dict) else values)
 
         bands = []
-        for band, where in spec.bands.items():
-            paths, index = (spec.files, where) if isinstance(where, int) else (where.file, where.band)
-            files = (paths,) if isinstance(paths, str) else tuple(paths)
-            resolved = tuple(self._resolve(each) for each in files)
+        for band, where in spec.named.items():
+            code = where if isinstance(where, str) else ""
+            paths, index = (where.file, where.band) if isinstance(where, BandSpec) else (spec.files, where)
             scale, offset = number(spec.scale, band), number(spec.offset, band)
-            bands.append(Band(band, resolved, index, spec.nodata, scale, offset))
+            bands.append(
+                Band(band, self._paths(paths), 1 if isinstance(index, str) else index, spec.nodata, scale, offset, code)
+            )
+        mask = None
+        if spec.mask is not None:
+            code = products.SCENE_CLASSES if spec.mask.file is None else ""
+            files = self._paths(spec.mask.file or spec.files)
+            mask = Mask(Band("mask", files, spec.mask.band, None, 1.0, 0.0, code), spec.mask.values)
         how = spec.crs, spec.order, spec.resampling, spec.attribution, spec.trust_vrt
-        return Imagery(name, tuple(bands), *how)
+        return Imagery(name, tuple(bands), *how, mask)
 
     def reference(self, name: str) -> Reference:
         """Look up a reference; raises CatalogError for an unknown name."""
@@ -140,6 +146,10 @@ class Catalog:
         raise CatalogError(
             f"no {one} is called {name!r} in {self.path or 'the shipped catalog'}; {nearest(name, known)}"
         )
+
+    def _paths(self, paths: str | tuple[str, ...] | None) -> tuple[str, ...]:
+        assert paths is not None  # the spec saw to it
+        return tuple(self._resolve(each) for each in ((paths,) if isinstance(paths, str) else paths))
 
     def _resolve(self, path: str) -> str:
         return path if path.startswith("/vsi") or "://" in path else str(self.folder / path)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from geoseg.catalog import filters
+from geoseg.catalog import filters, products
 from geoseg.catalog.card import LegendSpec
 from geoseg.catalog.yaml import Spec
 
@@ -22,10 +22,23 @@ PathText = Annotated[str, AfterValidator(_path)]
 Paths = PathText | Annotated[tuple[PathText, ...], Field(min_length=1)]
 
 
+def _listed(paths: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if paths is None else (paths,) if isinstance(paths, str) else paths
+
+
 class BandSpec(Spec):
     """A band in a file of its own."""
 
     file: Paths
+    band: int = Field(1, ge=1)
+
+
+class MaskSpec(Spec):
+    """A raster by whose values pixels are no data."""
+
+    file: Paths | None = None
+    """Needed unless the imagery is a Sentinel-2 product, whose own scene classification is taken."""
+    values: tuple[int, ...] = Field(min_length=1)
     band: int = Field(1, ge=1)
 
 
@@ -34,7 +47,7 @@ class ImagerySpec(Spec):
 
     title: str = ""
     files: Paths | None = None
-    bands: dict[str, int | BandSpec]
+    bands: dict[str, int | str | BandSpec] = Field(default_factory=dict)
     nodata: float | None = None
     scale: float | dict[str, float] = 1.0
     offset: float | dict[str, float] = 0.0
@@ -44,18 +57,42 @@ class ImagerySpec(Spec):
     attribution: str = ""
     licence: str = ""
     trust_vrt: bool = False
+    mask: MaskSpec | None = None
+
+    @property
+    def products(self) -> bool:
+        """Whether the files are Sentinel-2 products."""
+        return any(products.is_product(each) for each in _listed(self.files))
+
+    @property
+    def named(self) -> dict[str, int | str | BandSpec]:
+        """The bands, those of a product where none are named."""
+        return self.bands or (dict(products.listed()) if self.products else {})
 
     @model_validator(mode="after")
     def _files(self) -> ImagerySpec:
-        if not self.bands:
+        if self.products and not all(products.is_product(each) for each in _listed(self.files)):
+            raise ValueError("'files' mixes Sentinel-2 products and rasters; make them two entries")
+        if self.mask is not None and self.mask.file is None and not self.products:
+            raise ValueError("'mask' has no 'file'; only Sentinel-2 products have a mask of their own")
+        if not self.named:
             raise ValueError("name at least one band, for instance bands: {red: 3}")
         for name, band in self.bands.items():
+            if isinstance(band, BandSpec) and any(map(products.is_product, _listed(band.file))):
+                raise ValueError(
+                    f"band {name!r} has a product as its file; give the product as 'files', the band by code"
+                )
+            if isinstance(band, str) and (not self.products or band not in products.BANDS):
+                where = "which it is not" if self.products else "and 'files' names none"
+                raise ValueError(f"band {name!r} is {band!r}, a code of Sentinel-2 such as 'B8A', {where}")
+            if isinstance(band, int) and self.products:
+                raise ValueError(f"band {name!r} is number {band}; bands of a product have codes, such as 'B8A'")
             if isinstance(band, int) and self.files is None:
                 raise ValueError(f"band {name!r} is number {band} of 'files', but 'files' is not given")
             if isinstance(band, int) and band < 1:
                 raise ValueError(f"band {name!r} has number {band}; band numbers start at 1")
         for key, values in (("scale", self.scale), ("offset", self.offset)):
-            if isinstance(values, dict) and set(values) != set(self.bands):
+            if isinstance(values, dict) and set(values) != set(self.named):
                 raise ValueError(f"'{key}' must be one number or name each band once")
             numbers = values.values() if isinstance(values, dict) else (values,)
             if not all(math.isfinite(each) for each in numbers) or (key == "scale" and 0 in numbers):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from geoseg.catalog import products
 from geoseg.catalog.legend import Legend
 from geoseg.errors import CatalogError
 
@@ -24,6 +25,18 @@ class Band:
     scale: float
     """Physical value = stored value x scale + offset."""
     offset: float
+    code: str = ""
+    """Where the files are Sentinel-2 products, the band's name in them, such as 'B8A'; `index` is of no effect then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A raster by whose values pixels of imagery are no data."""
+
+    band: Band
+    """Where it is: one file for all of the imagery's, or one for each, in their order."""
+    values: tuple[int, ...]
+    """Stored values that mean no data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,8 @@ class Imagery:
     attribution: str = ""
     trust_vrt: bool = False
     """Whether VRTs may name files that do not lie beside or below them."""
+    mask: Mask | None = None
+    """What else says that pixels are no data."""
 
     def select(self, names: tuple[str, ...], wanted_by: str) -> Imagery:
         """Just the named bands, in that order.
@@ -48,7 +63,7 @@ class Imagery:
         Parameters
         ----------
         names
-            Common names.
+            Common names; bands of Sentinel-2 products have several.
         wanted_by
             What needs them, for the message: "model 'landsat-6class'".
 
@@ -57,14 +72,16 @@ class Imagery:
         CatalogError
             If a band is missing; the message says what to add.
         """
-        known = {band.name: band for band in self.bands}
+        known = {name: band for band in self.bands for name in products.names_of(band.code)}
+        known |= {band.name: band for band in self.bands}
         missing = [name for name in names if name not in known]
         if missing:
+            having = ", ".join(band.name for band in self.bands)
             raise CatalogError(
-                f"{wanted_by} needs band {', '.join(map(repr, missing))}; imagery {self.name!r} has "
-                f"{', '.join(known)}. Add {missing[0]!r} under imagery.{self.name}.bands in data_catalog.yaml."
+                f"{wanted_by} needs band {', '.join(map(repr, missing))}; imagery {self.name!r} has {having}. "
+                f"Add {missing[0]!r} under imagery.{self.name}.bands in data_catalog.yaml."
             )
-        return replace(self, bands=tuple(known[name] for name in names))
+        return replace(self, bands=tuple(replace(known[name], name=name) for name in names))
 
 
 @dataclass(frozen=True, slots=True)

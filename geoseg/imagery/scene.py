@@ -11,19 +11,18 @@ with files of their own are filled one by one.
 
 from __future__ import annotations
 
-import glob
-import os.path
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geoseg.catalog import Imagery
-from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window
+from geoseg.imagery import listing, masking
+from geoseg.imagery.masking import Stencil
 from geoseg.process import remembered
-from geoseg.rasters import checks, footprints, handles, index, warping
 from geoseg.rasters import files as raster_files
+from geoseg.rasters import footprints, handles, index, warping
 from geoseg.rasters.environment import environment
 from geoseg.rasters.files import Source
 from geoseg.rasters.index import Index
@@ -44,13 +43,20 @@ class Scene:
     """What all files together cover on that grid."""
     bands: tuple[tuple[Source, ...], ...]
     """For each band its files, in the stated order."""
+    masks: tuple[Source, ...] = ()
+    """Files of the mask: none, one for all files of each band, or one for each of them."""
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Every file, those of the mask included, by its path."""
+        return {source.path: source for files in (*self.bands, self.masks) for source in files}
 
 
 # ------------------------------------------------------------------------------------------ verbs
 
 
 def open(imagery: Imagery) -> Scene:
-    """Find and check all files of a layer. Patterns are expanded in the stated order, each sorted by name.
+    """Find and check all files of a layer, its mask among them.
 
     Raises
     ------
@@ -59,20 +65,27 @@ def open(imagery: Imagery) -> Scene:
     CatalogError
         If what the catalog says of the files cannot be.
     """
-    files = [tuple(path for pattern in band.files for path in _expand(pattern, imagery)) for band in imagery.bands]
+    wanted, files = list(imagery.bands), [listing.files(band, imagery) for band in imagery.bands]
+    if imagery.mask is not None:
+        wanted.append(imagery.mask.band)
+        files.append(listing.masks(imagery))
     givers: dict[str, list[int]] = {}
-    for number, paths in enumerate(files):
-        for path in dict.fromkeys(paths):
+    for number, stored in enumerate(files):
+        for path in dict.fromkeys(each.path for each in stored):
             givers.setdefault(path, []).append(number)
     checked = raster_files.examine_all(
-        {path: [imagery.bands[number] for number in numbers] for path, numbers in givers.items()},
+        {path: [listing.known(wanted[number]) for number in numbers] for path, numbers in givers.items()},
         imagery.crs,
         trust_vrt=imagery.trust_vrt,
     )
     found = {(path, n): source for path, numbers in givers.items() for n, source in zip(numbers, checked[path])}
-    bands = tuple(tuple(found[path, number] for path in paths) for number, paths in enumerate(files))
+    sources = [
+        tuple(replace(found[each.path, number], scale=each.scale, offset=each.offset) for each in stored)
+        for number, stored in enumerate(files)
+    ]
+    bands, masks = tuple(sources[: len(imagery.bands)]), sources[len(imagery.bands) :]
     grid = Grid.of(bands[0][0].geobox)
-    return Scene(imagery, grid, _hull(bands, grid), bands)
+    return Scene(imagery, grid, _hull(bands, grid), bands, *masks)
 
 
 def read(scene: Scene, grid: Grid, window: Window) -> np.ndarray:
@@ -146,7 +159,7 @@ def identity(scene: Scene) -> dict[str, str]:
     It covers sidecars, and a VRT's sources to the bottom; see `rasters.identity`. For files of which nobody says when
     they changed it is '0:'.
     """
-    return {source.path: source.identity for files in scene.bands for source in files}
+    return {path: source.identity for path, source in scene.sources.items()}
 
 
 def check_unchanged(scene: Scene) -> None:
@@ -157,7 +170,7 @@ def check_unchanged(scene: Scene) -> None:
     ImageryChangedError
         For the first such file.
     """
-    files = {source.path: source for files in scene.bands for source in files}
+    files = scene.sources
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # asking a server takes its time
         list(pool.map(lambda each: handles.check_unchanged(each.path, each.size, each.modified), files.values()))
 
@@ -175,17 +188,6 @@ def forget(scene: Scene) -> None:
 # ------------------------------------------------------------------------------ files on the grid
 
 
-def _expand(pattern: str, imagery: Imagery) -> list[str]:
-    if not checks.is_local(pattern) or not glob.has_magic(pattern) or os.path.lexists(pattern):
-        return [pattern]
-    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207, pathlib takes no absolute pattern
-    if not found:
-        raise RasterError(
-            f"imagery {imagery.name!r} wants files like {pattern}; there is none. Check the path in data_catalog.yaml"
-        )
-    return found
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
     """Bands that share their files."""
@@ -196,6 +198,8 @@ class _Layer:
     """The files, from the upper to the lower."""
     index: Index
     """Where they lie on a grid."""
+    stencils: tuple[Stencil, ...]
+    """The mask of each file, or none."""
 
 
 class _Same:
@@ -223,9 +227,14 @@ def _layers(same: _Same, grid: Grid) -> tuple[_Layer, ...]:
     for members in together.values():
         bands = tuple(scene.imagery.bands[member] for member in members)
         stacks = [Stack(stacked, bands) for stacked in zip(*(scene.bands[member] for member in members))]
+        stencils = [] if scene.imagery.mask is None else [Stencil(each, scene.imagery.mask) for each in scene.masks]
+        if len(stencils) == 1:
+            stencils *= len(stacks)
         if scene.imagery.order == "last":
             stacks.reverse()
-        found.append(_Layer(tuple(members), tuple(stacks), index.of([s.sources[0] for s in stacks], grid)))
+            stencils.reverse()
+        where = index.of([s.sources[0] for s in stacks], grid)
+        found.append(_Layer(tuple(members), tuple(stacks), where, tuple(stencils)))
     return tuple(found)
 
 
@@ -235,6 +244,8 @@ def _fill(layer: _Layer, grid: Grid, window: Window, resampling: str, out: np.nd
     for number in sorted(index.near(layer.index, grid, window)):
         for part, found in warping.parts(layer.stacks[number], grid, window, resampling, holes):
             at = part.within(window)
+            if layer.stencils:
+                found[:, masking.hidden(layer.stencils[number], grid, part)] = np.nan
             for member, values in zip(layer.members, found):
                 np.copyto(out[member][at], values, where=holes[at])
             holes[at] &= np.isnan(found[0])

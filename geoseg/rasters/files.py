@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from affine import Affine
@@ -48,6 +48,9 @@ class Source:
     """Whether the file's mask or alpha band says where there are data."""
     dtype: str
     """Type of the stored values."""
+    scale: float = 1.0
+    """What the product that the file is of says of its numbers, before the catalog does: number x scale + offset."""
+    offset: float = 0.0
 
     @property
     def geobox(self) -> GeoBox:
@@ -56,8 +59,9 @@ class Source:
 
     @property
     def identity(self) -> str:
-        """'size:modified'; another identity means another file."""
-        return f"{self.size}:{self.modified}"
+        """'size:modified', and scale and offset where a product has them; another identity means another file."""
+        meaning = "" if (self.scale, self.offset) == (1.0, 0.0) else f":{self.scale:.17g}:{self.offset:.17g}"
+        return f"{self.size}:{self.modified}{meaning}"
 
 
 def examine(path: str, bands: Sequence[Band], crs: str | None, *, trust_vrt: bool = False) -> tuple[Source, ...]:
@@ -164,28 +168,11 @@ def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> 
     RasterError
         If it cannot be read.
     """
-    path, indexes = sources[0].path, [band.index for band in bands]
-    box = FileWindow(window.col, window.row, window.width, window.height)
-    masked = [band.index for source, band in zip(sources, bands) if source.masked]
-    with environment(path):
-        dataset = handles.handle(path, sources[0].size, sources[0].modified)
-        try:
-            if len({source.dtype for source in sources}) == 1:
-                stored: Iterable[np.ndarray] = dataset.read(indexes, window=box)
-            else:
-                stored = [dataset.read(index, window=box) for index in indexes]
-            valid = dataset.read_masks(masked, window=box).all(axis=0) if masked else np.ones(window.shape, bool)
-        except FOREIGN as error:
-            raise RasterError(
-                f"{path} cannot be read at rows {window.row}..{window.row_end}, columns {window.col}..{window.col_end} "
-                f"({gdal_message(error)}); check that the file is whole, copy it again if not"
-            ) from error
-    if is_local(path):  # asked after the reading, so that nothing can change between the two
-        handles.check_unchanged(path, sources[0].size, sources[0].modified)
+    stored_bands, valid = _read(sources, bands, window)
     found = np.empty((len(bands), *window.shape), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for target, values, source, band in zip(found, stored, sources, bands):
-            _scale(values, band, target)
+        for target, values, source, band in zip(found, stored_bands, sources, bands):
+            _scale(values, source, band, target)
             if source.nodata is not None:
                 valid &= values != values.dtype.type(source.nodata)
             if values.dtype.kind == "f":
@@ -193,6 +180,55 @@ def pixels(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> 
     if not valid.all():
         found[:, ~valid] = np.nan
     return found
+
+
+def stored(source: Source, band: Band, window: Window) -> np.ndarray:
+    """Values of one band as they are stored, whatever means no data among them.
+
+    Parameters
+    ----------
+    source, band
+        The band, as found in the file and as the catalog has it.
+    window
+        Rows and columns of the file.
+
+    Returns
+    -------
+    (row, col)
+        Of the file's type.
+
+    Raises
+    ------
+    ImageryChangedError, RasterError
+        As `pixels`.
+    """
+    (values,), _ = _read([replace(source, masked=False)], [band], window)
+    return np.asarray(values)
+
+
+def _read(sources: Sequence[Source], bands: Sequence[Band], window: Window) -> tuple[Iterable[np.ndarray], np.ndarray]:
+    """Stored values of each band, and (row, col) bool where the file's masks let pixels hold data."""
+    path, indexes = sources[0].path, [band.index for band in bands]
+    box = FileWindow(window.col, window.row, window.width, window.height)
+    masked = [band.index for source, band in zip(sources, bands) if source.masked]
+    with environment(path):
+        dataset = handles.handle(path, sources[0].size, sources[0].modified)
+        try:
+            if len({source.dtype for source in sources}) == 1:
+                found: Iterable[np.ndarray] = dataset.read(indexes, window=box)
+            else:
+                found = [dataset.read(index, window=box) for index in indexes]
+            valid = np.ones(window.shape, bool)
+            if masked:
+                valid &= dataset.read_masks(masked, window=box).all(axis=0)
+        except FOREIGN as error:
+            raise RasterError(
+                f"{path} cannot be read at rows {window.row}..{window.row_end}, columns {window.col}..{window.col_end} "
+                f"({gdal_message(error)}); check that the file is whole, copy it again if not"
+            ) from error
+    if is_local(path):  # asked after the reading, so that nothing can change between the two
+        handles.check_unchanged(path, sources[0].size, sources[0].modified)
+    return found, valid
 
 
 def _grid(geobox: GeoBox, path: str) -> Grid:
@@ -215,12 +251,13 @@ def _storable(value: float | None, dtype: str) -> float | None:
     return stored if np.isfinite(stored) else None
 
 
-def _scale(stored: np.ndarray, band: Band, out: np.ndarray) -> None:
-    if (band.scale, band.offset) == (1.0, 0.0):
+def _scale(stored: np.ndarray, source: Source, band: Band, out: np.ndarray) -> None:
+    scale, offset = source.scale * band.scale, source.offset * band.scale + band.offset
+    if (scale, offset) == (1.0, 0.0):
         out[...] = stored
         return
     for row in range(0, len(stored), 256):  # strips, so that float64 is never held for a whole block
         strip = stored[row : row + 256].astype(np.float64)
-        strip *= band.scale
-        strip += band.offset
+        strip *= scale
+        strip += offset
         out[row : row + 256] = strip

@@ -42,11 +42,19 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallJob, Path]:
     for seed, name in ((1, "truth.tif"), (2, "truer.tif")):
         truth = np.random.default_rng(seed).integers(0, 4, (2, 40, 50), np.uint8)
         write(made.folder / name, truth, nodata=0)
+    for seed, name in ((4, "veil.tif"), (5, "other_veil.tif")):
+        write(made.folder / name, np.random.default_rng(seed).integers(0, 9, (2, 40, 50), np.uint8))
     write_model(made.folder / "second", seed=5)
     for name, shift in (("area.geojson", 0.0), ("areas.geojson", 200.0)):
         write_areas(made.folder / name, shift)
     catalog = {
-        "imagery": {"scene": {"files": ["scene.tif", "other.tif"], "bands": {"red": 1, "nir": 2}}},
+        "imagery": {
+            "scene": {
+                "files": ["scene.tif", "other.tif"],
+                "bands": {"red": 1, "nir": 2},
+                "mask": {"file": "veil.tif", "values": [2]},
+            }
+        },
         "references": {
             "truth": {"file": "truth.tif", "legend": "kinds"},
             "truer": {"file": "truer.tif", "legend": "kinds"},
@@ -177,6 +185,7 @@ def card(path: str, value: Any) -> Callable[[Path], None]:
 
 
 FIXED = {"kind": "fixed", "mean": [100.0, 90.0], "std": [50.0, 40.0]}
+NODATA = '<PAMDataset><PAMRasterBand band="1"><NoDataValue>7</NoDataValue></PAMRasterBand></PAMDataset>'
 OTHER_THREE = [{"id": i, "name": f"class {i}", "colour": "#804080"} for i in (3, 7, 200)]
 CHANGES: dict[str, Callable[[Path], None]] = {
     "job.catalog": both(lambda f: shutil.copy(f / "data_catalog.yaml", f / "c.yaml"), job("catalog", "c.yaml")),
@@ -220,6 +229,10 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "imagery.resampling": catalog("imagery.scene.resampling", "cubic"),
     "imagery.attribution": catalog("imagery.scene.attribution", "Someone"),
     "imagery.licence": catalog("imagery.scene.licence", "CC0"),
+    "imagery.mask": catalog("imagery.scene.mask", None),
+    "imagery.mask.file": catalog("imagery.scene.mask.file", "other_veil.tif"),
+    "imagery.mask.values": catalog("imagery.scene.mask.values", [2, 5]),
+    "imagery.mask.band": catalog("imagery.scene.mask.band", 2),
     "imagery.trust_vrt": catalog("imagery.scene.trust_vrt", True),
     "references": catalog("references.truer.title", "Another"),
     "references.title": catalog("references.truth.title", "The truth"),
@@ -300,9 +313,12 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "card.licence": card("licence", "CC0"),
     "card.scores": card("scores", {"mean_iou": 0.5}),
     "pixels of the imagery": pixels("scene.tif", 99),
+    "pixels of the imagery's mask": pixels("veil.tif", 2),
     "pixels of the reference": pixels("truth.tif", 2),
     "a mask beside the imagery": mask("scene.tif"),
     "a mask beside the reference": mask("truth.tif"),
+    "a world file beside the imagery": lambda folder: (folder / "scene.tfw").write_text("30\n0\n0\n-30\n9\n9\n"),
+    "names and nodata beside the imagery": lambda folder: (folder / "scene.tif.aux.xml").write_text(NODATA),
     "another reference under the name": swap("truth.tif", "truer.tif"),
     "another region under the name": swap("area.geojson", "areas.geojson"),
 }

@@ -87,9 +87,9 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "cccccccccc">' + "".join(
         ("", "cannot be read as XML"),
         ("<PAMDataset>", "cannot be read as XML"),
         ("<" + "a><" * 100_000, "cannot be read as XML"),
-        ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><PAMDataset/>', "comments, CDATA or a document type"),
-        (BOMB + "]><PAMDataset><SRS>&b9;</SRS></PAMDataset>", "comments, CDATA or a document type"),
-        (BOMB + "]><PAMDataset/>", "comments, CDATA or a document type"),
+        ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><PAMDataset/>', "it has a document type"),
+        (BOMB + "]><PAMDataset><SRS>&b9;</SRS></PAMDataset>", "it has a document type"),
+        (BOMB + "]><PAMDataset/>", "it has a document type"),
         ("<PAMDataset><GeoTransform>1, 2</GeoTransform></PAMDataset>", "cannot be understood"),
         ("<PAMDataset><GeoTransform>1, 2, 4, 1, 2, 4</GeoTransform></PAMDataset>", "cannot be inverted"),
         (
@@ -104,7 +104,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "cccccccccc">' + "".join(
 def test_xml_that_is_damaged_or_hostile_is_refused_at_once(tmp_path: Path, text: str, said: str, encoding: str) -> None:
     (tmp_path / "a.tif.aux.xml").write_text(text, encoding=encoding)
     begin = time.process_time()
-    with pytest.raises(RasterError, match=said if encoding == "utf-8" else "as XML"):
+    with pytest.raises(RasterError, match=said):
         sidecars.stated(tmp_path / "a.tif")
     assert time.process_time() - begin < 1
 
