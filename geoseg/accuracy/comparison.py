@@ -33,7 +33,7 @@ def choose(mapped: Legend, reference: Legend, crosswalk: Crosswalk | None) -> tu
             return crosswalk or identity(mapped), "same legend"
         raise CatalogError(
             f"the map's legend is {mapped.name!r} and the reference's {reference.name!r}; name a crosswalk from "
-            "one to the other ('geoseg catalog' lists them), or add one under crosswalks in data_catalog.yaml"
+            "one to the other ('geoseg catalog --all' lists them), or add one under crosswalks in data_catalog.yaml"
         )
     if _same(crosswalk.source, reference) and _same(crosswalk.target, mapped):
         return crosswalk, "reference to map"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from geoseg.catalog import kinds
 from geoseg.catalog.card import Normalisation
 from geoseg.catalog.yaml import Spec, load_yaml, parse
 from geoseg.errors import JobError
@@ -118,6 +119,9 @@ def read(path: Path | str) -> Recipe:
         If the file is missing, is not YAML, has an unknown key (the nearest known one is named) or a bad value.
     """
     path = Path(path).absolute()
-    spec = parse(Recipe, load_yaml(path, JobError), str(path), JobError)
+    kinds.check_path(path, "training", JobError)
+    data = load_yaml(path, JobError)
+    kinds.check_keys(data, path, "training", JobError)
+    spec = parse(Recipe, data, str(path), JobError)
     paths = {"catalog": str(path.parent / spec.catalog), "out": str(path.parent / (spec.out or spec.name))}
     return spec.model_copy(update=paths)
