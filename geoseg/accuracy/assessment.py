@@ -77,15 +77,15 @@ def trained_of(map_file: Path, known: Catalog) -> Trained | None:
     map_file : Path
         Its tags hold the hash of the model's weights, if geoseg made it.
     known : Catalog
-        The model is looked for among its models and those that geoseg ships.
+        The model is looked for among its models, those that geoseg ships, and folders beside it.
     """
     with opened(map_file) as source:
-        digest = source.tags().get("GEOSEG_MODEL_SHA256")
-    if digest is None:
+        name, digest = (source.tags().get(tag) for tag in ("GEOSEG_MODEL", "GEOSEG_MODEL_SHA256"))
+    if name is None or digest is None:
         return None
-    for name in known.names("models"):
+    for each in (name, *known.names("models")):  # a folder of the name beside the catalog is a model too
         with suppress(GeosegError):  # a model that cannot be read says nothing of this map
-            card = known.model(name).card
+            card = known.model(each).card
             if card.weights.sha256 == digest:
                 return seen.of_card(card)
     return None

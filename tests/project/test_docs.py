@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from geoseg.catalog import read
-from geoseg.catalog.card import ClassSpec, LegendSpec, ModelCard, Normalisation, Weights
+from geoseg.catalog.card import AreasSpec, ClassSpec, LegendSpec, ModelCard, Normalisation, Weights
 from geoseg.catalog.entries import (
     BandSpec,
     CatalogSpec,
@@ -20,6 +20,7 @@ from geoseg.catalog.entries import (
 from geoseg.cluster.spec import ClusterSpec
 from geoseg.jobs.spec import GridSpec, Inference, JobSpec, Outputs, ReferenceUse
 from geoseg.jobs.spec import read as read_job
+from geoseg.training.recipe import ChipsSpec, Recipe, SceneSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -37,7 +38,8 @@ def examples(page: str, start: str) -> list[str]:
         ("catalog.md", [CatalogSpec, ImagerySpec, BandSpec, ReferenceSpec, CrosswalkSpec, ModelSpec, RegionSpec]),
         ("catalog.md", [LegendSpec, ClassSpec]),
         ("job.md", [JobSpec, GridSpec, ReferenceUse, Outputs, Inference, RegionSpec, ClusterSpec]),
-        ("model_folder.md", [ModelCard, Weights, Normalisation, ClassSpec]),
+        ("model_folder.md", [ModelCard, Weights, Normalisation, ClassSpec, AreasSpec]),
+        ("training.md", [Recipe, SceneSpec, ChipsSpec]),
     ],
 )
 def test_every_key_is_described(page, shapes):
@@ -71,8 +73,11 @@ def test_the_cluster_example_is_a_cluster():
 
 
 def test_the_card_example_is_a_card():
-    (text,) = examples("docs/model_folder.md", "name: ")
-    ModelCard.model_validate(yaml.safe_load(text.replace("0f3c…", "'" + "0" * 64 + "'")))
+    (text,), (history,) = (examples("docs/model_folder.md", start) for start in ("name: ", "training:"))
+    card = yaml.safe_load(text.replace("0f3c…", "'" + "0" * 64 + "'"))
+    ModelCard.model_validate(card)
+    (areas,) = ModelCard.model_validate({**card, **yaml.safe_load(history)}).areas
+    assert all((areas.train, areas.validation, areas.test))
 
 
 def test_the_demos_catalog_and_the_example_agree(tmp_path):

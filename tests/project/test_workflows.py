@@ -99,7 +99,7 @@ def test_submit_runs_on_a_cluster_that_is_there(place):
 @pytest.mark.slow
 def test_train_writes_a_model_that_a_job_can_use(place):
     spec = place / "workflows/train_model.yaml"
-    short = {"epochs": 1, "chips": {"size": 32, "square": 16, "per_epoch": 8}, "batch": 4}
+    short = {"epochs": 1, "chips": {"size": 32, "square": 16, "buffer": 2, "per_epoch": 8}, "batch": 4}
     spec.write_text(opening(spec) + "\n\n" + yaml.safe_dump({**yaml.safe_load(spec.read_text()), **short}))
     run(place, run_line(spec))
     job = place / "workflows/own.yaml"
