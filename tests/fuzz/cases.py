@@ -236,7 +236,8 @@ def harm(out: Path, dice: Random) -> str:
     names = _state(out)
     if not names:
         return "nothing there"
-    name = dice.choice((dice.choice(names), dice.choice([*(each for each in names if "/" not in each), names[0]])))
+    blocks, others = ([each for each in names if (".tif" in each) is tif] for tif in (True, False))
+    name = dice.choice(blocks if blocks and dice.random() < 0.5 else others or names)
     path, facts = out / name, (out / name).stat()
     match dice.randrange(10):
         case 0:
