@@ -55,7 +55,7 @@ def init(
     store.put(_JOB, _job_text(guessed.name, named).encode())
     for name, (files, number) in guessed.bands.items():
         more = f" and {len(files) - 1} more" if files[1:] else ""
-        out.print(f"  {name}: band {number} of {files[0]}{more}", markup=False)
+        out.print(f"  {name}: {'band ' if isinstance(number, int) else ''}{number} of {files[0]}{more}", markup=False)
     out.print(f"bands guessed from {guessed.source}" if not bands else "bands as you named them", markup=False)
     if not guessed.sure:
         note("that is a guess only: look at the bands, and correct them in data_catalog.yaml or by --bands")
@@ -84,7 +84,10 @@ def _check(guessed: Guessed, model: Model, crs: str | None) -> None:
 def _layer(guessed: Guessed, crs: str | None) -> Imagery:
     from geoseg.catalog import Band, Imagery
 
-    bands = (Band(name, files, at, guessed.nodata, 1.0, 0.0) for name, (files, at) in guessed.bands.items())
+    bands = (
+        Band(name, files, at if isinstance(at, int) else 1, guessed.nodata, 1.0, 0.0, at if isinstance(at, str) else "")
+        for name, (files, at) in guessed.bands.items()
+    )
     return Imagery(guessed.name, tuple(bands), crs)
 
 

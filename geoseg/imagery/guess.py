@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from geoseg.catalog import products
 from geoseg.errors import CatalogError, RasterError
-from geoseg.imagery import sensors
+from geoseg.imagery import sensors, sentinel2
 from geoseg.quantities import counted
 from geoseg.rasters import checks, datasets
 from geoseg.rasters.environment import environment
@@ -27,8 +28,8 @@ class Guessed:
     """Imagery as it seems to be."""
 
     name: str
-    bands: Mapping[str, tuple[tuple[str, ...], int]]
-    """Files and the band's number in each, by the band's name."""
+    bands: Mapping[str, tuple[tuple[str, ...], int | str]]
+    """Files and the band's number in each, or its code in a Sentinel-2 product, by the band's name."""
     source: str
     """What the bands were told from, as the end of 'guessed from'."""
     sure: bool
@@ -77,11 +78,23 @@ def look(scene: Sequence[str], names: Sequence[str] = ()) -> Guessed:
     CatalogError
         If nothing says what the bands are, or the files do not belong together.
     """
+    if any(map(products.is_product, scene)):
+        return _product(scene, names)
     files = [_facts(path) for path in dict.fromkeys(path for each in scene for path in _found(each))]
     title = _title(scene, files)
     if names:
         return _stated(title, files, names)
     return _single_bands(title, files) or _stacked(title, files)
+
+
+def _product(scene: Sequence[str], names: Sequence[str]) -> Guessed:
+    """Sentinel-2 products, which say themselves what their bands are."""
+    if names or not all(map(products.is_product, scene)):
+        raise CatalogError("a Sentinel-2 product says what its bands are; give products alone, and no names of bands")
+    held = [sentinel2.read(path).images for path in scene]
+    bands = {name: (tuple(scene), code) for name, code in products.listed().items() if all(code in h for h in held)}
+    first = Path(scene[0]) if Path(scene[0]).suffix.lower() != ".xml" else Path(scene[0]).resolve().parent
+    return Guessed(first.stem, bands, "the metadata of the Sentinel-2 product", True)
 
 
 def _found(text: str) -> list[str]:

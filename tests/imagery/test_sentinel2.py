@@ -10,12 +10,13 @@ import pytest
 import sentinel2_products as made
 from affine import Affine
 from odd_files import KINDS, put_in_place
+from small_jobs import geoseg
 
 from geoseg import catalog, imagery
 from geoseg.catalog import Imagery, products
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window
-from geoseg.imagery import sentinel2
+from geoseg.imagery import guess, sentinel2
 
 COMMON = {"blue": "B02", "rededge2": "B06", "nir": "B08", "nir08": "B8A", "coastal": "B01", "swir1": "B11"}
 
@@ -215,3 +216,19 @@ def test_entries_that_cannot_be_are_refused(tmp_path: Path, keys: dict, said: st
 )
 def test_products_are_known_by_their_names(path: str, answer: bool) -> None:
     assert products.is_product(path) == answer
+
+
+def test_a_product_is_guessed_and_its_catalog_reads_as_the_product(safe: Path, tmp_path: Path) -> None:
+    guessed = guess.look([str(safe)])
+    assert guessed.sure
+    assert guessed.name == safe.stem
+    assert {name: code for name, (_, code) in guessed.bands.items()} == dict(products.listed())
+    assert guess.look([str(safe / "MTD_MSIL2A.xml")]).name == safe.stem
+    for scene, names in (([str(safe), "b.tif"], ()), ([str(safe)], ("red",))):
+        with pytest.raises(CatalogError, match="a Sentinel-2 product says what its bands are; give products alone"):
+            guess.look(scene, names)
+    assert geoseg("init", safe, "--out", tmp_path / "new").code == 0
+    layer = catalog.read(tmp_path / "new" / "data_catalog.yaml").imagery(safe.stem)
+    grid, window = grid_of(10)
+    scene = imagery.open(layer.select(("red",), "a model"))
+    np.testing.assert_array_equal(imagery.read(scene, grid, window)[0], meant(made.pixels("B04", 10), -1000))
