@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import sentinel2_products as made
 from affine import Affine
 from odd_files import KINDS, put_in_place
-from small_jobs import geoseg
+from small_jobs import SmallJob, geoseg
+from strategies import write
 
 from geoseg import catalog, imagery
 from geoseg.catalog import Imagery, products
@@ -200,24 +202,6 @@ def test_entries_that_cannot_be_are_refused(tmp_path: Path, keys: dict, said: st
         entry(tmp_path, **keys)
 
 
-@pytest.mark.parametrize(
-    ("path", "answer"),
-    [
-        ("a/S2A_MSIL2A_2023.SAFE", True),
-        ("a/S2A_MSIL2A_2023.SAFE/", True),
-        ("*.SAFE", True),
-        ("MTD_MSIL1C.xml", True),
-        ("a/MTD_MSIL2A.xml", True),
-        ("a.SAFE/b.tif", False),
-        ("MTD_TL.xml", False),
-        ("a/XMTD_MSIL2A.xml", False),
-        ("UNSAFE", False),
-    ],
-)
-def test_products_are_known_by_their_names(path: str, answer: bool) -> None:
-    assert products.is_product(path) == answer
-
-
 def test_a_product_is_guessed_and_its_catalog_reads_as_the_product(safe: Path, tmp_path: Path) -> None:
     guessed = guess.look([str(safe)])
     assert guessed.sure
@@ -232,3 +216,26 @@ def test_a_product_is_guessed_and_its_catalog_reads_as_the_product(safe: Path, t
     grid, window = grid_of(10)
     scene = imagery.open(layer.select(("red",), "a model"))
     np.testing.assert_array_equal(imagery.read(scene, grid, window)[0], meant(made.pixels("B04", 10), -1000))
+
+
+def test_a_job_maps_a_product_as_it_maps_the_same_values_in_geotiffs(
+    shelf: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    product = SmallJob.write(tmp_path / "product")
+    plain = SmallJob(Path(shutil.copytree(product.folder, tmp_path / "plain")))
+    product.imagery(files=str(shelf["2A", "04.00"]), bands={}, mask={"values": [3, 8]})
+    hidden = np.isin(made.scene_classes(), [3, 8]).repeat(2, 0).repeat(2, 1)
+    grid, _ = grid_of(10)
+    for code in ("B04", "B08"):
+        values = np.where(hidden, np.nan, meant(made.pixels(code, 10), -1000))
+        write(plain.folder / f"{code}.tif", values[None].astype(np.float32), grid.affine)
+    plain.imagery(files=None, bands={"red": {"file": "B04.tif"}, "nir": {"file": "B08.tif"}})
+    for job in (product, plain):
+        assert job.run().code == 0
+    maps = [rasterio.open(job.out / "map.tif") for job in (product, plain)]
+    assert maps[0].transform == maps[1].transform
+    np.testing.assert_array_equal(maps[0].read(), maps[1].read())
+    assert len(np.unique(maps[0].read(1)[~hidden])) > 1
+    assert (maps[0].read(1)[hidden] == 255).all()
+    for each in maps:
+        each.close()
