@@ -39,6 +39,13 @@ class JobHandle:
     def wait(self, timeout_s: float | None = None, every_s: float = 0.5) -> Status:
         """Wait until the job has ended.
 
+        Parameters
+        ----------
+        timeout_s : float, optional
+            How long at most; default: for ever.
+        every_s : float
+            Seconds between two looks.
+
         Raises
         ------
         TimeoutError
@@ -56,7 +63,15 @@ class JobHandle:
         journal.ask_to_cancel(Store(self.folder))
 
     def log(self, last: int | None = None, *, follow: bool = False) -> Iterator[Mapping[str, Any]]:
-        """Lines of the job's log, all or the last; with `follow`, more as they come until the job has ended."""
+        """Lines of the job's log, oldest first.
+
+        Parameters
+        ----------
+        last : int, optional
+            Only so many of the last; all by default.
+        follow : bool
+            Wait for more as they come, until the job has ended.
+        """
         until = (lambda: self.status().state in ENDED) if follow else (lambda: True)
         return journal.read_log(Store(self.folder), last, until)
 
@@ -127,7 +142,22 @@ def submitted() -> list[JobHandle]:
 
 
 def follow(handle: JobHandle, show: Callable[[Status], None], every_s: float = 0.5) -> Status:
-    """Show where a job stands until it has ended."""
+    """Show where a job stands until it has ended.
+
+    Parameters
+    ----------
+    handle : JobHandle
+        The job.
+    show : callable
+        Called with each status.
+    every_s : float
+        Seconds between two looks.
+
+    Returns
+    -------
+    Status
+        How it ended.
+    """
     while True:
         now = handle.status()
         show(now)
