@@ -139,3 +139,52 @@ def test_without_a_catalog_there_is_what_geoseg_ships(tmp_path: Path, monkeypatc
     assert "worldcover" in assessment.open_catalog(None).names("legends")
     (tmp_path / "data_catalog.yaml").write_text(yaml.safe_dump(CATALOG))
     assert "coarse" in assessment.open_catalog(None).names("legends")
+
+
+def model(folder, name, digest, scale=30.0):
+    """A model folder with a card that says where it was trained: the western 20 columns of the map."""
+    areas = {"crs": "EPSG:32612", "train": [[WEST, NORTH - 40 * scale, WEST + 20 * scale, NORTH]]}
+    classes = [asdict(each) for each in COARSE.classes]
+    card = {
+        "name": name, "architecture": {"name": "compact"}, "weights": {"file": "w.safetensors", "sha256": digest},
+        "bands": ["red"], "halo": 0, "legend_name": "coarse", "classes": classes,
+        "training": {"scenes": [{"areas": areas}]},
+    }  # fmt: skip
+    (folder / name).mkdir()
+    (folder / name / "card.yaml").write_text(yaml.safe_dump(card))
+
+
+def tagged(folder, name="net", digest="a" * 64):
+    with rasterio.open(folder / "map.tif", "r+") as file:
+        file.update_tags(GEOSEG_MODEL=name, GEOSEG_MODEL_SHA256=digest)
+    return folder / "map.tif"
+
+
+@pytest.mark.parametrize("where", ["in the catalog", "in the catalog by another name", "beside the catalog"])
+def test_scores_say_what_share_was_seen_in_training(folder, where):
+    model(folder, "net", "a" * 64)
+    if where != "beside the catalog":
+        models = {"broken": {"path": "nowhere"}, ("net" if where == "in the catalog" else "mine"): {"path": "net"}}
+        (folder / "data_catalog.yaml").write_text(yaml.safe_dump({**CATALOG, "models": models}))
+    map_file = tagged(folder, "net" if where != "in the catalog by another name" else "renamed")
+    found = assessment.score(map_file, "truth")
+    assert found.provenance["seen_in_training"] == {"model": "net", "pixels": {"train": 800, "validation": 0}}
+    assert found.notes[-1].startswith("40% of the scored pixels lie in areas that the model net was trained on")
+    west = assessment.score(map_file, "truth", region="west")
+    assert west.notes[-1].startswith("80% of the scored pixels")
+
+
+def test_nothing_is_said_of_a_model_that_is_not_known(folder):
+    model(folder, "net", "a" * 64)
+    for map_file in (folder / "map.tif", tagged(folder, "net", "b" * 64), tagged(folder, "gone")):
+        found = assessment.score(map_file, "truth")
+        assert "seen_in_training" not in found.provenance
+        assert not [note for note in found.notes if "trained" in note]
+
+
+def test_a_map_by_the_shipped_model_elsewhere_says_that_nothing_was_seen(folder):
+    card = assessment.open_catalog(None).model("landsat-6class").card
+    found = assessment.score(tagged(folder, card.name, card.weights.sha256), "truth", catalog_file=None)
+    assert found.provenance["seen_in_training"]["model"] == "landsat-6class"
+    assert found.provenance["seen_in_training"]["pixels"]["train"] == 0
+    assert found.notes[-1].startswith("no scored pixel lies in an area that the model landsat-6class was trained on")

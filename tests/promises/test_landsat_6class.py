@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+import yaml
 
-from geoseg import catalog
+from geoseg import catalog, demo, imagery
 from geoseg.catalog import SHIPPED
 from geoseg.catalog.card import read_model
 from geoseg.models import loading, networks, receptive_field
-from geoseg.training import recipe, scenes, scoring
-from geoseg.training.division import TEST, Squares
+from geoseg.training import folder, recipe, scenes, scoring
+from geoseg.training.division import TEST, Squares, divide
 
 FOLDER = SHIPPED / "models" / "landsat-6class"
 GOLDEN = Path(__file__).parents[1] / "data" / "landsat-6class.npz"
@@ -103,6 +104,34 @@ def test_it_has_seen_no_label_of_the_demo_s_eastern_half(model):
     (west,) = [each for each in model.card.training["scenes"] if each["imagery"] == "raleigh"]
     assert west["part"] == {"west": 0.5}
     assert model.card.scores["raleigh"]["beyond"]["pixels"] == west["labelled_pixels"]["beyond"] > 90_000
+
+
+def test_its_card_says_where_it_was_trained(model):
+    zion, raleigh = model.card.areas
+    scenes = model.card.training["scenes"]
+    for areas, scene, pixel in ((zion, scenes[0], 30.0), (raleigh, scenes[1], 28.5)):
+        for kind in ("train", "validation", "test"):
+            found = sum((right - left) * (top - bottom) for left, bottom, right, top in getattr(areas, kind)) / pixel**2
+            labelled = scene["labelled_pixels"][kind]
+            assert found == pytest.approx(round(found), abs=0.01)  # whole pixels
+            assert labelled <= round(found)
+            assert labelled > 0.7 * found
+    left, _, right, _ = yaml.safe_load(demo.CATALOG)["regions"]["east"]["bounds"]
+    assert left < right
+    assert max(edges[2] for edges in (*raleigh.train, *raleigh.validation, *raleigh.test)) <= left
+
+
+@pytest.mark.slow
+def test_its_areas_are_those_of_the_squares_it_was_trained_on(model, shared_data, tmp_path):
+    text = (FOLDER / "data_catalog.yaml").read_text().replace("data/zion", str(shared_data / "zion"))
+    (tmp_path / "data_catalog.yaml").write_text(text)
+    spec = recipe.read(FOLDER / "training.yaml")
+    scene = imagery.open(catalog.read(tmp_path / "data_catalog.yaml").imagery("zion").select(spec.bands, "test"))
+    squares = Squares.of(spec.chips, spec.seed, receptive_field.Field(40, 8, "bounded"))
+    division = divide(scene.window, {}, squares)
+    nothing = np.zeros(0)
+    loaded = scenes.LabelledScene("zion", scene.window, nothing, nothing, division, 1.0)
+    assert folder.areas_of(loaded, scene.grid) == model.card.areas[0]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ a change of it is written down.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -310,6 +311,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "card.classes.name": both(card("classes.1.name", "meadow"), key("second/card.yaml", "classes.1.name", "meadow")),
     "card.classes.colour": card("classes.1.colour", "#00ff00"),
     "card.training": card("training", {"epochs": 3}),
+    "areas on the card": card("training", {"scenes": [{"areas": {"crs": "EPSG:32612", "train": [[0, 0, 9e5, 9e6]]}}]}),
     "card.licence": card("licence", "CC0"),
     "card.scores": card("scores", {"mean_iou": 0.5}),
     "pixels of the imagery": pixels("scene.tif", 99),
@@ -377,9 +379,20 @@ def test_what_is_changed_leaves_nothing_stale(finished, what):
     check(finished, what)
 
 
-@pytest.mark.parametrize("what", ["card.classes.colour", "crosswalks.classes", "a mask beside the reference"])
+@pytest.mark.parametrize(
+    "what", ["card.classes.colour", "crosswalks.classes", "a mask beside the reference", "areas on the card"]
+)
 def test_what_is_changed_leaves_nothing_stale_in_short(finished, what):
     check(finished, what)
+
+
+def test_scores_say_how_much_of_them_was_seen_in_training_as_soon_as_the_card_does(finished):
+    assert "seen_in_training" not in json.loads((finished.out / "accuracy.json").read_text())
+    CHANGES["areas on the card"](finished.folder)
+    again(finished)
+    scores = json.loads((finished.out / "accuracy.json").read_text())
+    assert scores["seen_in_training"]["pixels"] == {"train": scores["pixels"]["compared"], "validation": 0}
+    assert scores["notes"][-1].startswith("100% of the scored pixels lie in areas that the model tiny was trained on")
 
 
 def test_nothing_changed_makes_nothing_again(finished):

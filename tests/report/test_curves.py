@@ -17,12 +17,12 @@ ROWS = [
 ]
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, out: Path, **how: object) -> Figure:
+def drawn(monkeypatch: pytest.MonkeyPatch, out: Path, rows: list[dict[str, float]] = ROWS, **how: object) -> Figure:
     """The figure, also saved."""
     figures: list[Figure] = []
     real = curves.save
     monkeypatch.setattr(curves, "save", lambda figure, path: (figures.append(figure), real(figure, path)))
-    curves.learning_curves(ROWS, out, **how)
+    curves.learning_curves(rows, out, **how)
     return figures[0]
 
 
@@ -58,3 +58,20 @@ def test_without_a_legend_names_are_made_legible(tmp_path: Path, monkeypatch: py
 
 def test_the_best_epoch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn(monkeypatch, tmp_path / "curves.png").axes[1].get_title() == "best: 0.556 in epoch 5"
+
+
+def test_both_losses_are_drawn_where_both_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = [2.5, 1.5, float("nan"), 0.5, 0.75]
+    rows = [{**row, "validation_loss": loss} for row, loss in zip(ROWS, losses)]
+    axes = drawn(monkeypatch, tmp_path / "curves.png", rows).axes[0]
+    training, validation = axes.get_lines()
+    np.testing.assert_allclose(training.get_ydata(), [row["loss"] for row in ROWS])
+    np.testing.assert_allclose(validation.get_ydata(), losses)
+    assert training.get_linestyle() != validation.get_linestyle()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training", "validation"]
+
+
+def test_curves_are_drawn_without_validation_loss_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = drawn(monkeypatch, tmp_path / "curves.png").axes[0]
+    assert len(axes.get_lines()) == 1
+    assert axes.get_ylabel() == "loss"

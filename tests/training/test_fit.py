@@ -3,17 +3,23 @@
 import csv
 import hashlib
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import safetensors.numpy
 import torch
-from labelled_scenes import RECIPE
+from labelled_scenes import RECIPE, loaded
 
 from geoseg import catalog
 from geoseg.catalog.card import read_model
 from geoseg.errors import CatalogError, JobError, ModelError
 from geoseg.training import fit, recipe
+from geoseg.training.division import BUFFER, TRAIN
+from geoseg.training.recipe import SceneSpec
 
 
 def test_training_learns_and_writes_a_whole_model_folder(folder):
@@ -72,6 +78,10 @@ def test_a_model_is_not_replaced_unasked(folder):
         (("reference: truth", ""), "belong together"),
         (("size: 16", "size: 17"), "chips.size is 17; the network takes multiples of 2 pixels, for instance 18"),
         (("square: 16", "square: 16, test: 0.9"), "leave nothing to train on"),
+        (
+            ("square: 16", "square: 16, buffer: 200"),
+            r"lies within 200 pixels of what is held out; make chips",
+        ),
         (("square: 16", "square: 4000"), "no label of reference 'truth' falls on (train|validation) squares"),
         (("[nir, red]", "[nir, green]"), "training needs band 'green'"),
         (("learning_rate: 0.02", "learning_rate: 1.0e+38"), "make learning_rate smaller"),
@@ -83,3 +93,74 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(folder, change, said):
     with pytest.raises((JobError, ModelError, CatalogError), match=said):
         fit.train(recipe.read(folder / "training.yaml"))
     assert not (folder / "tiny" / "card.yaml").exists()
+
+
+def relabelled(folder, where):
+    """Give each pixel of a (row, col) mask the next class."""
+    with rasterio.open(folder / "truth.tif", "r+") as file:
+        codes = file.read(1)
+        following = np.zeros(256, np.uint8)
+        following[[0, 10, 20, 30, 99]] = (0, 20, 30, 10, 99)
+        file.write(np.where(where[:, :100], following[codes], codes), 1)
+
+
+@pytest.mark.parametrize("part", [{}, {"west": 0.6}])
+def test_weights_do_not_depend_on_labels_held_out_or_near_them(folder, part):
+    scene = loaded(folder, part, buffer=8)
+    spec = recipe.read(folder / "training.yaml")
+    one = SceneSpec(imagery="scene", reference="truth", part=part)
+    spec = spec.model_copy(update={"epochs": 1, "imagery": None, "reference": None, "scenes": (one,)})
+    hashes = [fit.train(spec, folder / "before").card.weights.sha256]
+    relabelled(folder, scene.division != TRAIN)
+    hashes.append(fit.train(spec, folder / "after").card.weights.sha256)
+    learnt = np.argwhere((scene.division == TRAIN) & (scene.labels >= 0))
+    some = np.zeros(scene.division.shape, bool)
+    some[tuple(learnt[: len(learnt) // 4].T)] = True
+    relabelled(folder, some)
+    hashes.append(fit.train(spec, folder / "other").card.weights.sha256)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_without_a_buffer_labels_beside_held_out_squares_are_learnt_from(folder):
+    near = loaded(folder, buffer=8).division == BUFFER
+    spec = recipe.read(folder / "training.yaml")
+    spec = spec.model_copy(update={"epochs": 1, "chips": spec.chips.model_copy(update={"buffer": 0})})
+    before = fit.train(spec, folder / "before").card
+    relabelled(folder, near)
+    assert fit.train(spec, folder / "after").card.weights.sha256 != before.weights.sha256
+    assert before.training["scenes"][0]["labelled_pixels"]["buffer"] == 0
+
+
+@pytest.mark.parametrize("power", [0.0, 0.25, 1.0])
+def test_class_weights_are_powers_of_rarity_and_1_on_average(folder, power):
+    scene = loaded(folder)
+    legend = catalog.read(folder / "data_catalog.yaml").legend("plain")
+    weights = fit._class_weights([scene, scene], legend, power).numpy().astype(float)
+    counts = scene.counts(TRAIN, 3)
+    np.testing.assert_allclose(weights / weights[0], (counts / counts[0]) ** -power, rtol=1e-5)
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1, rel=1e-5)
+
+
+def test_a_class_without_labels_has_no_weight(folder):
+    scene = loaded(folder)
+    labels = np.where(scene.labels == 1, np.int16(-1), scene.labels)
+    legend = catalog.read(folder / "data_catalog.yaml").legend("plain")
+    weights = fit._class_weights([replace(scene, labels=labels)], legend, 0.5)
+    assert weights[1] == 0
+    assert (weights[[0, 2]] > 0).all()
+
+
+def test_curves_hold_what_the_card_and_the_scene_say(folder):
+    rows = []
+    spec = recipe.read(folder / "training.yaml")
+    card = fit.train(spec, progress=lambda done, total, row: rows.append(row) if row else None).card
+    best = max(rows, key=lambda row: row["mean_iou"])
+    assert card.training["best_epoch"] == best["epoch"]
+    assert card.scores["all validation"]["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-4)
+    assert all(math.isfinite(row["validation_loss"]) for row in rows)
+    assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
+    with (folder / "tiny" / "learning_curves.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert [float(each["validation_loss"]) for each in read] == pytest.approx(
+        [row["validation_loss"] for row in rows], rel=1e-5
+    )

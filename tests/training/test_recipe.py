@@ -1,8 +1,11 @@
 """Recipe: a training spec's keys, checked, with paths from its own folder."""
 
+from pathlib import Path
+
 import pytest
 from labelled_scenes import RECIPE
 
+from geoseg.catalog import SHIPPED
 from geoseg.errors import JobError
 from geoseg.training import recipe
 from geoseg.training.recipe import ChipsSpec, SceneSpec
@@ -40,6 +43,12 @@ def test_part_of_a_scene_names_one_side():
         (("batch: 8", "batch: few"), "batch: input should be a valid integer"),
         (("learning_rate: 0.02", "learning_rate: 0"), "learning_rate: input should be greater than 0"),
         (("square: 16", "squares: 16"), "unknown key 'chips.squares'; did you mean 'square'"),
+        (
+            ("square: 16", "square: 16, buffer: -1"),
+            "chips.buffer: input should be greater than or equal to 0",
+        ),
+        (("square: 16", "square: 16, bufer: 1"), "unknown key 'chips.bufer'; did you mean 'buffer'"),
+        (("square: 16", "square: 2"), "chips.square: input should be greater than or equal to 4, found 2"),
         (("[nir, red]", "[]"), "bands: list more of them"),
         (("bands: [nir, red]\n", ""), "key 'bands' is missing"),
         (("seed: 1", "seed: -1"), "seed: input should be greater than or equal to 0"),
@@ -60,3 +69,21 @@ def test_a_wrong_spec_is_refused_in_one_sentence(tmp_path, change, said):
 def test_something_is_left_to_train_on(shares):
     with pytest.raises(ValueError, match="leave nothing to train on"):
         ChipsSpec(validation=shares[0], test=shares[1])
+
+
+def test_a_spec_from_before_there_was_a_buffer_is_read(tmp_path):
+    (tmp_path / "t.yaml").write_text(RECIPE)
+    assert recipe.read(tmp_path / "t.yaml").chips.buffer is None
+    (tmp_path / "t.yaml").write_text(RECIPE.replace("square: 16, ", ""))
+    found = recipe.read(tmp_path / "t.yaml").chips
+    assert (found.square, found.size, found.validation, found.test) == (None, 16, 0.15, 0.15)
+
+
+def test_the_shipped_spec_says_that_it_has_no_buffer():
+    chips = recipe.read(SHIPPED / "models/landsat-6class/training.yaml").chips
+    assert (chips.square, chips.buffer) == (64, 0)
+
+
+def test_the_spec_of_the_workflow_is_read():
+    found = recipe.read(Path(__file__).parents[2] / "workflows/train_model.yaml")
+    assert found.all_scenes[0].part == {"west": 0.5}

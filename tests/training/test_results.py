@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 from model_folders import write_model
+from small_jobs import geoseg
 
 from geoseg.training import fit, recipe, results
 from geoseg.training.results import FEW
@@ -99,3 +100,15 @@ def test_the_table_of_a_training_is_what_was_trained(folder):
     assert rows[3][5] == model.card.scores["all unseen"]["mean_iou"]
     assert rows[2][4:] == (None, None)
     assert any(each.startswith("class 'soil' cannot be judged") for each in warnings)
+
+
+def test_the_command_prints_the_table_and_then_what_it_cannot_say(folder):
+    spec = (folder / "training.yaml").read_text().replace("epochs: 6", "epochs: 1")
+    (folder / "training.yaml").write_text(spec)
+    answer = geoseg("train", folder / "training.yaml")
+    assert answer.code == 0
+    head, *rows = (line.split("\t") for line in answer.out.splitlines() if "\t" in line)
+    assert head == list(results.HEAD)
+    assert [row[0] for row in rows] == ["green", "water", "soil", "mean"]
+    assert answer.out.splitlines()[-1] == f"wrote {folder / 'tiny'}"
+    assert "note: 82% of the labels on training squares lie within 8 pixels of what is held out" in answer.err
