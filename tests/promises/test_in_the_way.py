@@ -78,7 +78,7 @@ def check(job: SmallJob, name: str, options: tuple[str, ...]) -> None:
     assert compared(job.out) == wanted
 
 
-QUICK = ("map.tif", "job.json", "blocks/r-140000_c10000.json", "log")
+QUICK = ("map.tif", "log")
 
 
 @pytest.mark.parametrize(
