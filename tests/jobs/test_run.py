@@ -19,7 +19,6 @@ from geoseg.cluster.mapper import map_over
 from geoseg.errors import DamagedBlocksError, GridError, JobError, LedgerError, PredictionError
 from geoseg.jobs import block as job_block
 from geoseg.jobs import run as job_run
-from geoseg.jobs import verify
 from geoseg.jobs.plan import Plan
 from geoseg.storage import store as store_module
 from geoseg.storage.record import block_name
@@ -325,18 +324,6 @@ def test_a_map_too_large_for_one_file_becomes_sheets(tmp_path):
     with rasterio.open(tmp_path / "many/map.vrt") as source:
         assert np.array_equal(source.read(1), read_map(one)[0])
     assert sum(name.startswith("maps/") and name.endswith(".tif") for name in many.outputs) >= 4
-
-
-def test_verification_finds_equal_pixels_and_unequal_ones(tmp_path):
-    scene(tmp_path)
-    plan = resolved(tmp_path, 2)
-    folder = str(tmp_path / "out")
-    job_run.run(plan, folder, predict=blur)
-    windows = verify.sample(Store(folder), plan, 3)
-    assert not any(each.differing for each in verify.verify(folder, plan, windows, predict=blur))
-    found = list(verify.verify(folder, plan, windows, predict=red))
-    assert all(each.differing for each in found)
-    assert found[0].first is not None
 
 
 def test_what_crosses_to_a_worker_and_back_is_small(tmp_path):
