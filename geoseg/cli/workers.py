@@ -119,9 +119,11 @@ def mapped(
         asked = plan.spec.cluster.workers if plan.spec.cluster is not None else None
         count = workers or asked or local.cores()
         around, threads = local.cpu_cluster(count, memory_bytes), local.threads_per_worker(count)
-    prepare = None
+    how: dict[str, Any] = {"note": note}
     if plan.predictor is not None:
-        prepare = plan.predictor.load
+        how["prepare"] = plan.predictor.load
+    if scheduler is None and (threads or (plan.spec.cluster is not None and plan.spec.cluster.kind == "cuda")):
+        how["patience_s"] = local.PATIENCE_S
     with ExitStack() as stack:
 
         def over(function: Any, items: Iterable[Any]) -> Iterator[Any]:
@@ -129,7 +131,7 @@ def mapped(
             if todo:  # a cluster takes seconds to start, and a finished job needs none
                 client = stack.enter_context(around)
                 err.print(f"dashboard: {client.dashboard_link}", markup=False)
-                yield from map_over(client, job_run.lost(plan.digest), note=note, prepare=prepare)(function, todo)
+                yield from map_over(client, job_run.lost(plan.digest), **how)(function, todo)
 
         yield over, threads
 

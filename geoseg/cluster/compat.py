@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from distributed import Client, Future, Nanny, Scheduler, Worker
+from distributed import Client, Future, Nanny, Scheduler, SchedulerPlugin, Worker
 from distributed.core import Status
 from distributed.system import MEMORY_LIMIT
 from distributed.utils import set_thread_state
@@ -108,19 +109,50 @@ def cancel(client: Client, futures: list[Future], timeout_s: float) -> None:
     client.sync(client.cancel, futures, force=True, callback_timeout=timeout_s)
 
 
-def remove_worker_plugin(client: Client, name: str, timeout_s: float) -> None:
-    """Have workers that join later do without a plugin. The scheduler's handler `unregister_worker_plugin`.
+def heartbeats(client: Client, timeout_s: float) -> dict[str, float]:
+    """When the scheduler last heard of each worker, by its own clock. The scheduler's handler `identity`.
+
+    A process that is stopped, or cut off, sends no heartbeat; one that is busy does.
 
     Parameters
     ----------
     client : Client
         Of the cluster.
-    name : str
-        Under which it was registered.
     timeout_s : float
         How long the scheduler may take before TimeoutError.
     """
-    client.sync(client.scheduler.unregister_worker_plugin, name=name, callback_timeout=timeout_s)
+    workers = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=timeout_s)["workers"]
+    return {address: float(facts["last_seen"]) for address, facts in workers.items()}
+
+
+def run_on_scheduler(client: Client, function: Callable[..., Any], timeout_s: float, **about: Any) -> Any:
+    """Call a function in the scheduler's process. `Client.run_on_scheduler` through `Client.sync`, for its time limit.
+
+    Parameters
+    ----------
+    client : Client
+        Of the cluster.
+    function : callable
+        Takes `about`, and the scheduler as `dask_scheduler`.
+    timeout_s : float
+        How long the scheduler may take before TimeoutError.
+    """
+    return client.sync(client.run_on_scheduler, function, callback_timeout=timeout_s, **about)
+
+
+def add_scheduler_plugin(client: Client, plugin: SchedulerPlugin, timeout_s: float) -> None:
+    """Register a plugin. `Client.register_plugin` through `Client.sync`, for its time limit.
+
+    Parameters
+    ----------
+    client : Client
+        Of the cluster.
+    plugin : SchedulerPlugin
+        Idempotent.
+    timeout_s : float
+        How long the scheduler may take before TimeoutError.
+    """
+    client.sync(client.register_plugin, plugin, callback_timeout=timeout_s)
 
 
 def as_a_client() -> AbstractContextManager[None]:

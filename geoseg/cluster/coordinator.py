@@ -10,12 +10,14 @@ from typing import Any
 from distributed import Client, Reschedule, SchedulerPlugin, fire_and_forget, worker_client
 
 from geoseg.cluster import compat
+from geoseg.cluster.workers import lost_scheduler
 from geoseg.errors import ClusterError
 
 PREFIX = "geoseg-job-"
 """How the keys of coordinators begin."""
 _FIRST = 1_000_000
 """Priority of a coordinator."""
+_ANSWER_S = 20.0
 _ENDING_S = 5.0
 """A job that was just cancelled has closed its folder a moment before the cluster knows that its task has ended."""
 
@@ -58,23 +60,28 @@ def leave_running(client: Client, name: str, function: Callable[..., Any], *args
     Raises
     ------
     ClusterError
-        If a task of this name is there already, or the scheduler lacks geoseg.
+        If a task of this name is there already, or the scheduler lacks geoseg or does not answer.
     """
     key = PREFIX + name
     try:
         end = time.monotonic() + _ENDING_S
-        while (known := client.run_on_scheduler(_under_way, key=key)) and time.monotonic() < end:
+        while (known := _known(client, key)) and time.monotonic() < end:
             time.sleep(0.2)
-        client.register_plugin(Forgiving())
+        compat.add_scheduler_plugin(client, Forgiving(), _ANSWER_S)
     except ModuleNotFoundError as error:
         raise ClusterError(
             f"the scheduler lacks {error.name!r}; install the same geoseg and packages there as here"
         ) from error
+    except (OSError, TimeoutError) as error:
+        raise lost_scheduler() from error
     if known:
         raise ClusterError(f"a job called {name!r} is on this cluster already; choose another --name or cancel it")
     # It takes no thread from others for long, and must not wait behind the blocks of a job that was there before.
     fire_and_forget(client.submit(function, *args, key=key, pure=False, priority=_FIRST))
-    client.run_on_scheduler(_under_way, key=key)  # what was sent before is there when this is answered
+    try:
+        _known(client, key)  # what was sent before is there when this is answered
+    except (OSError, TimeoutError) as error:
+        raise lost_scheduler() from error
 
 
 @contextmanager
@@ -88,6 +95,10 @@ def inside() -> Iterator[Client]:
                 raise
             # This worker is leaving, or the scheduler is gone: start again elsewhere, if there is an elsewhere.
             raise Reschedule from error
+
+
+def _known(client: Client, key: str) -> bool:
+    return bool(compat.run_on_scheduler(client, _under_way, _ANSWER_S, key=key))
 
 
 def _under_way(key: str, dask_scheduler: Any = None) -> bool:

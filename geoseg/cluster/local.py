@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -51,30 +51,35 @@ def cpu_cluster(workers: int, memory_bytes: int) -> Iterator[Client]:
         Processes, at least 1; each has two threads, so that reading one block overlaps labelling another.
     memory_bytes : int
         Limit of each process.
+
+    Raises
+    ------
+    ClusterError
+        If they cannot be started.
     """
     settings = {
         **_OURS,
         "distributed.admin.large-graph-warning-threshold": "100MB",
         "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 2,
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=worker.THREADS,
-            memory_limit=memory_bytes,
-            processes=True,
-            worker_class=functools.partial(Nanny, worker_class=worker.BlockWorker),  # Ctrl-C is for us, not them
-            host=_LOOPBACK,
-            protocol=_TLS,
-            security=Security.temporary(),
-            dashboard_address=f"{_LOOPBACK}:0",
-            silence_logs=logging.ERROR,
-            env=worker.environment(),
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set(settings), ExitStack() as stack:
+        cluster = stack.enter_context(
+            _started(
+                LocalCluster,
+                n_workers=workers,
+                threads_per_worker=worker.THREADS,
+                memory_limit=memory_bytes,
+                processes=True,
+                worker_class=functools.partial(Nanny, worker_class=worker.BlockWorker),  # Ctrl-C is for us, not them
+                host=_LOOPBACK,
+                protocol=_TLS,
+                security=Security.temporary(),
+                dashboard_address=f"{_LOOPBACK}:0",
+                silence_logs=logging.ERROR,
+                env=worker.environment(),
+            )
+        )
+        yield stack.enter_context(Client(cluster))
 
 
 @contextmanager
@@ -93,7 +98,7 @@ def gpu_cluster(gpus: int, memory_bytes: int) -> Iterator[Client]:
     Raises
     ------
     ClusterError
-        If there is none.
+        If there is none, or the processes cannot be started.
     """
     names = devices(gpus)
     if not names:
@@ -108,19 +113,31 @@ def gpu_cluster(gpus: int, memory_bytes: int) -> Iterator[Client]:
     dashboard = f"{_LOOPBACK}:0"
     with dask.config.set(_OURS), ExitStack() as stack:
         if importlib.util.find_spec("dask_cuda"):
-            theirs = importlib.import_module("dask_cuda").LocalCUDACluster(
+            theirs = _started(
+                importlib.import_module("dask_cuda").LocalCUDACluster,
                 CUDA_VISIBLE_DEVICES=",".join(names),
                 threads_per_worker=worker.THREADS,
                 memory_limit=memory_bytes,
                 dashboard_address=dashboard,
                 **guard,
             )
-            cluster = stack.enter_context(theirs)
         else:
             scheduler = {"cls": Scheduler, "options": {**guard, "port": 0, "dashboard_address": dashboard}}
-            theirs = SpecCluster(workers, scheduler, security=guard["security"], silence_logs=logging.ERROR)
-            cluster = stack.enter_context(theirs)
-        yield stack.enter_context(Client(cluster))
+            shared = {"security": guard["security"], "silence_logs": logging.ERROR}
+            theirs = _started(SpecCluster, workers=workers, scheduler=scheduler, **shared)
+        yield stack.enter_context(Client(stack.enter_context(theirs)))
+
+
+def _started(kind: Callable[..., Any], **options: Any) -> Any:
+    """A cluster; whatever keeps its processes from starting becomes one sentence."""
+    try:
+        return kind(**options)
+    except Exception as error:  # theirs to raise whatever they like
+        cause = error.__cause__ or error
+        raise ClusterError(
+            f"the workers of this machine could not be started ({type(cause).__name__}: {cause}); check memory, "
+            "limits (ulimit -a) and that packages are whole, or try --workers 0"
+        ) from error
 
 
 def devices(gpus: int) -> tuple[str, ...]:

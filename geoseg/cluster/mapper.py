@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from distributed import Client
 
-from geoseg.cluster.liveness import Liveness
+from geoseg.cluster.liveness import SILENT_S, Liveness
 from geoseg.cluster.tasks import Tasks
 
 Item = TypeVar("Item")
@@ -26,6 +26,7 @@ def map_over(
     *,
     stall_s: float = 600.0,
     patience_s: float = 24 * 3600.0,
+    silent_s: float = SILENT_S,
     priority: int = 0,
     note: Callable[[str], None] = lambda _: None,
     prepare: Callable[[], Any] | None = None,
@@ -46,18 +47,21 @@ def map_over(
         is sent again; after two such rounds the map gives up.
     patience_s : float
         How long to wait while there is no worker at all.
+    silent_s : float
+        A worker without a heartbeat for this long stands still: what it has in hand goes to others. Where all do, for
+        four times as long, or none is ready within `stall_s`, the map gives up.
     priority : int
         Higher goes first where several jobs share the workers.
     note : callable
         Called with a sentence that a user should read: a worker is paused or lost, or there is none. It is logged too.
     prepare : callable, optional
-        Run once in each worker process before its first item, also in those that join later (which do not join if it
-        fails there). What it raises in a worker that is there is raised by the map.
+        Run once in each worker process before its first item, also in those that join later. What it raises in a worker
+        that is there from the beginning is raised by the map; one that joined later gets no item, and a note says so.
 
     Raises
     ------
     ClusterError
-        By the map: if the scheduler is lost, no worker comes, or nothing is finished any more.
+        By the map: if the scheduler is lost, no worker comes or all stand still, or nothing is finished any more.
     """
 
     def say(sentence: str) -> None:
@@ -65,21 +69,25 @@ def map_over(
         note(sentence)
 
     def mapped(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        tasks = Tasks(client, function, items, priority, say)
-        liveness = Liveness(stall_s, patience_s, say, time.monotonic())
+        tasks = Tasks(client, function, items, priority, say, prepare)
+        liveness = Liveness(stall_s, patience_s, say, time.monotonic(), silent_s)
         try:
-            tasks.prepare(prepare)
             while tasks.advance():
-                yield from (lost(task.item, why) for task, why in tasks.set_aside())
+                given_up = [lost(task.item, why) for task, why in tasks.set_aside()]
                 results = tasks.results()
+                yield from given_up
                 yield from results
+                if stuck := liveness.stuck(tasks.workers.addresses, tasks.silent, tasks.preparing):
+                    tasks.pass_over(stuck)
+                died, tasks.lost_idle = tasks.lost_idle, []
                 if liveness.stalled(
                     time.monotonic(),
-                    finished=bool(results),
+                    finished=bool(results or given_up),
                     workers=tasks.workers.present,
                     paused=len(tasks.workers.paused_since),
                     in_flight=len(tasks.in_flight),
                     mean_s=tasks.mean_s,
+                    lost=died,
                 ):
                     tasks.send_again()
             yield from (lost(task.item, why) for task, why in tasks.set_aside())

@@ -12,20 +12,18 @@ import queue
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
-from distributed.comm import CommClosedError
 
 from geoseg.cluster import compat
+from geoseg.cluster.preparation import Preparation, lacking
 from geoseg.cluster.slots import Slots
 from geoseg.cluster.suspects import Decision, Suspects
-from geoseg.cluster.worker import Preparation
 from geoseg.cluster.workers import Workers, lost_scheduler
-from geoseg.errors import ClusterError
 from geoseg.quantities import counted
 
 _TASKS_PER_THREAD = 2
@@ -35,6 +33,8 @@ _PAUSED_S = 60.0
 _STALLED_S = 300.0
 """How long a worker that did not finish its tasks gets none, where others can do them."""
 _CLOSING_S = 5.0
+_QUIET_S, _ASK_S, _ASK_SELDOM_S = 10.0, 5.0, 30.0
+"""Without any result for this long, it is asked more often when each worker was last heard of."""
 _END = object()
 
 
@@ -61,9 +61,14 @@ class Tasks:
         items: Iterable[Any],
         priority: int,
         note: Callable[[str], None],
+        prepare: Callable[[], Any] | None = None,
     ) -> None:
         self.workers = Workers(client, note)
         self.in_flight: dict[str, Task] = {}
+        self.lost_idle: list[str] = []
+        """Workers that were lost with nothing in hand; to be emptied by the reader."""
+        self.silent: dict[str, float] = {}
+        """Seconds since each worker was last heard of, when that was last asked."""
         self.mean_s = 0.0
         """What a task takes, from sending to result."""
         self._client = client
@@ -86,16 +91,13 @@ class Tasks:
         self._run = uuid.uuid4().hex[:8]
         self._sent = 0
         self._call: Future | None = None
-        self._prepared = False
+        self._preparation = Preparation(client, prepare, priority, note, lambda: self._done.put(("", None, None)))
+        self._quiet_since = self._asked = time.monotonic()
 
-    def prepare(self, prepare: Callable[[], Any] | None) -> None:
-        """Have every worker process prepare itself."""
-        if prepare is not None:
-            self._prepared = True
-            try:
-                self._client.register_plugin(Preparation(prepare), name=self._run)
-            except CommClosedError as error:
-                raise lost_scheduler() from error
+    @property
+    def preparing(self) -> dict[str, float]:
+        """For how many seconds workers have been preparing themselves that are not ready yet."""
+        return self._preparation.seconds()
 
     def advance(self) -> bool:
         """Look at the workers and send them what they have room for; False when nothing is left to do."""
@@ -103,7 +105,13 @@ class Tasks:
         if gone is not None:
             for worker in gone:
                 self._worker_gone(worker)
+            self._preparation.look(self.workers.running, gone)
             self._relieve_paused()
+            self._listen()
+        if self._preparation.settle():
+            self._quiet_since = time.monotonic()
+            gone = set()
+        if gone is not None:
             self._resize()
         self._send_suspects()
         while (free := self._slots.most_free()) is not None and self._next():
@@ -134,15 +142,26 @@ class Tasks:
             self._follow(self._suspects.taken_back(task))
         self._resize()
 
+    def pass_over(self, workers: Collection[str]) -> None:
+        """Give others what workers have in hand that stand still, where there are others."""
+        able = self._able().keys()
+        if not able - workers:
+            return
+        for task in [each for each in self.in_flight.values() if each.worker in workers]:
+            self._take_back(task)
+            self._follow(self._suspects.taken_back(task))
+        self._stalled |= dict.fromkeys(workers, time.monotonic())
+        if able & workers:
+            self._resize()
+
     def cancel(self) -> None:
         """Give up what is in flight."""
         futures = [each for each in (self._call, *(task.future for task in self.in_flight.values())) if each]
+        futures += self._preparation.futures()
         self.in_flight.clear()
         if self._client.status == "running":
             with suppress(Exception):  # the cluster may be gone, and there is nothing left to save
                 compat.cancel(self._client, futures, _CLOSING_S)
-                if self._prepared:
-                    compat.remove_worker_plugin(self._client, self._run, _CLOSING_S)
 
     # -------------------------------------------------------------------------------------- sending
 
@@ -154,9 +173,9 @@ class Tasks:
     def _able(self) -> dict[str, int]:
         """Threads of the workers that take work and did not stall lately; of all where none is left."""
         since = time.monotonic() - _STALLED_S
-        running = self.workers.running
-        able = {worker: threads for worker, threads in running.items() if self._stalled.get(worker, since) <= since}
-        return able or running
+        ready = self._preparation.ready(self.workers.running)
+        able = {worker: threads for worker, threads in ready.items() if self._stalled.get(worker, since) <= since}
+        return able or ready
 
     def _send_suspects(self) -> None:
         """Send suspects that are ready to idle workers, and keep workers free for them, at most half of all."""
@@ -228,6 +247,7 @@ class Tasks:
         seconds = time.monotonic() - task.sent_s
         self._take_back(task)
         if error is None:
+            self._quiet_since = time.monotonic()
             self._suspects.finished(task)
             self._stalled.pop(task.worker, None)
             self.mean_s += 0.1 * (seconds - self.mean_s) if self.mean_s else seconds
@@ -260,10 +280,16 @@ class Tasks:
                 self._follow(decision)
         else:
             self._worker_lost(in_hand, worker)
+            if not in_hand:
+                self.lost_idle.append(worker)
 
     def _worker_lost(self, in_hand: list[Task], worker: str) -> None:
         cause = " for using too much memory" if self.workers.out_of_memory(worker) else ""
-        self._note(f"worker {worker} died{cause} with {counted(len(in_hand), 'block')} in hand, tried again each alone")
+        if in_hand:
+            what = f"with {counted(len(in_hand), 'block')} in hand, tried again each alone"
+        else:
+            what = "with no block in hand" if self._preparation.is_ready(worker) else "before it was ready"
+        self._note(f"worker {worker} died{cause} {what}")
         for decision in self._suspects.worker_lost(in_hand, worker, time.monotonic(), cause):
             self._follow(decision)
 
@@ -283,6 +309,13 @@ class Tasks:
                 self._take_back(task)
                 self._follow(self._suspects.taken_back(task))
 
+    def _listen(self) -> None:
+        """Now and then, and more often where nothing is finished, ask when each worker was last heard of."""
+        now = time.monotonic()
+        pause_s = _ASK_S if now - self._quiet_since > _QUIET_S else _ASK_SELDOM_S
+        if now - self._asked > pause_s:
+            self._asked, self.silent = now, self.workers.silent()
+
 
 def _nothing() -> None:
     """A task that asks for a worker."""
@@ -290,8 +323,4 @@ def _nothing() -> None:
 
 def _raise_own(error: BaseException) -> None:
     """Raise what the function raised; a worker that lacks geoseg gets a sentence of its own."""
-    if isinstance(error, ModuleNotFoundError):
-        raise ClusterError(
-            f"a worker lacks {error.name!r}; install the same geoseg and packages on the workers as here"
-        ) from error
-    raise error
+    raise lacking(error) if isinstance(error, ModuleNotFoundError) else error

@@ -1,7 +1,7 @@
 """TLS: certificates for every connection of a cluster, and a word where there are none.
 
-Whoever reaches a Dask scheduler or worker can run code as its user. Between machines, TLS with certificates of one's own
-keeps others out; `local` makes certificates for clusters of one machine.
+Whoever reaches a Dask scheduler or worker can run code as its user. Between machines, TLS with certificates of one's
+own keeps others out; `local` makes certificates for clusters of one machine.
 """
 
 from __future__ import annotations

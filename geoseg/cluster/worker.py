@@ -13,11 +13,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dask
-from distributed import Nanny, Worker, WorkerPlugin
+from distributed import Nanny, Worker
 from distributed.security import Security
 
 from geoseg.cluster import compat
@@ -108,17 +108,6 @@ class BlockWorker(Worker):  # type: ignore[misc]
         _log.warning("worker %s leaves and abandons %d blocks", self.address, abandoned)
         with contextlib.suppress(OSError, TimeoutError):
             await compat.retire(self, 2)
-
-
-class Preparation(WorkerPlugin):  # type: ignore[misc]
-    """Has a worker process load what it needs, beside its event loop."""
-
-    def __init__(self, prepare: Callable[[], Any]) -> None:
-        self._prepare = prepare
-
-    async def setup(self, worker: Worker) -> None:
-        """Run before the worker's first item."""
-        await asyncio.to_thread(self._prepare)
 
 
 def start(

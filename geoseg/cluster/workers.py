@@ -37,6 +37,8 @@ class Workers:
         self._client = client
         self._note = note
         self._present: dict[str, int] = {}
+        self._heard: dict[str, tuple[float, float]] = {}
+        """Each worker's last heartbeat by the scheduler's clock, and since when it has been the last (monotonic)."""
         self._looked = -LOOK_S
         self._noted: set[str] = set()
 
@@ -44,6 +46,28 @@ class Workers:
     def present(self) -> int:
         """Number of workers, whether or not they take work."""
         return len(self._present)
+
+    @property
+    def addresses(self) -> set[str]:
+        """Of the workers, whether or not they take work."""
+        return set(self._present)
+
+    def silent(self) -> dict[str, float]:
+        """Seconds since each worker was last heard of, as far as calls of this have seen.
+
+        It asks the scheduler for all that it knows of its workers, so it is not for every second.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler is gone or does not answer.
+        """
+        beats, now = self._ask(compat.heartbeats), time.monotonic()
+        old = self._heard
+        self._heard = {
+            each: old[each] if each in old and old[each][0] == at else (at, now) for each, at in beats.items()
+        }
+        return {worker: now - since for worker, (_, since) in self._heard.items()}
 
     def look(self) -> set[str] | None:
         """Ask the scheduler, at most once in LOOK_S.

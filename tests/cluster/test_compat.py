@@ -167,15 +167,35 @@ def test_cancelling_takes_also_what_others_wait_for(client: Client, cluster: Loc
         wait_until(lambda: theirs.status == "cancelled", 10)
 
 
-def test_a_plugin_can_be_taken_back(client: Client, cluster: LocalCluster) -> None:
-    class Plugin(distributed.WorkerPlugin):  # type: ignore[misc]
+def test_workers_send_heartbeats_and_the_scheduler_tells_when(client: Client) -> None:
+    before = compat.heartbeats(client, ANSWER_S)
+    assert before.keys() == client.nthreads().keys()
+    wait_until(lambda: all(at > before[each] for each, at in compat.heartbeats(client, ANSWER_S).items()), 10)
+
+
+def test_a_function_runs_in_the_scheduler_within_a_time_limit(client: Client) -> None:
+    def tasks_there(more: int, dask_scheduler: Any = None) -> int:
+        return len(dask_scheduler.workers) + more
+
+    assert compat.run_on_scheduler(client, tasks_there, ANSWER_S, more=5) == len(client.nthreads()) + 5
+    with pytest.raises(TimeoutError):
+        compat.run_on_scheduler(client, slow_answer, 0.2)
+
+
+async def slow_answer(dask_scheduler: Any = None) -> None:
+    await asyncio.sleep(2)
+
+
+def test_a_scheduler_plugin_is_there_once_it_is_registered(client: Client, cluster: LocalCluster) -> None:
+    class Plugin(distributed.SchedulerPlugin):  # type: ignore[misc]
         """One that does nothing."""
 
-    client.register_plugin(Plugin(), name="taken back")
-    plugins = cluster.scheduler.worker_plugins
-    assert "taken back" in plugins, "Scheduler.worker_plugins has no plugins by name any more"
-    compat.remove_worker_plugin(client, "taken back", ANSWER_S)
-    assert "taken back" not in plugins
+        name = "does nothing"
+        idempotent = True
+
+    for _ in range(2):
+        compat.add_scheduler_plugin(client, Plugin(), ANSWER_S)
+    assert "does nothing" in cluster.scheduler.plugins
 
 
 def key_of_sender() -> tuple[Any, Any, Any]:

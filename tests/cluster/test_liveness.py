@@ -85,3 +85,57 @@ def test_a_map_that_stands_still_ends_within_three_rounds(steps: list[float]) ->
             assert 30.0 <= now < 30.0 + 3 * 5.0
             return
     assert now < 30.0 + 3 * 5.0
+
+
+def test_a_worker_that_stands_still_is_noted_once_and_is_the_end_when_it_is_the_last() -> None:
+    liveness, notes = begun()
+    there = {"tcp://a", "tcp://b"}
+    assert liveness.stuck(there, {"tcp://a": 60.0, "tcp://b": 0.0}, {}) == set()
+    for seconds in (61.0, 62.0, 1000.0):
+        assert liveness.stuck(there, {"tcp://a": seconds, "tcp://b": 0.0}, {}) == {"tcp://a"}
+    assert notes == ["worker tcp://a has given no sign of life for 61 s; others get its blocks while it stands still"]
+    assert liveness.stuck({"tcp://a"}, {"tcp://a": 240.0}, {}) == {"tcp://a"}
+    sentence = r"^worker tcp://a has given no sign of life for 241 s, and there is no other; see whether its machine is"
+    with pytest.raises(ClusterError, match=sentence):
+        liveness.stuck({"tcp://a"}, {"tcp://a": 241.0}, {})
+
+
+def test_a_worker_that_does_not_get_ready_has_as_long_as_a_block() -> None:
+    liveness, notes = begun(stall_s=10.0)
+    assert liveness.stuck({"a", "b"}, {}, {"a": 10.0}) == set()
+    assert liveness.stuck({"a", "b"}, {}, {"a": 11.0}) == {"a"}
+    assert notes == ["worker a has not been ready for 11 s; others get its blocks while it stands still"]
+    with pytest.raises(ClusterError, match=r"^worker a has not been ready for 12 s, like all 2 that are there"):
+        liveness.stuck({"a", "b"}, {"b": 241.0}, {"a": 12.0})
+
+
+def test_a_worker_that_comes_back_is_noted_again_when_it_stands_still_again() -> None:
+    liveness, notes = begun()
+    for seconds in (61.0, 0.0, 61.0):
+        liveness.stuck({"a", "b"}, {"a": seconds}, {})
+    assert len(notes) == 2
+
+
+@given(st.sets(st.sampled_from("abcde")), st.dictionaries(st.sampled_from("abcde"), st.floats(0, 60.0)))
+def test_workers_that_are_heard_of_are_never_stuck(there: set[str], heard: dict[str, float]) -> None:
+    liveness, notes = begun()
+    assert liveness.stuck(there, heard, {}) == set()
+    assert notes == []
+
+
+def test_workers_that_die_in_turn_before_they_begin_anything_are_the_end() -> None:
+    liveness, _ = begun(stall_s=1e9)
+    for number in range(13):
+        assert not liveness.stalled(number, finished=False, workers=number % 2, lost=[f"w{number}"])
+    with pytest.raises(
+        ClusterError, match=r"^14 workers in turn died before they began a block, the last of them w13;"
+    ):
+        liveness.stalled(14, finished=False, workers=0, lost=["w13"])
+
+
+def test_a_large_cluster_may_lose_all_of_its_workers_and_a_result_begins_the_count_anew() -> None:
+    liveness, _ = begun(stall_s=1e9)
+    assert not liveness.stalled(0, finished=False, workers=500)
+    assert not liveness.stalled(1, finished=False, workers=0, lost=["w"] * 500)
+    assert not liveness.stalled(2, finished=True, workers=1)
+    assert not liveness.stalled(3, finished=False, workers=0, lost=["w"] * 1500)

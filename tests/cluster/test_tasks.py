@@ -246,9 +246,8 @@ def test_nothing_stays_on_the_cluster_when_a_map_is_given_up(processes: Processe
     processes.scheduler()
     processes.workers(1)
     with client_of(processes, 1) as client:
-        tasks = Tasks(client, where, range(100), 0, print)
-        tasks.prepare(partial(abs, 1))
-        assert tasks.advance()
+        tasks = Tasks(client, where, range(100), 0, print, partial(abs, 1))
+        wait_until(lambda: tasks.advance() and tasks.in_flight)
         tasks.cancel()
         assert not tasks.in_flight
         wait_until(lambda: not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)), 5)

@@ -114,6 +114,23 @@ def test_a_pause_is_noted_once_and_again_when_it_comes_back(processes: Processes
     assert "of its 1.00 GB" in notes[0]
 
 
+def test_a_worker_that_is_stopped_is_no_longer_heard_of(processes: Processes) -> None:
+    processes.scheduler()
+    processes.workers(2)
+    with client_of(processes, 2) as client:
+        pids = client.run(os.getpid)
+        stopped, lively = sorted(pids)
+        workers = Workers(client, print)
+        assert workers.silent() == dict.fromkeys(pids, 0.0)
+        os.kill(pids[stopped], signal.SIGSTOP)
+        try:
+            wait_until(lambda: workers.silent()[stopped] > 3.0)
+            assert workers.silent()[lively] < 3.0
+        finally:
+            os.kill(pids[stopped], signal.SIGCONT)
+        wait_until(lambda: workers.silent()[stopped] < 1.0)
+
+
 def test_a_scheduler_that_is_gone_is_one_sentence(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = processes.scheduler()
     with client_of(processes, 0) as client:
