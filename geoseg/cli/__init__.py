@@ -211,6 +211,6 @@ def resolved_job(file: Path) -> Plan:
 
 app.command()(worker)
 
-from geoseg.cli import init, jobs, maps  # noqa: E402  their commands hang themselves onto `app`
+from geoseg.cli import init, jobs, maps, vectors  # noqa: E402  their commands hang themselves onto `app`
 
-__all__ = ["app", "init", "jobs", "main", "maps"]
+__all__ = ["app", "init", "jobs", "main", "maps", "vectors"]

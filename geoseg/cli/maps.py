@@ -1,4 +1,4 @@
-"""Commands for finished maps: evaluate, vectorize."""
+"""The command that scores a finished map: evaluate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typer
 
 from geoseg.cli.options import CatalogFile, app
 from geoseg.cli.screen import out, refusing, score_table
-from geoseg.quantities import counted
 
 MapFile = Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")]
 MapLegend = Annotated[str | None, typer.Option("--legend", help="Legend of MAP, if it does not say so itself.")]
@@ -62,25 +61,3 @@ def evaluate(
     score_table(tables.plain(scores))
     for path in written:
         out.print(f"wrote {path}", markup=False)
-
-
-@app.command()
-@refusing
-def vectorize(
-    map_file: MapFile,
-    target: Annotated[Path, typer.Option("--out", help="Output .shp, .gpkg, .fgb or .parquet.")],
-    classes: Annotated[str | None, typer.Option(help="Only these classes: ids or names, separated by commas.")] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="One file for each class.")] = False,
-    legend: MapLegend = None,
-    catalog: CatalogFile = None,
-) -> None:
-    """Trace a map's classes as polygons."""
-    from geoseg.accuracy import assessment
-    from geoseg.catalog import choice
-    from geoseg.maps import view
-    from geoseg.vectors import polygons
-
-    named = None if legend is None else assessment.open_catalog(catalog).legend(legend)
-    wanted = None if classes is None else choice.ids_of(classes, named or view.legend_of(map_file))
-    for path, count in polygons.vectorize(map_file, target, classes=wanted, legend=named, per_class=per_class).items():
-        out.print(f"wrote {path}: {counted(count, 'polygon')}", markup=False)

@@ -304,11 +304,10 @@ def _raise(error: GeosegError) -> Sequence[Path]:
 
 def _vectors(legend: Legend, map_path: Path, folder: Path, formats: Sequence[str]) -> Sequence[Path]:
     """The map's polygons, traced once for all formats; the files of a Shapefile and the styles are listed too."""
-    from geoseg.vectors import files, polygons  # so does geopandas
+    from geoseg.vectors import polygons  # so does geopandas
 
     into = Store.at(folder).folder("vectors")
-    frame = polygons.trace(map_path, legend=legend)
-    made = [path for ending in formats for path in files.write(frame, into / f"map.{ending}", legend=legend)]
+    made = list(polygons.vectorize(map_path, [into / f"map.{ending}" for ending in formats], legend=legend))
     companions = {path.with_suffix(each) for path in made for each in _COMPANIONS}
     return [*made, *sorted(path for path in companions if path.is_file())]
 

@@ -1,52 +1,65 @@
-"""Files: traced polygons written as Shapefile, GeoPackage, FlatGeobuf or GeoParquet, with a style for QGIS.
+"""Files: polygons written as Shapefile, GeoPackage, FlatGeobuf or GeoParquet, with a style for QGIS.
 
 Coordinates are (x, y) in the file's CRS. A file appears whole or not at all; nothing is simplified or repaired.
+Polygons arrive some at a time, and memory holds no more.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 import sqlite3
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import geopandas
-import pyogrio
+import numpy as np
+import pyarrow as pa
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
 from geoseg.catalog.legend import Legend
 from geoseg.errors import RasterError
 from geoseg.storage.files import UNFINISHED
+from geoseg.vectors import features as feature_arrays
 from geoseg.vectors import style
+from geoseg.vectors.arrow import GdalWriter, ParquetWriter
+from geoseg.vectors.features import Features
+from geoseg.vectors.shapefile import ShapefileWriter
 
-_LOG = logging.getLogger(__name__)
 _DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".parquet": "Parquet"}
-_SHAPEFILE_BYTES = 2**31 - 1
-"""Most bytes in a .shp or .dbf that every reader opens."""
-_SHAPEFILE_TEXT = 254
-"""Most bytes of a text in a .dbf."""
+_WRITER_ERRORS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, pa.ArrowException)
 _STYLES = """CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256),
 f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT,
 styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME)"""
 """The table in which QGIS keeps styles, as QGIS makes it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What is known of polygons before the first of them comes."""
+
+    crs: Any
+    """pyproj CRS of the coordinates."""
+    names: Mapping[int, str]
+    """Names of classes; others are called by their number."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Name and tags of the map, which GeoPackage and GeoParquet keep."""
+    legend: Legend | None = None
+    """Colours and names of the style; without it there is none, and an older one of polygons goes away.
+
+    QGIS shows the polygons in its colours: a GeoPackage holds the style itself, in the table `layer_styles`; beside
+    other files lies a `.qml`, unless one of that name styles a raster."""
+
+
 def write(
     frame: geopandas.GeoDataFrame, out: str | Path, *, per_class: bool = False, legend: Legend | None = None
 ) -> dict[Path, int]:
     """Write traced polygons, whole or not at all.
-
-    Files are made in a temporary folder beside `out` and moved at the end, replacing what was there.
-    GeoPackage and GeoParquet keep the name and tags of the map. With a legend QGIS shows the polygons in its colours:
-    a GeoPackage holds the style itself, in the table `layer_styles`; beside other files lies a `.qml`, unless one of
-    that name styles a raster.
 
     Parameters
     ----------
@@ -57,7 +70,7 @@ def write(
     per_class : bool
         One file for each class that occurs, `<stem>_<class><ending>`.
     legend : Legend, optional
-        Colours and names of the style; no style by default, and an older one of polygons goes away.
+        Colours and names of the style, see `Layer`.
 
     Returns
     -------
@@ -69,31 +82,58 @@ def write(
     RasterError
         If the ending is another, there is no polygon, a Shapefile would pass 2 GB, or the file cannot be written.
     """
-    out = Path(out)
-    check_ending(out)
-    driver = _DRIVERS[out.suffix]
-    if frame.empty:
-        raise RasterError(f"{out}: the map has no pixel of the classes asked for, so there is nothing to write")
-    parts = dict(_split(frame, out)) if per_class else {out: frame}
-    if driver == "ESRI Shapefile":
-        parts = {path: _for_shapefile(part, path) for path, part in parts.items()}
+    check_ending(Path(out))
+    names = dict(zip(frame["class_id"].tolist(), frame["class_name"]))
+    layer = Layer(frame.crs, names, {str(key): str(value) for key, value in frame.attrs.items()}, legend)
+    parts: list[Features] = []
+    if len(frame):
+        _, points, offsets = shapely.to_ragged_array(shapely.orient_polygons(frame.geometry.values))
+        parts = [feature_arrays.from_ragged(frame["class_id"], frame["area_m2"], points, offsets)]
+    return write_parts(parts, [Path(out)], layer, per_class=per_class)
+
+
+def write_parts(
+    parts: Iterable[Features], outs: Sequence[Path], layer: Layer, *, per_class: bool = False
+) -> dict[Path, int]:
+    """Write polygons as they come to one or several files, all of them whole or none.
+
+    Files are made in a temporary folder beside each and moved at the end, replacing what was there.
+
+    Parameters
+    ----------
+    parts : iterable of Features
+        The polygons.
+    outs : sequence of Path
+        Files whose endings name their formats, see `check_ending`.
+    layer : Layer
+        CRS, names, tags and style.
+    per_class : bool
+        As in `write`.
+
+    Returns
+    -------
+    dict of Path to int
+        Files written and the number of polygons in each.
+
+    Raises
+    ------
+    RasterError
+        As `write`.
+    """
+    targets = [_Target(out, layer, per_class) for out in outs]
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=out.parent))
-    except OSError as error:
-        raise RasterError(f"{out.parent} cannot be written to: {error}") from error
-    try:
-        for path, part in parts.items():
-            _write_one(part, staging / path.name, driver)
-            if legend is not None:
-                _write_style(style.qgis_style(legend, part["class_id"].unique().tolist()), staging / path.name, path)
-        for path in parts:
-            _move(staging, path)
-    except (DataSourceError, DataLayerError, RuntimeWarning, OSError, sqlite3.Error) as error:
-        raise RasterError(f"{out} cannot be written: {error}") from error
+        with ExitStack() as open_files:
+            for part in parts:
+                for target in targets:
+                    target.add(part, open_files)
+        for target in targets:
+            target.finish()
+        for target in targets:
+            target.move()
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return {path: len(part) for path, part in parts.items()}
+        for target in targets:
+            shutil.rmtree(target.staging, ignore_errors=True)
+    return {path: count for target in targets for path, count in target.counts.items()}
 
 
 def check_ending(out: Path) -> None:
@@ -110,43 +150,98 @@ def check_ending(out: Path) -> None:
         )
 
 
-def _split(frame: geopandas.GeoDataFrame, out: Path) -> Iterator[tuple[Path, geopandas.GeoDataFrame]]:
-    kinds = frame[["class_id", "class_name"]].drop_duplicates().sort_values("class_id")
-    slugs = [re.sub(r"\W+", "-", name.lower()).strip("-_")[:60] for name in kinds["class_name"]]
-    for id, slug in zip(kinds["class_id"], slugs):
-        unique = slug if slug and slugs.count(slug) == 1 else f"{slug}-{id}".strip("-")
-        yield out.with_name(f"{out.stem}_{unique}{out.suffix}"), frame[frame["class_id"] == id]
+class _Target:
+    """One output, which may become a file for each class."""
+
+    def __init__(self, out: Path, layer: Layer, per_class: bool) -> None:
+        check_ending(out)
+        self.out, self.layer, self.per_class = out, layer, per_class
+        self.writers: dict[Path, Any] = {}
+        self.counts: dict[Path, int] = {}
+        self.classes: dict[Path, set[int]] = {}
+        slugs = [_slug(name) for name in layer.names.values()]
+        self.slugs = {slug for slug in slugs if slugs.count(slug) == 1}
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self.staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=out.parent))
+        except OSError as error:
+            raise RasterError(f"{out.parent} cannot be written to: {error}") from error
+
+    def add(self, part: Features, open_files: ExitStack) -> None:
+        """Write polygons."""
+        ids = np.unique(part.class_ids).tolist()
+        try:
+            for id in ids if self.per_class else [None]:
+                path = self.out if id is None else self._path(id)
+                if path not in self.writers:
+                    self.writers[path] = open_files.enter_context(_Checked(self.out, self._writer(path)))
+                    self.counts[path], self.classes[path] = 0, set()
+                chosen = part if id is None or len(ids) == 1 else part.take(np.flatnonzero(part.class_ids == id))
+                self.writers[path].add(chosen)
+                self.counts[path] += len(chosen)
+                self.classes[path].update(ids if id is None else [id])
+        except (*_WRITER_ERRORS, OSError, OverflowError) as error:
+            raise _failed(self.out, error) from error
+
+    def finish(self) -> None:
+        """Write the styles, when all files are closed."""
+        if not self.counts:
+            raise RasterError(
+                f"{self.out}: the map has no pixel of the classes asked for, so there is nothing to write"
+            )
+        try:
+            for path, ids in self.classes.items():
+                if self.layer.legend is not None:
+                    _write_style(style.qgis_style(self.layer.legend, sorted(ids)), self.staging / path.name, path)
+        except (OSError, sqlite3.Error) as error:
+            raise _failed(self.out, error) from error
+
+    def move(self) -> None:
+        """Give the files their names."""
+        try:
+            for path in self.counts:
+                _move(self.staging, path)
+        except OSError as error:
+            raise _failed(self.out, error) from error
+
+    def _path(self, id: int) -> Path:
+        slug = _slug(self.layer.names.get(id, str(id)))
+        alone = slug in self.slugs if id in self.layer.names else slug not in self.slugs
+        unique = slug if slug and alone else f"{slug}-{id}".strip("-")
+        return self.out.with_name(f"{self.out.stem}_{unique}{self.out.suffix}")
+
+    def _writer(self, path: Path) -> Any:
+        made, layer = self.staging / path.name, self.layer
+        if path.suffix == ".shp":
+            return ShapefileWriter(made, layer.names, layer.crs, shown=path)
+        if path.suffix == ".parquet":
+            return ParquetWriter(made, layer.names, layer.crs, layer.tags)
+        return GdalWriter(made, layer.names, layer.crs, layer.tags, _DRIVERS[path.suffix], path.stem)
 
 
-def _for_shapefile(frame: geopandas.GeoDataFrame, path: Path) -> geopandas.GeoDataFrame:
-    """The polygons with names that fit; refused where the file would be larger than readers can open."""
-    long = {name for name in frame["class_name"].unique() if len(name.encode()) > _SHAPEFILE_TEXT}
-    for name in long:
-        _LOG.warning("%s: the class name %r is cut at %d bytes, the most of a Shapefile", path, name, _SHAPEFILE_TEXT)
-    shapes = frame.geometry.values
-    rings = len(frame) + int(shapely.get_num_interior_rings(shapes).sum())
-    bytes_shp = 100 + 52 * len(frame) + 4 * rings + 16 * int(shapely.get_num_coordinates(shapes).sum())
-    widest = min(_SHAPEFILE_TEXT, max(len(name.encode()) for name in frame["class_name"].unique()))
-    bytes_dbf = 200 + len(frame) * (1 + 18 + max(80, widest) + 24)
-    if max(bytes_shp, bytes_dbf) > _SHAPEFILE_BYTES:
-        raise RasterError(
-            f"{path} would take about {max(bytes_shp, bytes_dbf) / 1e9:.1f} GB, more than the "
-            f"{_SHAPEFILE_BYTES / 1e9:.1f} GB of a Shapefile; write a .gpkg, or one file per class"
-        )
-    if not long:
-        return frame
-    cut = {name: name.encode()[:_SHAPEFILE_TEXT].decode(errors="ignore") for name in long}
-    return frame.assign(class_name=frame["class_name"].replace(cut))
+class _Checked:
+    """A writer whose troubles on closing name the file."""
+
+    def __init__(self, out: Path, writer: Any) -> None:
+        self.out, self.writer = out, writer
+
+    def __enter__(self) -> Any:
+        return self.writer.__enter__()
+
+    def __exit__(self, *trouble: Any) -> None:
+        try:
+            self.writer.__exit__(*trouble)
+        except (*_WRITER_ERRORS, OSError, OverflowError) as error:
+            if trouble[0] is None:
+                raise _failed(self.out, error) from error
 
 
-def _write_one(frame: geopandas.GeoDataFrame, path: Path, driver: str) -> None:
-    if driver == "Parquet":
-        frame.to_parquet(path, index=False, compression="zstd")
-        return
-    options: Mapping[str, Any] = {"layer_metadata": frame.attrs} if driver == "GPKG" else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)  # GDAL says so where a value does not fit
-        pyogrio.write_dataframe(frame, path, layer=path.stem, driver=driver, geometry_type="Polygon", **options)
+def _failed(out: Path, error: BaseException) -> RasterError:
+    return error if isinstance(error, RasterError) else RasterError(f"{out} cannot be written: {error}")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"\W+", "-", name.lower()).strip("-_")[:60]
 
 
 def _write_style(text: bytes, made: Path, path: Path) -> None:

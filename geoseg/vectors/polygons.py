@@ -8,62 +8,54 @@ edges: nothing is smoothed, simplified or dropped here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import geopandas
-import numpy as np
-import rasterio
 import shapely
-from rasterio.enums import ColorInterp
-from rasterio.windows import Window as RasterWindow
 
 from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_region
-from geoseg.catalog.yaml import nearest
-from geoseg.errors import CatalogError, RasterError
-from geoseg.grid import read_crs
-from geoseg.rasters import checks, datasets, legend_tag, validity
-from geoseg.rasters.environment import environment
-from geoseg.rasters.legend_tag import LEGEND_TAG
-from geoseg.vectors.areas import area_of
+from geoseg.vectors import areas, features, files, source, stream
+from geoseg.vectors.features import Features
 from geoseg.vectors.files import check_ending, write
-from geoseg.vectors.rings import OUTSIDE, outline
+from geoseg.vectors.source import Source
 
 __all__ = ["read_region", "trace", "vectorize", "write"]
-
-_STRIP_PIXELS = 4_000_000
-_CACHE_MB = 256
-"""GDAL's cache of tiles; its default is 5 % of the machine's memory."""
 
 
 def vectorize(
     map_path: str | Path,
-    out: str | Path,
+    out: str | Path | Sequence[str | Path],
     *,
     classes: Sequence[int | str] | None = None,
     legend: Legend | None = None,
     per_class: bool = False,
+    workers: int = 1,
 ) -> dict[Path, int]:
-    """Trace a map and write its polygons, with a style in the legend's colours.
+    """Trace a map of any size and write its polygons, with a style in the legend's colours.
+
+    Memory holds a few strips of the map and the regions that touch them, not all polygons.
 
     Parameters
     ----------
     map_path, classes, legend
         As in `trace`.
     out, per_class
-        As in `write`.
+        As in `files.write`; several outputs are written while the map is traced once.
+    workers : int
+        Threads that trace.
 
     Returns
     -------
     dict of Path to int
         Files written and the number of polygons in each.
     """
-    out = Path(out)
-    check_ending(out)
-    frame, legend = _traced(Path(map_path), classes, legend, None)
-    return write(frame, out, per_class=per_class, legend=legend)
+    outs = [Path(out)] if isinstance(out, str | Path) else [Path(each) for each in out]
+    for each in outs:
+        check_ending(each)
+    of_map = source.described(Path(map_path), classes, legend)
+    layer = files.Layer(of_map.crs, of_map.names, of_map.tags, of_map.legend)
+    return files.write_parts(_parts(of_map, workers=workers), outs, layer, per_class=per_class)
 
 
 def trace(
@@ -72,11 +64,12 @@ def trace(
     classes: Sequence[int | str] | None = None,
     legend: Legend | None = None,
     strip_rows: int | None = None,
+    workers: int = 1,
 ) -> geopandas.GeoDataFrame:
     """Polygons of a map's land classes, in the order of their topmost, then leftmost pixel.
 
     Pixels without data (see `rasters.validity`) are left out. The map is read in strips of rows, whose height changes
-    nothing in the result. Memory grows with the number of corners.
+    nothing in the result. All polygons are held in memory; `vectorize` writes those of larger maps.
 
     Parameters
     ----------
@@ -89,6 +82,8 @@ def trace(
         Names of the classes; by default the one that the map carries. A class without name is called by its id.
     strip_rows : int, optional
         Rows read at a time; by default as many as make about four million pixels.
+    workers : int
+        Threads that trace.
 
     Returns
     -------
@@ -105,109 +100,24 @@ def trace(
     CatalogError
         If a class is asked for that the legend lacks.
     """
-    return _traced(Path(map_path), classes, legend, strip_rows)[0]
-
-
-def _traced(
-    path: Path, classes: Sequence[int | str] | None, legend: Legend | None, strip_rows: int | None
-) -> tuple[geopandas.GeoDataFrame, Legend | None]:
-    """The polygons, and the legend by which they are named."""
-    with _open_map(path) as source:
-        tags = source.tags()
-        if legend is None:
-            legend = legend_tag.carried(tags, path)
-        elif tags.get(LEGEND_TAG) != legend_tag.written(legend):
-            tags.pop(LEGEND_TAG, None)
-        wanted = None if classes is None else _ids(classes, legend)
-        crs = read_crs(source.crs.to_string(), str(path))
-        rows = strip_rows or _strip_rows(source)
-        strips = (_codes(source, path, row, rows, wanted) for row in range(0, source.height, rows))
-        outlines = outline(strips, source.width, area_of(crs.proj, source.transform))
-        attrs = {"map": path.name, **tags}
-        transform = source.transform
-    a, b, c, d, e, f = tuple(transform)[:6]
-    col, row = outlines.corners.T.astype(np.float64)
-    points = np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
+    of_map = source.described(Path(map_path), classes, legend)
+    found = features.concatenated(list(_parts(of_map, strip_rows, workers)))
+    names = of_map.names
     shapes = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, points, (outlines.ring_starts, outlines.region_starts)
+        shapely.GeometryType.POLYGON, found.points, (found.ring_starts, found.polygon_starts)
     )
-    if transform.determinant > 0:  # rows run the other way, and so do the rings
-        shapes = shapely.reverse(shapes)
-    names = dict(zip(legend.ids, legend.names)) if legend else {}
     columns = {
-        "class_id": outlines.values,
-        "class_name": [names.get(value, str(value)) for value in outlines.values.tolist()],
-        "area_m2": outlines.sizes,
+        "class_id": found.class_ids,
+        "class_name": [names.get(value, str(value)) for value in found.class_ids.tolist()],
+        "area_m2": found.areas_m2,
     }
-    frame = geopandas.GeoDataFrame(columns, geometry=shapes, crs=crs.proj)
-    frame.attrs = attrs
-    return frame, legend
+    frame = geopandas.GeoDataFrame(columns, geometry=shapes, crs=of_map.crs)
+    frame.attrs = dict(of_map.tags)
+    return frame
 
 
-@contextmanager
-def _open_map(path: Path) -> Iterator[Any]:
-    if not path.exists():
-        raise RasterError(f"{path} does not exist; check the path of the map")
-    try:
-        driver = checks.driver_of(path)
-        with environment(str(path)):
-            source = datasets.opened(str(path), driver)
-    except rasterio.errors.RasterioError as error:
-        raise RasterError(f"{path} cannot be read as a raster: {error}") from error
-    with source, environment(str(path)), rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
-        bands = _class_bands(source)
-        if len(bands) != 1:
-            raise RasterError(f"{path} has {len(bands)} bands; a map has one band of class ids")
-        checks.check_layout(source, path, source.indexes)
-        dtype = source.dtypes[bands[0] - 1]
-        if np.dtype(dtype).kind not in "iu":
-            raise RasterError(f"{path} holds {dtype}; a map holds integer class ids")
-        if source.crs is None:
-            raise RasterError(f"{path} has no CRS; georeference the map first")
-        if source.transform.is_degenerate:
-            raise RasterError(f"{path} has a transform that cannot be inverted; georeference the map first")
-        yield source
-
-
-def _class_bands(source: Any) -> list[int]:
-    return [index for index, kind in zip(source.indexes, source.colorinterp) if kind != ColorInterp.alpha]
-
-
-def _ids(classes: Sequence[int | str], legend: Legend | None) -> list[int]:
-    names = dict(zip(legend.names, legend.ids)) if legend else {}
-    ids = []
-    for each in classes:
-        id = names.get(str(each), each)
-        if not str(id).isdecimal():
-            raise CatalogError(f"the map's legend has no class {each!r}; {nearest(str(each), tuple(names))}")
-        if legend and int(id) not in legend.ids:
-            known = ", ".join(map(str, legend.ids))
-            raise CatalogError(f"the map's legend {legend.name!r} has no class with id {id}; its ids are {known}")
-        ids.append(int(id))
-    return ids
-
-
-def _strip_rows(source: Any) -> int:
-    """Whole rows of the file's own tiles where they are few pixels, so that each is read once."""
-    rows = max(1, _STRIP_PIXELS // source.width)
-    tile = source.block_shapes[0][0]
-    return max(1, rows // tile) * tile if tile <= 4 * rows else rows
-
-
-def _codes(source: Any, path: Path, row: int, rows: int, wanted: Sequence[int] | None) -> np.ndarray:
-    """Class ids of some rows, OUTSIDE where there is no data or the class is not wanted."""
-    window = RasterWindow(0, row, source.width, min(rows, source.height - row))
-    band = _class_bands(source)[0]
-    try:
-        codes = source.read(band, window=window)
-        valid = validity.valid(source, band, window, codes)
-    except rasterio.errors.RasterioError as error:
-        end = row + window.height
-        raise RasterError(f"{path} cannot be read from row {row} to {end}: {error.__cause__ or error}") from error
-    if wanted is not None:
-        valid &= np.isin(codes, wanted)
-    if codes.dtype != np.uint8 and valid.any():
-        least, most = codes[valid].min(), codes[valid].max()
-        if least < 0 or most > 65535:
-            raise RasterError(f"{path} holds the value {least if least < 0 else most}; class ids run from 0 to 65535")
-    return np.where(valid, codes.astype(np.int32, copy=False), OUTSIDE)
+def _parts(of_map: Source, strip_rows: int | None = None, workers: int = 1) -> Iterator[Features]:
+    weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
+    strips = of_map.strips(strip_rows)
+    for batch in stream.trace(strips, of_map.shape[1], weights=weights, workers=workers):
+        yield features.located(batch, of_map.transform, unit_m2)

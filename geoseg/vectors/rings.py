@@ -1,221 +1,214 @@
-"""Rings: outlines of equal-valued regions of pixels, as corners (col, row) on the lines between pixels.
+"""Rings: pieces of outlines joined into whole rings, and rings into regions, in an order that no cutting can change.
 
-Integers only; no coordinates, no files. A region is a set of pixels of one value that touch along edges
-(4-connectivity); pixels below 0 belong to none. Rows arrive in strips from top to bottom, and nothing
-depends on where one strip ends and the next begins: corners are found from 2 x 2 pixels, and which corners
-follow each other is decided when all are known. Memory grows with the corners, not with the pixels.
+Integers only; no coordinates, no files. Rings start at their topmost, then leftmost corner; a region's rings, and the
+regions of a batch, follow each other by where they start, so that a region's shell comes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-OUTSIDE = -1
-"""Value of a pixel that belongs to no region."""
-Size = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+from geoseg.vectors.compiled import compiled
+from geoseg.vectors.pieces import BORDER, BORDER_PASSED, CLOSED, FLAG_BITS, PINCHED, rotate
 
 
 @dataclass(frozen=True, slots=True)
-class Outlines:
-    """Regions and their rings, in the order of each region's topmost, then leftmost pixel."""
+class Batch:
+    """Some regions with their rings. Shells run anticlockwise as seen with row 0 at the top, holes clockwise."""
 
     values: np.ndarray
-    """(region,) value of the pixels."""
+    """(region,) int32, value of the pixels."""
     sizes: np.ndarray
-    """(region,) float64, summed size of the pixels; their number by default."""
-    corners: np.ndarray
-    """(corner, 2) int32, (col, row) of the rings' corners, each ring closed."""
-    ring_starts: np.ndarray
-    """(ring + 1,) where each ring begins in `corners`."""
+    """(region,) int64, summed size of the pixels."""
+    firsts: np.ndarray
+    """(region,) int64, the topmost, then leftmost pixel: row * cols + col."""
     region_starts: np.ndarray
-    """(region + 1,) where each region begins among the rings: its shell first, then its holes."""
+    """(region + 1,) int64, where each region begins among the rings: its shell first, then its holes."""
+    ring_starts: np.ndarray
+    """(ring + 1,) int64, where each ring begins in `corners`."""
+    corners: np.ndarray
+    """(corner, 2) int32, (col, row); rings are not closed. With flags a column is 8 * col + flags, see `pieces`."""
+
+    def __len__(self) -> int:
+        """How many regions."""
+        return len(self.values)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(each.nbytes for each in self.arrays)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All fields, in their order."""
+        return self.values, self.sizes, self.firsts, self.region_starts, self.ring_starts, self.corners
+
+    def take(self, regions: np.ndarray) -> Batch:
+        """Some of the regions, by index."""
+        region_starts, ring = ranges(self.region_starts, regions)
+        lengths = np.diff(self.ring_starts)[ring]
+        corners = gathered([self.corners], np.zeros(len(ring), int), self.ring_starts[ring], lengths)
+        values, sizes, firsts = self.values[regions], self.sizes[regions], self.firsts[regions]
+        return Batch(values, sizes, firsts, region_starts, _starts(lengths), corners)
 
 
-def outline(strips: Iterable[np.ndarray], cols: int, size: Size | None = None) -> Outlines:
-    """Outlines of all regions, with corners only where an outline turns.
+def concatenated(batches: Sequence[Batch]) -> Batch:
+    """Batches one after the other."""
+    if len(batches) == 1:
+        return batches[0]
+    if not batches:
+        none = np.empty(0, np.int64)
+        return Batch(np.empty(0, np.int32), none, none, _starts(none), _starts(none), np.empty((0, 2), np.int32))
+    parts = [np.concatenate(each) for each in zip(*((b.values, b.sizes, b.firsts, b.corners) for b in batches))]
+    rings = np.concatenate([np.diff(b.region_starts) for b in batches])
+    lengths = np.concatenate([np.diff(b.ring_starts) for b in batches])
+    return Batch(parts[0], parts[1], parts[2], _starts(rings), _starts(lengths), parts[3])
 
-    Shells run anticlockwise as seen with row 0 at the top, holes clockwise. Where two pixels of one region
-    meet in a corner alone, the rings touch there without crossing, so that the polygons are valid.
+
+def whole(pieces: np.ndarray, chunks: Sequence[np.ndarray], *, flagged: bool) -> tuple[np.ndarray, ...]:
+    """Rings of regions of which all pieces are known.
 
     Parameters
     ----------
-    strips : iterable of (row, col) integer arrays
-        The pixels from top to bottom, any number of rows at a time, `cols` columns each.
-    cols : int
-        Number of columns.
-    size : callable, optional
-        From the (row, first col, length) of runs of pixels to the size of each; its length by default.
+    pieces : (piece,) PIECE
+        All pieces of these regions, in any order.
+    chunks : sequence of (corner, 2) int32
+        Where their corners are, by each piece's chunk.
+    flagged : bool
+        Whether corners carry flags.
+
+    Returns
+    -------
+    regions : (region,) int64
+        Numbers of the regions, in the order in which their rings follow.
+    region_starts, ring_starts, corners
+        As in `Batch`.
+    """
+    closed = (pieces["kind"] & CLOSED) != 0
+    rings, arcs = pieces[closed], pieces[~closed]
+    region, least = rings["region"], rings["least"]
+    found, chunk, offset, length = list(chunks), rings["chunk"], rings["offset"], rings["length"]
+    if len(arcs):
+        corners = gathered(chunks, arcs["chunk"], arcs["offset"], arcs["length"])
+        ends, following = _linked(arcs, corners, flagged)
+        owners, minima, starts, linked = _walked(following, arcs["region"], ends, corners, flagged)
+        region, least = np.append(region, owners), np.append(least, minima)
+        chunk = np.append(chunk, np.full(len(owners), len(found)))
+        offset, length = np.append(offset, starts[:-1]), np.append(length, np.diff(starts))
+        found.append(linked)
+    order = np.lexsort((least, region))
+    corners = gathered(found, chunk[order], offset[order], length[order])
+    region = region[order]
+    firsts = np.flatnonzero(np.diff(region, prepend=-1))
+    return region[firsts], np.append(firsts, len(region)), _starts(length[order]), corners
+
+
+def gathered(chunks: Sequence[np.ndarray], chunk: np.ndarray, offset: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Corners of some pieces or rings, one after the other.
+
+    Parameters
+    ----------
+    chunks : sequence of (corner, 2) int32
+        Where they are.
+    chunk, offset, length : (piece,) integers
+        In which chunk each lies, where it begins there, how many corners it has.
+    """
+    to = _starts(length)
+    corners = np.empty((to[-1], 2), np.int32)
+    for index in np.unique(chunk):
+        here = np.flatnonzero(chunk == index)
+        _copy(chunks[index], offset[here], length[here], corners, to[here])
+    return corners
+
+
+def ranges(starts: np.ndarray, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Members of some of the groups that lie one after the other.
+
+    Parameters
+    ----------
+    starts : (group + 1,) int64
+        Where each group begins.
+    picked : (pick,) integers
+        Groups.
+
+    Returns
+    -------
+    (pick + 1,) int64
+        Where each begins among the members picked.
+    (member,) int64
+        Index of each member.
 
     Examples
     --------
-    >>> traced = outline([np.array([[7, 7], [7, -1]])], 2)
-    >>> traced.values.tolist(), traced.sizes.tolist()
-    ([7], [3.0])
-    >>> traced.corners.tolist()
-    [[0, 0], [0, 2], [1, 2], [1, 1], [2, 1], [2, 0], [0, 0]]
+    >>> [each.tolist() for each in ranges(np.array([0, 2, 5]), np.array([1, 0]))]
+    [[0, 3, 5], [2, 3, 4, 0, 1]]
     """
-    finds = _Finds(cols, size or (lambda row, col, length: length))
-    for strip in strips:
-        finds.add(strip)
-    return finds.joined()
+    lengths = np.diff(starts)[picked]
+    to = _starts(lengths)
+    return to, np.arange(to[-1]) + np.repeat(starts[picked] - to[:-1], lengths)
 
 
-class _Finds:
-    """What the strips so far have shown; regions are provisional until all strips are known."""
-
-    def __init__(self, cols: int, size: Size) -> None:
-        self.size = size
-        self.row = 0
-        self.regions = 0
-        self.last = np.full((1, cols + 2), OUTSIDE, np.int32)
-        self.last_regions: np.ndarray | None = None
-        self.values: list[np.ndarray] = []
-        self.sizes: list[np.ndarray] = []
-        self.seams: list[np.ndarray] = []
-        self.corners: list[np.ndarray] = []
-
-    def add(self, strip: np.ndarray) -> None:
-        """Regions and corners of the next rows; the last row before them is looked at again."""
-        framed = np.full((len(strip) + 1, self.last.shape[1]), OUTSIDE, np.int32)
-        framed[0], framed[1:, 1:-1] = self.last, strip
-        starts = np.ones(framed.shape, bool)
-        np.not_equal(framed[:, 1:], framed[:, :-1], out=starts[:, 1:])
-        same = framed[1:] == framed[:-1]
-        firsts = np.flatnonzero(starts)
-        lengths = np.diff(firsts, append=framed.size)
-        run = np.repeat(np.arange(len(firsts), dtype=np.int32), lengths).reshape(framed.shape)
-        touching = np.flatnonzero(same & (starts[1:] | starts[:-1]))
-        above, below = run.ravel()[touching], run.ravel()[touching + framed.shape[1]]
-        found, region = _components(len(firsts), above, below)
-        region += self.regions
-        self._count(framed, firsts, lengths, region - self.regions, found)
-        if self.last_regions is not None:
-            self.seams.append(np.stack([self.last_regions, region[: len(self.last_regions)]]))
-        self.last, self.last_regions = framed[-1:], region[run[-1, 0] :]
-        self._corners(framed, starts, same, region, run)
-        self.row, self.regions = self.row + len(strip), self.regions + found
-
-    def _count(
-        self, framed: np.ndarray, firsts: np.ndarray, lengths: np.ndarray, region: np.ndarray, found: int
-    ) -> None:
-        values = np.empty(found, np.int32)
-        values[region] = framed.ravel()[firsts]
-        width = framed.shape[1]
-        lengths[firsts < width] = 0  # the row seen before
-        sizes = self.size(self.row - 1 + firsts // width, firsts % width - 1, lengths)
-        self.values.append(values)
-        self.sizes.append(np.bincount(region, sizes, found))
-
-    def _corners(
-        self, framed: np.ndarray, starts: np.ndarray, same: np.ndarray, region: np.ndarray, run: np.ndarray
-    ) -> None:
-        turns = (starts[:-1, 1:] | starts[1:, 1:]) & ~(same[:, :-1] & same[:, 1:])
-        row, col = np.nonzero(turns)
-        # Of the four pixels around a point: does the upper pair differ, the lower, the left, the right?
-        across = starts[row, col + 1], starts[row + 1, col + 1]
-        along = ~same[row, col], ~same[row, col + 1]
-        for down in (0, 1):
-            for right in (0, 1):
-                alone = across[down] & along[right]
-                notch = alone & ~across[1 - down] & ~along[1 - right]
-                for is_notch, here, (dy, dx) in ((0, alone, (down, right)), (1, notch, (1 - down, 1 - right))):
-                    y, x = row[here], col[here]
-                    owned = framed[y + dy, x + dx] != OUTSIDE
-                    y, x = y[owned], x[owned]
-                    corner = np.empty((4, len(y)), np.int32)
-                    corner[0] = region[run[y + dy, x + dx]]
-                    corner[1], corner[2] = y + self.row, x
-                    corner[3] = right + 2 * down + 4 * ((down == right) ^ is_notch)
-                    self.corners.append(corner)
-
-    def joined(self) -> Outlines:
-        """Outlines of all rows seen."""
-        self.add(np.full((1, self.last.shape[1] - 2), OUTSIDE, np.int32))
-        above, below = np.concatenate([*self.seams, np.empty((2, 0), np.int32)], axis=1)
-        found, region = _components(self.regions, above, below)
-        values = np.empty(found, np.int32)
-        values[region] = np.concatenate(self.values)
-        sizes = np.bincount(region, np.concatenate(self.sizes), found)
-        corners = np.concatenate(self.corners, axis=1)
-        self.corners.clear()
-        corners[0] = region[corners[0]]
-        return _link(corners, values, sizes)
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _link(corners: np.ndarray, values: np.ndarray, sizes: np.ndarray) -> Outlines:
-    """Rings through the corners (region, row, col, flags): arm to the right 1, arm downwards 2, leaves along the row 4.
-
-    Along a row's line the corners of a region pair up, and so they do along a column's; each pair is an edge.
-    """
-    region, row, col, flags = corners
-    order = np.lexsort((flags & 1, col, row, region))
-    region, row, col, flags = (each[order] for each in (region, row, col, flags))
-    # Two corners of a region at one point: its pixels meet there diagonally. Swap the vertical arms.
-    twice = np.flatnonzero((region[1:] == region[:-1]) & (row[1:] == row[:-1]) & (col[1:] == col[:-1]))
-    flags[twice] ^= 2
-    flags[twice + 1] ^= 2
-    count = len(region)
-    following = np.arange(count, dtype=np.int32) ^ 1
-    order = np.lexsort((flags & 2, row, col, region)).astype(np.int32)
-    partner = np.empty(count, np.int32)
-    partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
-    following = np.where(flags & 4, partner, following)
-
-    ring, first, walk = _walk(following)
-    shells = np.flatnonzero(np.diff(region[first], prepend=-1))
-    ring_starts = np.append(np.flatnonzero(np.diff(ring[walk], prepend=-1)), count)
-    rings = len(first)
-    closed = np.insert(walk, ring_starts[1:], walk[ring_starts[:-1]])
-    # Regions in the order of their first corners, which no strip's height can change.
-    starts = np.append(shells, rings)
-    turn = np.lexsort((col[first[shells]], row[first[shells]]))
-    pick = _ranges(starts[turn], starts[turn + 1])
-    ends = ring_starts + np.arange(rings + 1)
-    corners = closed[_ranges(ends[pick], ends[pick + 1])]
-    owner = region[first[shells]][turn]
-    return Outlines(
-        values[owner],
-        sizes[owner],
-        np.stack([col[corners], row[corners]], axis=1),
-        np.append(0, np.cumsum(np.diff(ends)[pick])),
-        np.append(0, np.cumsum(np.diff(starts)[turn])),
-    )
+def _linked(arcs: np.ndarray, corners: np.ndarray, flagged: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Where each arc's corners end, and which arc follows it."""
+    ends, end = _starts(arcs["length"]), arcs["end"].copy()
+    # Two arcs of one region that end at one point: its pixels meet there diagonally, and each goes on to the right.
+    pinched = np.flatnonzero(arcs["kind"] & PINCHED)
+    pinched = pinched[np.lexsort((end[pinched] >> 2, arcs["region"][pinched]))]
+    point, region = end[pinched] >> 2, arcs["region"][pinched]
+    twice = np.flatnonzero((point[1:] == point[:-1]) & (region[1:] == region[:-1]))
+    passed = pinched[np.concatenate([twice, twice + 1])]
+    end[passed] ^= 2
+    if flagged:
+        last = ends[passed + 1] - 1
+        col = corners[last, 0]
+        corners[last, 0] = np.where(col & BORDER_PASSED, col | BORDER, col & ~BORDER)
+    order = np.argsort(arcs["start"])
+    return ends, order[np.searchsorted(arcs["start"][order], end)]
 
 
-def _walk(following: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ring of each corner, first corner of each ring in ascending order, and the corners ring by ring."""
+@compiled
+def _copy(corners: np.ndarray, offset: np.ndarray, length: np.ndarray, out: np.ndarray, to: np.ndarray) -> None:
+    for piece in range(len(offset)):
+        for step in range(length[piece]):
+            out[to[piece] + step, 0] = corners[offset[piece] + step, 0]
+            out[to[piece] + step, 1] = corners[offset[piece] + step, 1]
+
+
+@compiled
+def _walked(
+    following: np.ndarray, region: np.ndarray, ends: np.ndarray, corners: np.ndarray, flagged: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Arcs that follow each other as rings: region and least corner of each, where each begins, the corners."""
     count = len(following)
-    if count == 0:
-        return following, following, following
-    corner = np.arange(count, dtype=np.int32)
-    rings, ring = _components(count, corner, following)
-    first = np.empty(rings, np.int32)
-    first[ring[::-1]] = corner[::-1]
-    rank = np.argsort(first)
-    position = np.empty(rings, np.int32)
-    position[rank] = np.arange(rings)
-    first, ring = first[rank], position[ring]
-    # Cut each ring before its first corner and tie it to the next: one path, which SciPy walks in C.
-    before = np.empty(count, np.int32)
-    before[following] = corner
-    path = following.copy()
-    path[before[first]] = np.roll(first, -1)
-    graph = csr_array((np.ones(count), path, np.arange(count + 1, dtype=np.int32)), shape=(count, count))
-    return ring, first, breadth_first_order(graph, first[0], return_predecessors=False)
-
-
-def _components(count: int, one: np.ndarray, other: np.ndarray) -> tuple[int, np.ndarray]:
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
-    return connected_components(graph, directed=False)
-
-
-def _ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Concatenated aranges from each start to its end."""
-    lengths = ends - starts
-    before = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    bits = FLAG_BITS if flagged else 0
+    seen = np.zeros(count, np.bool_)
+    owners, minima = np.empty(count, np.int64), np.empty(count, np.int64)
+    starts = np.zeros(count + 1, np.int64)
+    out = np.empty_like(corners)
+    rings, used = 0, 0
+    for first in range(count):
+        if seen[first]:
+            continue
+        arc, begin, least = first, used, used
+        while not seen[arc]:
+            seen[arc] = True
+            for step in range(ends[arc], ends[arc + 1]):
+                out[used] = corners[step]
+                row, col = out[used, 1], out[used, 0] >> bits
+                if row < out[least, 1] or (row == out[least, 1] and col < out[least, 0] >> bits):
+                    least = used
+                used += 1
+            arc = following[arc]
+        owners[rings] = region[first]
+        minima[rings] = (np.int64(out[least, 1]) << 32) + (out[least, 0] >> bits)
+        rotate(out, begin, used, least)
+        rings += 1
+        starts[rings] = used
+    return owners[:rings], minima[:rings], starts[: rings + 1], out

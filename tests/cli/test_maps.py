@@ -199,21 +199,6 @@ def test_a_table_fits_the_terminal_and_cuts_no_number(width, pixels, monkeypatch
     assert letters == "水" * 30
 
 
-# ------------------------------------------------------------------------------------------------ vectorize
-
-
-@pytest.mark.parametrize("words", ["roads, PAVED,water", "1,2"])
-def test_classes_are_chosen_in_any_case(here, words):
-    said = geoseg("vectorize", "map.tif", "--out", "some.gpkg", "--classes", words)
-    assert said.code == 0, said
-    assert set(geopandas.read_file(here / "some.gpkg", layer="some").class_name) == {"Water", "Roads, paved"}
-
-
-def test_one_polygon_is_singular(here):
-    raster(here / "one.tif", np.ones((4, 4), np.uint8))
-    assert geoseg("vectorize", "one.tif", "--out", "one.gpkg").out.endswith("one.gpkg: 1 polygon\n")
-
-
 # ------------------------------------------------------------------------------------------- scores of a run
 
 

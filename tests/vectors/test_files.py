@@ -2,11 +2,13 @@
 
 import logging
 import os
+import resource
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import geopandas
 import numpy as np
+import pandas
 import pyogrio
 import pytest
 import shapely
@@ -16,10 +18,21 @@ from geoseg.catalog.regions import read_region
 from geoseg.errors import RasterError
 from geoseg.maps import style as map_style
 from geoseg.vectors import files as vector_files
-from geoseg.vectors import style
+from geoseg.vectors import shapefile, style
 
 ENDINGS = [".shp", ".gpkg", ".fgb", ".parquet"]
 SQUARES = [shapely.box(0, 0, 10, 10), shapely.box(10, 0, 20, 30), shapely.box(40, 0, 50, 10)]
+
+
+@contextmanager
+def no_file_beyond(most_bytes):
+    """The disk is full: writing fails as it does there, in Python and in GDAL."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def traced(names=("forest", "water", "forest"), ids=(1, 2, 1)) -> geopandas.GeoDataFrame:
@@ -104,25 +117,21 @@ def test_writing_again_replaces_what_was_there(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_write_that_fails_leaves_the_old_file_as_it_was(tmp_path, monkeypatch, ending):
+def test_a_write_that_fails_leaves_the_old_file_as_it_was(tmp_path, ending):
     out = tmp_path / f"classes{ending}"
     vector_files.write(traced(), out)
     before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
 
-    def full(*args, **how):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(vector_files.pyogrio, "write_dataframe", full)
-    monkeypatch.setattr(geopandas.GeoDataFrame, "to_parquet", full)
-    with pytest.raises(RasterError, match=r"classes\.\w+ cannot be written: .*No space left"):
-        vector_files.write(traced()[:1], out)
+    many = pandas.concat([traced()] * 2000)
+    with no_file_beyond(4096), pytest.raises(RasterError, match=r"classes\.\w+ cannot be written: "):
+        vector_files.write(many, out)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
 def test_a_shapefile_beyond_two_gigabytes_is_refused_before_writing(tmp_path, monkeypatch):
     vector_files.write(traced(), tmp_path / "fits.shp")
     largest = max((tmp_path / f"fits{ending}").stat().st_size for ending in (".shp", ".dbf"))
-    monkeypatch.setattr(vector_files, "_SHAPEFILE_BYTES", largest - 1)
+    monkeypatch.setattr(shapefile, "MOST_BYTES", largest - 1)
     with pytest.raises(RasterError, match=r"more than the .* of a Shapefile; write a \.gpkg"):
         vector_files.write(traced(), tmp_path / "large.shp")
     assert not list(tmp_path.glob("large*"))

@@ -1,0 +1,46 @@
+"""Commands that make polygons of maps."""
+
+import geopandas
+import numpy as np
+import pytest
+from affine import Affine
+from small_jobs import geoseg
+from strategies import write
+
+from geoseg.catalog.legend import LandClass, Legend
+from geoseg.rasters import legend_tag
+
+MINE = Legend(
+    "mine", (LandClass(1, "Water", "#0000ff"), LandClass(2, "Roads, paved", "#222222"), LandClass(3, "wood", "#00ff00"))
+)
+UTM = Affine(30, 0, 300_000, 0, -30, 4_200_000)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    import rasterio
+
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "map.tif", np.random.default_rng(0).integers(1, 4, (1, 30, 40), np.uint8), UTM, nodata=255)
+    with rasterio.open(tmp_path / "map.tif", "r+") as file:
+        file.update_tags(GEOSEG_LEGEND=legend_tag.written(MINE))
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", ["roads, PAVED,water", "1,2"])
+def test_classes_are_chosen_in_any_case(here, words):
+    said = geoseg("vectorize", "map.tif", "--out", "some.gpkg", "--classes", words)
+    assert said.code == 0, said
+    assert set(geopandas.read_file(here / "some.gpkg", layer="some").class_name) == {"Water", "Roads, paved"}
+
+
+def test_one_polygon_is_singular(here):
+    write(here / "one.tif", np.ones((1, 4, 4), np.uint8))
+    assert geoseg("vectorize", "one.tif", "--out", "one.gpkg").out.endswith("one.gpkg: 1 polygon\n")
+
+
+def test_threads_change_nothing(here):
+    for workers in "13":
+        assert geoseg("vectorize", "map.tif", "--out", f"{workers}.shp", "--workers", workers).code == 0
+    assert (here / "1.shp").read_bytes() == (here / "3.shp").read_bytes()
+    assert (here / "1.dbf").read_bytes() == (here / "3.dbf").read_bytes()
