@@ -132,7 +132,15 @@ class Plan:
 
 
 def ground_resolution(grid: Grid, extent: Window) -> float:
-    """Pixel size in metres (mean of both directions) at the middle of the extent."""
+    """Pixel size in metres (mean of both directions) at the middle of the extent.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the map.
+    extent : Window
+        Its pixels.
+    """
     rows, cols = grid.resolution
     crs = CRS(grid.crs)
     if crs.geographic:
@@ -144,7 +152,15 @@ def ground_resolution(grid: Grid, extent: Window) -> float:
 
 
 def outline(grid: Grid, window: Window) -> Geometry:
-    """A window's outline in longitude and latitude, for GeoJSON."""
+    """A window's outline in longitude and latitude, for GeoJSON.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the map.
+    window : Window
+        Some of its pixels.
+    """
     return project(grid.footprint(window), "EPSG:4326", max(grid.resolution) * 64)
 
 

@@ -81,13 +81,32 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
 
 
 def check_reference(spec: JobSpec, known: Catalog, legend: Legend) -> None:
-    """Refuse a job whose reference cannot be compared with its map."""
+    """Refuse a job whose reference cannot be compared with its map.
+
+    Parameters
+    ----------
+    spec : JobSpec
+        The job; nothing is checked if it names no reference.
+    known : Catalog
+        Its catalog.
+    legend : Legend
+        Of the map.
+    """
     if spec.reference is not None:
         reference_of(spec, known, legend)
 
 
 def reference_of(spec: JobSpec, known: Catalog, legend: Legend) -> tuple[catalog.Reference, Crosswalk]:
     """The job's reference and the crosswalk from its legend to the map's.
+
+    Parameters
+    ----------
+    spec : JobSpec
+        The job, which names a reference.
+    known : Catalog
+        Its catalog.
+    legend : Legend
+        Of the map.
 
     Raises
     ------
@@ -113,6 +132,17 @@ def extent_of(
     wanted: str | RegionSpec, known: Catalog, scene: imagery.Scene, grid: Grid
 ) -> tuple[Window, Geometry | None]:
     """The window of the grid that a region (or, for 'imagery', all of it) covers, and its outline in the grid's CRS.
+
+    Parameters
+    ----------
+    wanted : str or RegionSpec
+        A region, its name in the catalog, or 'imagery'.
+    known : Catalog
+        The job's catalog.
+    scene : Scene
+        The imagery.
+    grid : Grid
+        Of the map.
 
     Raises
     ------

@@ -108,7 +108,15 @@ def verify(
 
 
 def renamed(finding: Finding, way: str) -> Finding:
-    """The finding under another name of the way."""
+    """The finding under another name of the way.
+
+    Parameters
+    ----------
+    finding : Finding
+        One block made one way.
+    way : str
+        Its other name.
+    """
     return replace(finding, way=way)
 
 
