@@ -10,7 +10,7 @@ Run:     python workflows/score_map.py map_region/map.tif demo/imagery/strata.ti
 import argparse
 from pathlib import Path
 
-from geoseg import accuracy, assessment
+from geoseg.accuracy import assessment, tables
 
 
 def main() -> None:
@@ -24,10 +24,10 @@ def main() -> None:
     asked = parser.parse_args()
 
     scores = assessment.score(asked.map, asked.reference, legend=asked.legend, reference_legend=asked.reference_legend)
-    head, rows, feet = accuracy.table(scores)
+    head, rows, feet = tables.table(scores)
     for row in (head, *rows):
         print("  ".join(f"{cell:>14}" for cell in row))
-    print(*feet, *accuracy.write(scores, asked.folder), sep="\n")
+    print(*feet, *tables.write(scores, asked.folder), sep="\n")
 
 
 if __name__ == "__main__":

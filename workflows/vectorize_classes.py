@@ -9,7 +9,7 @@ Run:     python workflows/vectorize_classes.py map_region/map.tif polygons water
 import sys
 from pathlib import Path
 
-from geoseg import polygons
+from geoseg.vectors import polygons
 
 
 def main() -> None:

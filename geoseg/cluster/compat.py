@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
 from distributed import Client, Future, Nanny, Scheduler, SchedulerPlugin, Worker
+from distributed.comm import connect
 from distributed.core import Status
+from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from distributed.utils import set_thread_state
 
@@ -31,6 +34,33 @@ _KILL_AFTER = 0.8
 _ENDED = ("memory", "erred", "forgotten", "released")
 
 # ---------------------------------------------------------------------------------------------- client
+
+
+def shake_hands(address: str, security: Security, timeout_s: float) -> None:
+    """Connect once and hang up. `distributed.comm.connect`.
+
+    Its time limit leaves out the greeting that follows, so a `Client` waits for ever for one that never greets.
+
+    Parameters
+    ----------
+    address : str
+        Of a scheduler.
+    security : Security
+        What to show and to ask for.
+    timeout_s : float
+        How long it may take before OSError or TimeoutError.
+    """
+
+    async def shake() -> None:
+        connecting = connect(address, timeout=timeout_s, **security.get_connection_args("client"))
+        try:
+            comm = await asyncio.wait_for(connecting, timeout_s + 0.5)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f"it took the connection and said nothing within {timeout_s:g} s") from None
+        comm.abort()
+
+    with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has an event loop already
+        thread.submit(asyncio.run, shake()).result()
 
 
 def event_loop(client: Client) -> asyncio.AbstractEventLoop:

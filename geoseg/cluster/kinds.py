@@ -8,8 +8,6 @@ spec has under `options` goes to them as it stands.
 from __future__ import annotations
 
 import logging
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,7 +17,7 @@ import dask
 from distributed import Client
 from distributed.security import Security
 
-from geoseg.cluster import batch, kubernetes, local, packages, tls
+from geoseg.cluster import batch, compat, kubernetes, local, packages, tls
 from geoseg.cluster.spec import ClusterSpec
 from geoseg.errors import ClusterError
 
@@ -54,9 +52,9 @@ def running(
     security = security or Security()
     address = tls.full_address(address, security, note)
     try:
-        _knock(address, timeout_s)
+        _knock(address, security, timeout_s)
         client = Client(address, timeout=timeout_s, security=security)
-    except (OSError, TimeoutError, ValueError, TypeError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {address} ({error}); start one with 'dask scheduler', or check the address "
             "and the certificates"
@@ -65,8 +63,8 @@ def running(
         yield client
 
 
-def _knock(address: str, timeout_s: float) -> None:
-    """Wait until something listens: a Client that could not connect hangs for 20 s when it is collected."""
+def _knock(address: str, security: Security, timeout_s: float) -> None:
+    """Wait until a scheduler answers: a Client that cannot connect hangs when it is made, or when it is collected."""
     parts = urlsplit(address)
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"{parts.scheme!r} is none of {', '.join(_SCHEMES)}")
@@ -74,15 +72,7 @@ def _knock(address: str, timeout_s: float) -> None:
         return
     if parts.hostname is None or parts.port is None:
         raise ValueError("it needs a host and a port")
-    end = time.monotonic() + timeout_s
-    while True:
-        try:
-            socket.create_connection((parts.hostname, parts.port), timeout=timeout_s).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
+    compat.shake_hands(address, security, timeout_s)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import sys
 import time
 import types
@@ -45,6 +48,28 @@ def test_map_runs_over_tls_and_strangers_are_refused(processes: Processes, tmp_p
 def test_nobody_at_the_address_is_an_error() -> None:
     with pytest.raises(ClusterError, match="no Dask scheduler answers"), kinds.running("tcp://127.0.0.1:1", 1):
         pass
+
+
+def test_a_port_that_takes_connections_and_never_answers_is_an_error_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin = time.monotonic()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ClusterError, match="it took the connection and said nothing"), kinds.running(address, 1.0):
+            pass
+        assert time.monotonic() - begin < 5
+
+
+def test_a_scheduler_that_is_stopped_is_an_error_in_time(processes: Processes) -> None:
+    scheduler = processes.scheduler()
+    address = processes.address
+    os.kill(scheduler.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    with pytest.raises(ClusterError, match="no Dask scheduler answers"), kinds.running(address, 1.0):
+        pass
+    assert time.monotonic() - begin < 5
+    os.kill(scheduler.pid, signal.SIGCONT)
+    with kinds.running(address, 20.0) as client:
+        assert client.nthreads() == {}
 
 
 @pytest.mark.parametrize(

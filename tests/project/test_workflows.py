@@ -13,8 +13,7 @@ import pytest
 import rasterio
 import yaml
 from affine import Affine
-
-from geoseg.cluster import local
+from clusters import Processes
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted(path for path in (ROOT / "workflows").iterdir() if path.suffix in {".yaml", ".py"})
@@ -89,11 +88,22 @@ def test_map_score_and_vectorize_run_as_they_say(place):
 
 
 @pytest.mark.slow
-def test_submit_runs_on_a_cluster_that_is_there(place):
+def test_submit_runs_on_a_cluster_that_is_there(place, tmp_path):
     submit = run_line(place / "workflows/submit_to_cluster.py")
-    with local.cpu_cluster(1, 2_000_000_000) as client:
-        here = [each.replace("tcp://127.0.0.1:8786", client.scheduler.address) for each in submit]
+    processes = Processes(tmp_path, warm=True)
+    try:
+        processes.scheduler()
+        processes.worker("--no-nanny", "--memory-limit", "4GB")
+        here = [each.replace("tcp://127.0.0.1:8786", processes.address) for each in submit]
         assert "map.tif" in run(place, here)
+    finally:
+        processes.end()
+
+
+@pytest.mark.parametrize("path", [each for each in WORKFLOWS if each.suffix == ".py"], ids=lambda path: path.name)
+def test_what_each_imports_is_there(path):
+    """Under the names of today; the rest of it is run by the slow tests."""
+    run(ROOT, [sys.executable, "-c", f"import runpy; runpy.run_path({str(path)!r}, run_name='looked at')"])
 
 
 @pytest.mark.slow
