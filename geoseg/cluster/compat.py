@@ -55,7 +55,7 @@ def shake_hands(address: str, security: Security, timeout_s: float) -> None:
         connecting = connect(address, timeout=timeout_s, **security.get_connection_args("client"))
         try:
             comm = await asyncio.wait_for(connecting, timeout_s + 0.5)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise TimeoutError(f"it took the connection and said nothing within {timeout_s:g} s") from None
         comm.abort()
 
