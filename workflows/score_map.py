@@ -24,9 +24,10 @@ def main() -> None:
     asked = parser.parse_args()
 
     scores = assessment.score(asked.map, asked.reference, legend=asked.legend, reference_legend=asked.reference_legend)
-    head, rows, feet = tables.table(scores)
+    head, rows, feet = tables.table(tables.plain(scores))
     for row in (head, *rows):
-        print("  ".join(f"{cell:>14}" for cell in row))
+        cells = ("-" if each is None else f"{each:.3f}" if isinstance(each, float) else each for each in row)
+        print("  ".join(f"{cell:>14}" for cell in cells))
     print(*feet, *tables.write(scores, asked.folder), sep="\n")
 
 
