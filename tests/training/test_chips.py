@@ -47,9 +47,9 @@ def test_no_label_of_a_chip_lies_near_a_pixel_that_is_judged_by(edge, buffer, si
 
 def test_chips_keep_pixels_and_labels_together_and_nodata_zero(folder):
     scene = loaded(folder)
-    place = np.where(scene.division == TRAIN, scene.labels, -1)
+    learnt = np.where(scene.division == TRAIN, scene.labels, -1)
     pixels = np.where(np.isnan(scene.pixels), np.nan, np.stack([scene.labels + 10.0] * 2)).astype(np.float32)
-    scene = scenes.LabelledScene("scene", scene.window, pixels, place.astype(np.int16), scene.division, 1.0)
+    scene = scenes.LabelledScene("scene", scene.window, pixels, learnt.astype(np.int16), scene.division, 1.0)
     pixels, labels = Draw([scene], ChipsSpec(size=16, jitter=0.0), 3, 0)(50)
     assert (pixels == 0).any()
     np.testing.assert_array_equal(pixels[:, 0][labels >= 0], labels[labels >= 0] + 10.0)

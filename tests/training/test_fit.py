@@ -23,12 +23,12 @@ from geoseg.training.recipe import SceneSpec
 
 
 def test_training_learns_and_writes_a_whole_model_folder(folder):
-    told = []
+    heard = []
     spec = recipe.read(folder / "training.yaml")
-    model = fit.train(spec, progress=lambda done, total, row: told.append((done, total, row)))
+    model = fit.train(spec, progress=lambda done, total, row: heard.append((done, total, row)))
     assert Path(model.folder) == folder / "tiny"
-    assert told[-1][:2] == (48, 48)
-    assert [row["epoch"] for _, _, row in told if row] == [1, 2, 3, 4, 5, 6]
+    assert heard[-1][:2] == (48, 48)
+    assert [row["epoch"] for _, _, row in heard if row] == [1, 2, 3, 4, 5, 6]
 
     card = read_model(folder / "tiny").card
     assert card == model.card

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 import rasterio
+import rasterio.warp
+import rasterio.windows
+from affine import Affine
 from labelled_scenes import loaded
+from scipy import ndimage
 
 from geoseg import catalog, imagery
 from geoseg.errors import JobError
@@ -17,8 +21,8 @@ def test_labels_are_indices_in_the_legend_and_only_where_there_are_data(folder):
     with rasterio.open(folder / "truth.tif") as file:
         codes = file.read(1)
     expected = np.full((96, 112), -1)
-    for code, place in ((10, 1), (20, 2), (30, 0)):  # water, soil and green stand second, third and first
-        expected[:, :100][codes == code] = place
+    for code, index in ((10, 1), (20, 2), (30, 0)):  # water, soil and green stand second, third and first
+        expected[:, :100][codes == code] = index
     expected[40:50, 60:70] = -1
     np.testing.assert_array_equal(scene.labels, expected)
     assert np.isnan(scene.pixels[:, 40:50, 60:70]).all()
@@ -113,3 +117,56 @@ def test_a_crosswalk_between_other_legends_is_refused(folder):
     )
     with pytest.raises(JobError, match=said):
         scenes.load(known, spec, ("nir",), known.legend("plain"), Squares(16, 0.1, 0.1, 0, 1), scenes.Normalisation())
+
+
+def cropped(folder, row, col, height, width):
+    """The scene and its reference cut out under the name 'crop', as another date of the same ground would be."""
+    for name, crop in (("scene", "crop"), ("truth", "crop_truth")):
+        with rasterio.open(folder / f"{name}.tif") as file:
+            window = rasterio.windows.Window(col, row, width, height)
+            profile = file.profile | {
+                "height": height,
+                "width": width,
+                "transform": file.transform @ Affine.translation(col, row),
+            }
+            values = file.read(window=window)
+        with rasterio.open(folder / f"{crop}.tif", "w", **profile) as file:
+            file.write(values)
+    text = (folder / "data_catalog.yaml").read_text()
+    text = text.replace("references:", "  crop: {files: crop.tif, bands: {red: 1, nir: 2}}\nreferences:")
+    text = text.replace("legends:", "  crop: {file: crop_truth.tif, legend: codes}\nlegends:", 1)
+    (folder / "data_catalog.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (13, 21), (30, 7)])
+def test_no_label_of_a_scene_lies_near_what_is_held_out_in_one_that_overlaps_it(folder, corner):
+    cropped(folder, *corner, 60, 70)
+    known = catalog.read(folder / "data_catalog.yaml")
+    whole, squares = loaded(folder, buffer=5), Squares(16, 0.15, 0.15, 5, 1)
+    spec = SceneSpec(imagery="crop", reference="crop")
+    crop = scenes.load(known, spec, ("nir", "red"), known.legend("plain"), squares, scenes.Normalisation())
+    there = crop.window.within(whole.window)
+    np.testing.assert_array_equal(crop.labels, whole.labels[there])
+    np.testing.assert_array_equal(crop.division, whole.division[there])
+    held = np.isin(whole.division, (VALIDATION, TEST))
+    distance = ndimage.distance_transform_cdt(~held, "chessboard")[there]
+    assert distance[crop.division == TRAIN].min() > 5
+
+
+def test_a_reference_in_another_crs_is_brought_to_the_scene_by_its_nearest_label(folder):
+    before = loaded(folder).labels
+    with rasterio.open(folder / "truth.tif") as file:
+        moved = np.zeros((1600, 1200), np.uint8)
+        bounds = rasterio.warp.transform_bounds(file.crs, "EPSG:32634", *file.bounds)
+        fine = Affine(10, 0, bounds[0] - 500, 0, -10, bounds[3] + 500)
+        rasterio.warp.reproject(
+            file.read(1), moved, src_transform=file.transform, src_crs=file.crs, src_nodata=0,
+            dst_transform=fine, dst_crs="EPSG:32634", dst_nodata=0,
+        )  # fmt: skip
+    profile = {"dtype": "uint8", "nodata": 0, "crs": "EPSG:32634", "transform": fine}
+    with rasterio.open(folder / "truth.tif", "w", "GTiff", 1200, 1600, 1, **profile) as file:
+        file.write(moved, 1)
+    after = loaded(folder).labels
+    both = (before >= 0) & (after >= 0)
+    assert both.sum() > 0.97 * (before >= 0).sum()
+    assert (before == after)[both].mean() > 0.95  # classes come in squares of 8 pixels; only their edges may move
