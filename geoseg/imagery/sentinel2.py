@@ -94,15 +94,15 @@ def _product(file: Path, root: ET.Element) -> Product:
     images: dict[str, tuple[int, Path]] = {}
     for element in _all(root, _IMAGE):
         name = (element.text or "").strip()
-        told = re.search(r"_(B\d[0-9A]|SCL)(?:_(\d\d)m)?$", name)
-        if told is None:
+        named = re.search(r"_(B\d[0-9A]|SCL)(?:_(\d\d)m)?$", name)
+        if named is None:
             continue
         image = file.parent / f"{name}.jp2"
         if Path(name).is_absolute() or not image.resolve().is_relative_to(file.parent.resolve()):
             raise RasterError(f"{file} names {name[:200]!r}, which does not lie below it; unpack the whole product")
-        fineness = int(told[2] or 0)
-        if told[1] not in images or fineness < images[told[1]][0]:
-            images[told[1]] = fineness, image
+        fineness = int(named[2] or 0)
+        if named[1] not in images or fineness < images[named[1]][0]:
+            images[named[1]] = fineness, image
     if not images:
         raise RasterError(f"{file} names no images as products since December 2016 do; name the files themselves")
     try:

@@ -1,7 +1,7 @@
 """Datasets: open rasters, together with the mask, world file and `.aux.xml` that lie beside them.
 
-What GDAL would read of these is the same, but for masks that are no TIFF, which are refused. A raster that is not on a
-local disk, and a VRT's source, has nothing beside it.
+What GDAL would read of these is the same, but for masks that are no TIFF or do not say what they mask: they are
+refused. A raster that is not on a local disk, and a VRT's source, has nothing beside it.
 """
 
 from __future__ import annotations
@@ -161,6 +161,11 @@ class Dataset:
                 f"{self.file.height} x {self.file.width}; make the mask anew, or take it away"
             )
         tags = self.mask.tags()
+        if not any(f"INTERNAL_MASK_FLAGS_{index}" in tags for index in self.file.indexes):  # GDAL would heed it nowhere
+            raise RasterError(
+                f"{path} does not say of which bands it is the mask (INTERNAL_MASK_FLAGS_1=2: of all); "
+                "make the mask anew, or take it away"
+            )
         for index, flags in enumerate(self.file.mask_flag_enums, 1):
             if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
                 continue  # a mask inside the file goes before one beside it

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from rasterio.windows import Window as FileWindow
 from strategies import NORTH_UP
 
+from geoseg.catalog import Band
 from geoseg.errors import RasterError
 from geoseg.rasters import datasets
 from geoseg.rasters.environment import environment
+from geoseg.rasters.files import examine
 
 PIXELS = np.random.default_rng(0).integers(1, 200, (2, 20, 30), np.uint8)
 MASKS = np.random.default_rng(1).integers(0, 2, (2, 20, 30)).astype(np.uint8) * 255
@@ -30,6 +32,7 @@ PAM = {
 }
 STATISTICS = """<PAMDataset><PAMRasterBand band="1"><Histograms><HistItem><HistMin>0</HistMin></HistItem></Histograms>
 <Metadata><MDI key="STATISTICS_MAXIMUM">199</MDI></Metadata></PAMRasterBand></PAMDataset>"""
+BAND = Band("b", (), 1, None, 1.0, 0.0)
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
@@ -155,6 +158,17 @@ def test_a_mask_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     Path(f"{path}.msk").write_bytes(path.read_bytes()[:9])
     with pytest.raises(RasterError, match=r"a\.tif\.msk cannot be opened"):
         ours(path)
+
+
+def test_a_mask_whose_last_rows_are_missing_is_refused_when_imagery_is_opened(tmp_path: Path) -> None:
+    path = raster(tmp_path / "a.tif")
+    masked(path, MASKS[:1], {1: 2, 2: 2}, blockysize=4)
+    whole = Path(f"{path}.msk").read_bytes()
+    assert examine(str(path), [BAND], None)[0].masked
+    for end in range(len(whole) - 1, len(whole) - 60, -7):
+        Path(f"{path}.msk").write_bytes(whole[:end])
+        with pytest.raises(RasterError, match=r"a\.tif\.msk (is truncated|cannot be|does not say)"):
+            examine(str(path), [BAND], None)
 
 
 def test_a_crs_that_proj_cannot_use_is_named(tmp_path: Path) -> None:

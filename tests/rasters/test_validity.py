@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as FileWindow
-from strategies import write
+from strategies import NORTH_UP, write
 
+from geoseg.rasters import datasets
+from geoseg.rasters.environment import environment
 from geoseg.rasters.validity import equal, valid
 
 ALL = FileWindow(0, 0, 5, 4)
@@ -65,6 +67,26 @@ def test_a_mask_beside_the_file_counts_as_one_inside(tmp_path: Path) -> None:
         out.write_mask(MASK)
     assert (tmp_path / "map.tif.msk").exists()
     np.testing.assert_array_equal(found(path), MASK & (LABELS[0] != 3))
+
+
+def test_masks_beside_the_file_may_be_of_one_band_each(tmp_path: Path) -> None:
+    path = write(tmp_path / "map.tif", np.concatenate([LABELS, LABELS]))
+    profile = {"driver": "GTiff", "width": 5, "height": 4, "count": 2, "dtype": "uint8"}
+    with rasterio.open(f"{path}.msk", "w", **profile, transform=NORTH_UP) as out:
+        out.write(np.stack([MASK, ~MASK]).astype(np.uint8) * 255)
+        out.update_tags(INTERNAL_MASK_FLAGS_1=0, INTERNAL_MASK_FLAGS_2=0)
+    with rasterio.open(path) as judge:  # outside our environment
+        judged = judge.read_masks() != 0
+    np.testing.assert_array_equal(judged, np.stack([MASK, ~MASK]))
+    with environment(path), datasets.opened(path, "GTiff") as source:
+        for band, wanted in ((1, MASK), (2, ~MASK)):
+            np.testing.assert_array_equal(valid(source, band, ALL, source.read(band, window=ALL)), wanted)
+
+
+def test_an_alpha_band_that_is_asked_for_does_not_hide_itself(tmp_path: Path) -> None:
+    path = with_alpha(tmp_path / "map.tif")
+    assert found(path, 2).all()
+    np.testing.assert_array_equal(found(path, 1), ALPHA != 0)
 
 
 def test_each_band_has_its_own_nodata(tmp_path: Path) -> None:
