@@ -216,7 +216,7 @@ def test_a_task_can_send_work_as_a_client_does(client: Client) -> None:
 
 def test_losses_that_the_scheduler_counts_can_be_forgiven(client: Client, cluster: LocalCluster) -> None:
     futures = [client.submit(abs, 1, key=key, pure=False) for key in ("ours-1", "theirs")]
-    distributed.wait(futures)
+    assert client.gather(futures) == [1, 1]
     tasks = cluster.scheduler.tasks
     assert hasattr(tasks["ours-1"], "suspicious"), "TaskState.suspicious is gone: how are lost workers counted?"
     for each in futures:
