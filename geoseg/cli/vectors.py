@@ -1,20 +1,33 @@
-"""Commands that make polygons of a finished map: vectorize."""
+"""Commands for the regions of a finished map: vectorize, sieve."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from geoseg.cli.maps import MapFile, MapLegend
 from geoseg.cli.options import CatalogFile, app
-from geoseg.cli.screen import out, refusing
+from geoseg.cli.screen import out, refuse, refusing
+from geoseg.errors import CatalogError
 from geoseg.quantities import counted
 
 if TYPE_CHECKING:
     from geoseg.catalog.legend import Legend
+    from geoseg.vectors.mapping_unit import Change
 
+MinArea = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--min-area",
+        help="Smaller regions join the neighbour with the longest common border: 0.5ha, 900m2, 1km2; water=2ha is for "
+        "one class. Repeat it.",
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads; default: one for each core.")]
 
 
@@ -25,6 +38,7 @@ def vectorize(
     target: Annotated[Path, typer.Option("--out", help="Output .shp, .gpkg, .fgb or .parquet.")],
     classes: Annotated[str | None, typer.Option(help="Only these classes: ids or names, separated by commas.")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="One file for each class.")] = False,
+    min_area: MinArea = None,
     legend: MapLegend = None,
     workers: Workers = None,
     catalog: CatalogFile = None,
@@ -38,10 +52,59 @@ def vectorize(
     named = _named(legend, catalog)
     wanted = None if classes is None else choice.ids_of(classes, named or view.legend_of(map_file))
     made = polygons.vectorize(
-        map_file, target, classes=wanted, legend=named, per_class=per_class, workers=workers or local.cores()
+        map_file,
+        target,
+        classes=wanted,
+        legend=named,
+        per_class=per_class,
+        min_area=min_area or (),
+        changed_areas=_show,
+        workers=workers or local.cores(),
     )
     for path, count in made.items():
         out.print(f"wrote {path}: {counted(count, 'polygon')}", markup=False)
+
+
+@app.command()
+@refusing
+def sieve(
+    map_file: MapFile,
+    target: Annotated[Path, typer.Option("--out", help="Output .tif.")],
+    min_area: MinArea = None,
+    legend: MapLegend = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    workers: Workers = None,
+    catalog: CatalogFile = None,
+) -> None:
+    """Write a map without regions smaller than a least area."""
+    from geoseg.cluster import local
+    from geoseg.vectors import mapping_unit
+
+    if not min_area:
+        refuse(CatalogError("--min-area is missing; say how small a region may be, 0.5ha or water=2ha say"))
+    changes = mapping_unit.write_sieved(
+        map_file,
+        target,
+        min_area or (),
+        legend=_named(legend, catalog),
+        overwrite=overwrite,
+        workers=workers or local.cores(),
+    )
+    _show(changes)
+    out.print(f"wrote {target}", markup=False)
+
+
+def _show(changes: Sequence[Change]) -> None:
+    """What generalising did to each class's area."""
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("class", overflow="fold")
+    for name in ("before, km²", "after, km²", "change"):
+        table.add_column(name, justify="right")
+    for each in changes:
+        change = (each.after_m2 - each.before_m2) / each.before_m2
+        sizes = f"{each.before_m2 / 1e6:,.4f}", f"{each.after_m2 / 1e6:,.4f}"
+        table.add_row(Text(each.class_name), *sizes, f"{change:+.2%}")
+    out.print(table)
 
 
 def _named(legend: str | None, catalog: Path | None) -> Legend | None:

@@ -2,22 +2,25 @@
 
 Coordinates are (x, y) in the map's CRS. A polygon is a set of pixels of one class that touch along edges
 (4-connectivity; joining across corners would give invalid polygons). Nodata is left out. Outlines follow pixel
-edges: nothing is smoothed, simplified or dropped here.
+edges: nothing is smoothed or simplified, and nothing is dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import geopandas
+import numpy as np
 import shapely
 
 from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_region
-from geoseg.vectors import areas, features, files, source, stream
+from geoseg.vectors import areas, features, files, mapping_unit, source, stream
 from geoseg.vectors.features import Features
 from geoseg.vectors.files import check_ending, write
+from geoseg.vectors.mapping_unit import Change
+from geoseg.vectors.sieve import Strips
 from geoseg.vectors.source import Source
 
 __all__ = ["read_region", "trace", "vectorize", "write"]
@@ -30,6 +33,8 @@ def vectorize(
     classes: Sequence[int | str] | None = None,
     legend: Legend | None = None,
     per_class: bool = False,
+    min_area: Sequence[str] = (),
+    changed_areas: Callable[[list[Change]], None] = lambda changes: None,
     workers: int = 1,
 ) -> dict[Path, int]:
     """Trace a map of any size and write its polygons, with a style in the legend's colours.
@@ -42,6 +47,11 @@ def vectorize(
         As in `trace`.
     out, per_class
         As in `files.write`; several outputs are written while the map is traced once.
+    min_area : sequence of str
+        Least areas of regions, see `mapping_unit.parse`: smaller ones join a neighbour, and the polygons are those of
+        the map that `mapping_unit.write_sieved` writes.
+    changed_areas : callable
+        Called with what that does to each class's area, before anything is written.
     workers : int
         Threads that trace.
 
@@ -54,8 +64,18 @@ def vectorize(
     for each in outs:
         check_ending(each)
     of_map = source.described(Path(map_path), classes, legend)
-    layer = files.Layer(of_map.crs, of_map.names, of_map.tags, of_map.legend)
-    return files.write_parts(_parts(of_map, workers=workers), outs, layer, per_class=per_class)
+    strips: Strips = of_map.strips
+    tags = of_map.tags
+    if min_area:
+        unit = mapping_unit.parse(min_area, of_map.legend)
+        sieved, changes = mapping_unit.sieved(of_map, unit, workers=workers)
+        changed_areas(changes)
+        strips, tags = (
+            mapping_unit.wanted_strips(of_map, sieved),
+            {**tags, mapping_unit.TAG: mapping_unit.tag(unit, changes)},
+        )
+    layer = files.Layer(of_map.crs, of_map.names, tags, of_map.legend)
+    return files.write_parts(_parts(of_map, strips(), workers), outs, layer, per_class=per_class)
 
 
 def trace(
@@ -101,7 +121,7 @@ def trace(
         If a class is asked for that the legend lacks.
     """
     of_map = source.described(Path(map_path), classes, legend)
-    found = features.concatenated(list(_parts(of_map, strip_rows, workers)))
+    found = features.concatenated(list(_parts(of_map, of_map.strips(strip_rows), workers)))
     names = of_map.names
     shapes = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, found.points, (found.ring_starts, found.polygon_starts)
@@ -116,8 +136,7 @@ def trace(
     return frame
 
 
-def _parts(of_map: Source, strip_rows: int | None = None, workers: int = 1) -> Iterator[Features]:
+def _parts(of_map: Source, strips: Iterable[np.ndarray], workers: int) -> Iterator[Features]:
     weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
-    strips = of_map.strips(strip_rows)
     for batch in stream.trace(strips, of_map.shape[1], weights=weights, workers=workers):
         yield features.located(batch, of_map.transform, unit_m2)

@@ -68,7 +68,7 @@ class Source:
         RasterError
             If rows cannot be read, or hold values that are no class ids.
         """
-        with _open_map(self.path) as source:
+        with opened(self.path) as source:
             rows = rows or _strip_rows(source)
             for row in range(0, source.height, rows):
                 yield _codes(source, self.path, row, rows, self.wanted)
@@ -94,19 +94,26 @@ def described(path: str | Path, classes: Sequence[int | str] | None = None, lege
         If a class is asked for that the legend lacks.
     """
     path = Path(path)
-    with _open_map(path) as source:
+    with opened(path) as source:
         tags = source.tags()
         if legend is None:
             legend = legend_tag.carried(tags, path)
         elif tags.get(LEGEND_TAG) != legend_tag.written(legend):
             tags.pop(LEGEND_TAG, None)
-        wanted = None if classes is None else tuple(_ids(classes, legend))
+        wanted = None if classes is None else tuple(ids_of(classes, legend))
         crs = read_crs(source.crs.to_string(), str(path)).proj
         return Source(path, crs, source.transform, source.shape, legend, {"map": path.name, **tags}, wanted)
 
 
 @contextmanager
-def _open_map(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
+    """A map, open for reading.
+
+    Raises
+    ------
+    RasterError
+        If it cannot be read or is no map.
+    """
     if not path.exists():
         raise RasterError(f"{path} does not exist; check the path of the map")
     try:
@@ -130,11 +137,30 @@ def _open_map(path: Path) -> Iterator[Any]:
         yield source
 
 
+def class_band(source: Any) -> int:
+    """Number of the band of class ids, from 1."""
+    return _class_bands(source)[0]
+
+
 def _class_bands(source: Any) -> list[int]:
     return [index for index, kind in zip(source.indexes, source.colorinterp) if kind != ColorInterp.alpha]
 
 
-def _ids(classes: Sequence[int | str], legend: Legend | None) -> list[int]:
+def ids_of(classes: Sequence[int | str], legend: Legend | None) -> list[int]:
+    """Ids of classes.
+
+    Parameters
+    ----------
+    classes : sequence of ids or names
+        Ids may be text.
+    legend : Legend, optional
+        Names; without it there are ids alone.
+
+    Raises
+    ------
+    CatalogError
+        If the legend lacks one.
+    """
     names = dict(zip(legend.names, legend.ids)) if legend else {}
     ids = []
     for each in classes:
@@ -158,7 +184,7 @@ def _strip_rows(source: Any) -> int:
 def _codes(source: Any, path: Path, row: int, rows: int, wanted: Sequence[int] | None) -> np.ndarray:
     """Class ids of some rows, OUTSIDE where there is no data or the class is not wanted."""
     window = RasterWindow(0, row, source.width, min(rows, source.height - row))
-    band = _class_bands(source)[0]
+    band = class_band(source)
     try:
         codes = source.read(band, window=window)
         valid = validity.valid(source, band, window, codes)

@@ -44,3 +44,16 @@ def test_threads_change_nothing(here):
         assert geoseg("vectorize", "map.tif", "--out", f"{workers}.shp", "--workers", workers).code == 0
     assert (here / "1.shp").read_bytes() == (here / "3.shp").read_bytes()
     assert (here / "1.dbf").read_bytes() == (here / "3.dbf").read_bytes()
+
+
+def test_a_least_area_is_the_same_for_map_and_polygons(here):
+    said = geoseg("sieve", "map.tif", "--min-area", "0.45ha", "--min-area", "water=1ha", "--out", "sieved.tif")
+    assert said.code == 0, said
+    assert "Roads, paved" in said.out
+    assert geoseg("vectorize", "sieved.tif", "--out", "a.shp").code == 0
+    said = geoseg("vectorize", "map.tif", "--min-area", "0.45ha", "--min-area", "water=1ha", "--out", "b.shp")
+    assert said.code == 0, said
+    assert (here / "a.shp").read_bytes() == (here / "b.shp").read_bytes()
+    assert "sieved.tif exists" in geoseg("sieve", "map.tif", "--min-area", "1ha", "--out", "sieved.tif").refusal()
+    assert "--min-area is missing" in geoseg("sieve", "map.tif", "--out", "c.tif").refusal()
+    assert "is no least area" in geoseg("sieve", "map.tif", "--min-area", "1acre", "--out", "c.tif").refusal()
