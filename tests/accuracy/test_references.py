@@ -90,6 +90,7 @@ def test_a_nodata_that_is_a_class_is_refused(tmp_path, patchwork):
         check(reference)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(-40, 500), st.integers(-40, 500), st.integers(1, 200), st.integers(1, 200))
 def test_a_pixel_does_not_depend_on_the_window(shared_data, row, col, height, width):

@@ -220,6 +220,7 @@ def test_the_graph_is_small_and_holds_no_network(tmp_path, model):
     assert model.weights.read_bytes()[-64:] not in graph
 
 
+@pytest.mark.slow
 def test_a_plan_of_many_files_stands_in_the_graph_once(tmp_path, monkeypatch):
     monkeypatch.setattr(chunks, "EDGE", 16)
     fixed = write_model(tmp_path / "fixed", normalisation={"kind": "fixed", "mean": [1.5, 1.5], "std": [1, 1]})

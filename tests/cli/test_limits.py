@@ -37,6 +37,7 @@ def job(tmp_path_factory):
     return SmallJob.write(tmp_path_factory.mktemp("limits"))
 
 
+@pytest.mark.slow
 def test_a_soft_limit_is_raised_to_what_is_needed_and_the_run_succeeds(job):
     said, (soft, hard) = limited(20, 4096, "run", job.folder / "job.yaml", "--out", job.folder / "raised")
     assert said.code == 0, said

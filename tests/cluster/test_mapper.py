@@ -198,6 +198,7 @@ def test_the_only_worker_standing_still_is_named_within_four_times_the_silence(
         assert time.monotonic() - begin < 15
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_while_it_prepares_is_passed_over_and_the_last_one_named(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ def test_a_worker_that_hangs_while_it_prepares_is_passed_over_and_the_last_one_n
         hanging.kill()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_again_and_again_while_it_prepares(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +276,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_run_whose_only_worker_stands_still_ends_with_status_75(
     processes: Processes, tmp_path: Path, model: Path
 ) -> None:

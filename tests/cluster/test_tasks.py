@@ -62,6 +62,7 @@ def make_ready(folder: str, fails: bool) -> None:
     (Path(folder) / str(os.getpid())).touch()
 
 
+@pytest.mark.slow
 def test_late_worker_gets_work_and_each_item_gives_one_result(processes: Processes) -> None:
     processes.scheduler()
     processes.workers(1)

@@ -45,6 +45,7 @@ def slow(item: int) -> tuple[int, int, float]:
     return item, os.getpid(), begin
 
 
+@pytest.mark.slow
 def test_worker_at_a_signal_finishes_its_block_and_hands_over_the_rest(processes: Processes) -> None:
     processes.scheduler()
     command = ("-c", "from geoseg.cli import main; main()", "worker", processes.address)

@@ -15,6 +15,7 @@ from geoseg.jobs.block import finish, label, load_plan, task
 from geoseg.jobs.claim import claim
 from geoseg.rasters import masks
 from geoseg.storage import block_file, ledger
+from geoseg.storage import store as store_module
 from geoseg.storage.record import block_name
 from geoseg.storage.store import Store
 
@@ -178,7 +179,8 @@ def test_the_plan_is_read_once_and_is_the_one_that_was_written(plan, store, monk
     assert load_plan(store.root, plan.digest, plan.variant) is load_plan(store.root, plan.digest, plan.variant)
 
 
-def test_a_folder_that_became_another_jobs_is_refused(plan, store, tmp_path):
+def test_a_folder_that_became_another_jobs_is_refused(plan, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.2)
     other = resolved(tmp_path, 3, region=AREA)
     claim(other, store, overwrite=True)
     with pytest.raises(LedgerError, match="became another job while this one ran"):

@@ -51,6 +51,7 @@ def test_any_order_of_blocks_gives_one_map(tmp_path):
     assert one.progress.finished == two.progress.finished == len(list(resolved(tmp_path, 2).blocks()))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(window=st.integers(8, 40), factor=st.integers(1, 4), seed=st.integers(0, 9))
 def test_no_way_of_cutting_changes_a_pixel(tmp_path_factory, window, factor, seed):

@@ -131,6 +131,7 @@ def test_a_job_that_is_cancelled_before_it_began_never_begins(farm, tmp_path, mo
     assert not faults.attempts(made.out)
 
 
+@pytest.mark.slow
 def test_the_job_of_higher_priority_goes_first(farm, tmp_path, model):
     later, sooner = small(tmp_path, model, 4, 5, "later"), small(tmp_path, model, 2, 5, "sooner")
     faults.plan_trouble(later.out, sleep=0.4)

@@ -383,9 +383,11 @@ def limit_file_size(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_a_job_larger_than_the_disk_is_refused_before_it_runs(job):
+def test_a_job_larger_than_the_disk_is_refused_before_it_runs(job, monkeypatch):
     shutil.rmtree(job.out)
-    job.job(grid={"crs": "EPSG:32612", "resolution": 0.0005}, memory_per_worker="4GB")
+    job.job(grid={"crs": "EPSG:32612", "resolution": 0.01}, memory_per_worker="4GB")
+    full = shutil._ntuple_diskusage(10**12, 10**12, 10**8)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     assert "no space left: the map may need" in job.run().refusal("LedgerError")
 
 

@@ -396,12 +396,12 @@ def go_through(farm: Processes, halfway, folder: Path, how: str, step: int) -> i
     raise AssertionError("it never came to an end")
 
 
-@pytest.mark.parametrize("step", [45, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("step", [71, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_a_crash_between_any_two_changes_of_the_folder_leaves_old_or_new_files(farm, halfway, tmp_path, step):
     assert go_through(farm, halfway, tmp_path / "out", "crash", step) * step >= 100
 
 
-@pytest.mark.parametrize("step", [31, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("step", [59, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_a_disk_that_is_full_at_any_write_leaves_the_earlier_outputs(farm, halfway, tmp_path, step):
     assert go_through(farm, halfway, tmp_path / "out", "full", step) * step >= 60
 

@@ -37,6 +37,7 @@ def said(home: dict[str, str], *words: object) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_plan_submit_and_status_load_no_torch_and_neither_does_the_scheduler(
     tmp_path: Path, model: Path, home: dict[str, str]
 ) -> None:
