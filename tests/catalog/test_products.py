@@ -39,9 +39,7 @@ def test_a_band_is_selected_by_any_of_its_names_and_keeps_the_one_asked_for() ->
     layer = Imagery("s", tuple(bands))
     found = layer.select(("swir16", "B8A", "red"), "a model").bands
     assert [(band.name, band.code) for band in found] == [("swir16", "B11"), ("B8A", "B8A"), ("red", "B04")]
-    with pytest.raises(
-        CatalogError, match=r"needs band .thermal.; imagery .s. has coastal, blue, .*, swir2\. Add"
-    ):
+    with pytest.raises(CatalogError, match=r"needs band .thermal.; imagery .s. has coastal, blue, .*, swir2\. Add"):
         layer.select(("thermal",), "a model")
 
 

@@ -101,9 +101,7 @@ def test_there_is_as_much_test_as_source():
 
 
 def test_the_fields_own_words_are_used():
-    ours = re.compile(
-        r"\b(errands?|flight|bur(?:y|ied)|condemned|barks?|desk|ear|pen|farewells?|story|rooms)\b", re.I
-    )
+    ours = re.compile(r"\b(errands?|flight|bur(?:y|ied)|condemned|barks?|desk|ear|pen|farewells?|story|rooms)\b", re.I)
     found = [
         f"{module}:{number}: {line.strip()}"
         for module in MODULES

@@ -188,9 +188,9 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(LedgerError, match=r"file/in it cannot be read \(Not a directory\)"):
         files.get(tmp_path / "file" / "in it")
-    with pytest.raises(LedgerError, match="file/in it cannot be written: .*file is no folder; move that elsewhere"):
+    with pytest.raises(LedgerError, match=r"file/in it cannot be written: .*file is no folder; move that elsewhere"):
         files.put(tmp_path / "file" / "in it", b"")
-    with pytest.raises(LedgerError, match="file/in it cannot be written: .*file is no folder; move that elsewhere"):
+    with pytest.raises(LedgerError, match=r"file/in it cannot be written: .*file is no folder; move that elsewhere"):
         files.create(tmp_path / "file" / "in it", b"")
     assert files.stamp(tmp_path / "file" / "in it") is None
     files.drop(tmp_path / "file" / "in it")
