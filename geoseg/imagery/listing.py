@@ -10,6 +10,7 @@ from geoseg.catalog import Band, Imagery, products
 from geoseg.errors import CatalogError, RasterError
 from geoseg.imagery import sentinel2
 from geoseg.imagery.sentinel2 import Stored
+from geoseg.quantities import counted
 from geoseg.rasters import checks
 
 
@@ -49,7 +50,7 @@ def masks(imagery: Imagery) -> tuple[Stored, ...]:
         count = len(files(band, imagery))
         if count != len(found):
             raise CatalogError(
-                f"the mask of imagery {imagery.name!r} has {len(found)} files and band {band.name!r} {count}; "
+                f"the mask of imagery {imagery.name!r} has {counted(len(found), 'file')} and band {band.name!r} {count}; "
                 "give one for all, or one for each in the same order"
             )
     return found
