@@ -50,8 +50,8 @@ def masks(imagery: Imagery) -> tuple[Stored, ...]:
         count = len(files(band, imagery))
         if count != len(found):
             raise CatalogError(
-                f"the mask of imagery {imagery.name!r} has {counted(len(found), 'file')} and band {band.name!r} {count}; "
-                "give one for all, or one for each in the same order"
+                f"the mask of imagery {imagery.name!r} has {counted(len(found), 'file')} and band {band.name!r} "
+                f"{count}; give one for all, or one for each in the same order"
             )
     return found
 
