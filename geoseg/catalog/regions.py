@@ -93,6 +93,54 @@ def read_region(
     return shapely.union_all(shapes), found
 
 
+def read_zones(
+    path: str | Path, column: str | None = None, layer: str | None = None
+) -> tuple[list[str], list[shapely.Geometry], str]:
+    """Each polygon of a vector file with its name, and their CRS as 'EPSG:n' or WKT.
+
+    Parameters
+    ----------
+    path : path
+        As in `read_region`.
+    column : str, optional
+        Attribute that holds the names; by default zones are numbered from 1. Polygons of one name are one zone.
+    layer : str, optional
+        As in `read_region`.
+
+    Raises
+    ------
+    RasterError
+        If the file is missing or cannot be read.
+    GridError
+        If it lacks the layer, the column or a CRS, or a feature is no polygon or crosses itself.
+    """
+    path = Path(path)
+    source = _checked(path)
+    with _reading(path):
+        layer = _layer(path, source, layer)
+        facts = pyogrio.read_info(source, layer=layer)
+        fields = [str(each) for each in facts["fields"]]
+    if column is not None and column not in fields:
+        raise GridError(f"{path} has no column {column!r}; {nearest(column, tuple(fields))}")
+    try:
+        with _reading(path):
+            meta, fids, blobs, data = pyogrio.raw.read(
+                source, layer=layer, columns=[] if column is None else [column], return_fids=True, force_2d=True
+            )
+    except (DataSourceError, DataLayerError) as error:
+        raise RasterError(f"{path} cannot be read: {error}") from error
+    if not meta["crs"]:
+        raise GridError(f"{path} has no CRS; add one to the file")
+    if len(fids) == 0:
+        raise GridError(f"{path}: there is no feature in layer {layer!r}; zones are polygons")
+    shapes = [_polygon(path, fid, blob) for fid, blob in zip(fids, blobs)]
+    names = [str(index + 1) for index in range(len(shapes))] if column is None else [str(each) for each in data[0]]
+    by_name: dict[str, list[shapely.Geometry]] = {}
+    for name, shape in zip(names, shapes):
+        by_name.setdefault(name, []).append(shape)
+    return list(by_name), [shapely.union_all(each) for each in by_name.values()], str(meta["crs"])
+
+
 def _read(
     path: Path, source: Path | bytes, layer: str, asked: filters.Filter | None
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Commands for the regions of a finished map: vectorize, sieve."""
+"""Commands for the regions of a finished map: vectorize, sieve, areas."""
 
 from __future__ import annotations
 
@@ -92,6 +92,37 @@ def sieve(
     )
     _show(changes)
     out.print(f"wrote {target}", markup=False)
+
+
+@app.command()
+@refusing
+def areas(
+    map_file: MapFile,
+    zones: Annotated[Path | None, typer.Option(help="Vector file of polygons; default: the whole map.")] = None,
+    column: Annotated[str | None, typer.Option(help="Attribute that names the zones; default: numbers.")] = None,
+    target: Annotated[Path | None, typer.Option("--out", help="Write a .csv.")] = None,
+    legend: MapLegend = None,
+    catalog: CatalogFile = None,
+) -> None:
+    """Area of each class, in the whole map or in each zone."""
+    from geoseg.vectors import zones as by_zone
+
+    found = by_zone.measure(map_file, zones, column=column, legend=_named(legend, catalog))
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("zone", "class"):
+        table.add_column(name, overflow="fold")
+    for name in ("area, km²", "of the zone"):
+        table.add_column(name, justify="right")
+    totals: dict[str, float] = {}
+    for each in found:
+        totals[each.zone] = totals.get(each.zone, 0.0) + each.area_m2
+    for each in found:
+        share = each.area_m2 / totals[each.zone]
+        table.add_row(Text(each.zone), Text(each.class_name), f"{each.area_m2 / 1e6:,.4f}", f"{share:.2%}")
+    out.print(table)
+    if target is not None:
+        by_zone.write_csv(found, target)
+        out.print(f"wrote {target}", markup=False)
 
 
 def _show(changes: Sequence[Change]) -> None:

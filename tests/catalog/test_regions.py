@@ -12,7 +12,7 @@ import shapely
 from http_server import serving
 
 from geoseg.catalog import RegionSpec
-from geoseg.catalog.regions import read_region, region_of
+from geoseg.catalog.regions import read_region, read_zones, region_of
 from geoseg.errors import GridError, RasterError
 
 SQUARES = [shapely.box(0, 0, 10, 10), shapely.box(10, 0, 20, 30), shapely.box(40, 0, 50, 10)]
@@ -196,3 +196,16 @@ def test_a_region_of_a_spec_is_bounds_or_a_file_from_its_folder(tmp_path):
     assert (box.name, box.geometry.boundingbox.bbox) == ("box", (0, 1, 2, 3))
     park = region_of(RegionSpec(file="parks.gpkg", where="name = 'n1'"), "park", tmp_path)
     assert park.geometry.geom.equals(SQUARES[1])
+
+
+def test_zones_keep_their_names_and_polygons_of_one_name_are_one(tmp_path):
+    boxes = [shapely.box(0, 0, 1, 1), shapely.box(3, 3, 4, 4), shapely.box(1, 0, 2, 1)]
+    columns = {"name": ["a", "b", "a"], "size": [1, 2, 3]}
+    geopandas.GeoDataFrame(columns, geometry=boxes, crs="EPSG:32612").to_file(tmp_path / "zones.gpkg")
+    names, shapes, crs = read_zones(tmp_path / "zones.gpkg", "name")
+    assert names == ["a", "b"]
+    assert shapes[0].equals(shapely.box(0, 0, 2, 1))
+    assert crs == "EPSG:32612"
+    assert read_zones(tmp_path / "zones.gpkg")[0] == ["1", "2", "3"]
+    with pytest.raises(GridError, match="has no column 'nam'; did you mean 'name'"):
+        read_zones(tmp_path / "zones.gpkg", "nam")

@@ -57,3 +57,12 @@ def test_a_least_area_is_the_same_for_map_and_polygons(here):
     assert "sieved.tif exists" in geoseg("sieve", "map.tif", "--min-area", "1ha", "--out", "sieved.tif").refusal()
     assert "--min-area is missing" in geoseg("sieve", "map.tif", "--out", "c.tif").refusal()
     assert "is no least area" in geoseg("sieve", "map.tif", "--min-area", "1acre", "--out", "c.tif").refusal()
+
+
+def test_areas_are_shown_and_written(here):
+    said = geoseg("areas", "map.tif", "--out", "areas.csv")
+    assert said.code == 0, said
+    assert "Roads, paved" in said.out
+    rows = (here / "areas.csv").read_text().splitlines()[1:]
+    assert sum(float(row.rpartition(",")[2]) for row in rows) == pytest.approx(30 * 40 * 900)
+    assert "does not exist" in geoseg("areas", "map.tif", "--zones", "nix.gpkg").refusal()
