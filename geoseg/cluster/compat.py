@@ -226,6 +226,21 @@ def is_under_way(scheduler: Scheduler, key: str) -> bool:
     return task is not None and task.state not in _ENDED
 
 
+def keep(scheduler: Scheduler, key: str) -> bool:
+    """Let a task go on without its client, and say whether it is known. `Scheduler.client_desires_keys`.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+        In its own process.
+    key : str
+        Of the task.
+    """
+    if is_under_way(scheduler, key):
+        scheduler.client_desires_keys([key], "fire-and-forget")  # who lets go of it when it has ended
+    return key in scheduler.tasks
+
+
 # ---------------------------------------------------------------------------------------------- worker
 
 

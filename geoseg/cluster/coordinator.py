@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distributed import Client, Reschedule, SchedulerPlugin, fire_and_forget, worker_client
+from distributed import Client, Future, Reschedule, SchedulerPlugin, worker_client
 
 from geoseg.cluster import compat
 from geoseg.cluster.workers import lost_scheduler
@@ -77,11 +77,31 @@ def leave_running(client: Client, name: str, function: Callable[..., Any], *args
     if known:
         raise ClusterError(f"a job called {name!r} is on this cluster already; choose another --name or cancel it")
     # It takes no thread from others for long, and must not wait behind the blocks of a job that was there before.
-    fire_and_forget(client.submit(function, *args, key=key, pure=False, priority=_FIRST))
+    future = client.submit(function, *args, key=key, pure=False, priority=_FIRST)
     try:
-        _known(client, key)  # what was sent before is there when this is answered
+        _leave(client, future)
     except (OSError, TimeoutError) as error:
         raise lost_scheduler() from error
+
+
+def _leave(client: Client, future: Future) -> None:
+    """Hand a task over to the scheduler.
+
+    A scheduler reads what was submitted beside all else that it does, and drops a task whose client leaves before
+    that; `fire_and_forget` says nothing of it.
+    """
+    end = time.monotonic() + _ANSWER_S
+    while True:
+        ended = future.done()  # before the question: while the future is held, a task that has ended is known
+        if compat.run_on_scheduler(client, _kept, _ANSWER_S, key=future.key):
+            return
+        if ended:
+            raise ClusterError(
+                "the scheduler could not read the job; install the same geoseg and packages there as here"
+            )
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -99,6 +119,10 @@ def inside() -> Iterator[Client]:
 
 def _known(client: Client, key: str) -> bool:
     return bool(compat.run_on_scheduler(client, _under_way, _ANSWER_S, key=key))
+
+
+def _kept(key: str, dask_scheduler: Any = None) -> bool:
+    return compat.keep(dask_scheduler, key)
 
 
 def _under_way(key: str, dask_scheduler: Any = None) -> bool:

@@ -244,6 +244,7 @@ def first_name(array):
     return next(key[0] for key in array.dask if isinstance(key, tuple) and f"{key[0]}-shared" in array.dask)
 
 
+@pytest.mark.slow
 def test_a_cluster_makes_the_same_map(tmp_path, model, monkeypatch):
     monkeypatch.setattr(chunks, "EDGE", 32)
     scene = open_imagery("scene", catalog=put(tmp_path))

@@ -105,6 +105,7 @@ def test_what_the_function_raises_is_raised(processes: Processes) -> None:
         wait_until(lambda: not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)), 5)
 
 
+@pytest.mark.slow
 def test_stalled_items_are_sent_again_and_at_last_given_up(processes: Processes, tmp_path: Path) -> None:
     processes.scheduler()
     processes.worker("--no-nanny", "--nthreads", "4")
@@ -171,6 +172,7 @@ def test_a_worker_stopped_before_its_first_block_is_passed_over(
 
 
 @pytest.mark.parametrize("moment", ["before", "while it prepares"])
+@pytest.mark.slow
 def test_the_only_worker_standing_still_is_named_within_four_times_the_silence(
     processes: Processes, tmp_path: Path, attentive: None, moment: str
 ) -> None:

@@ -88,6 +88,7 @@ def test_adaptive_cluster_grows_from_nothing_and_shrinks_again() -> None:
         wait_until(lambda: not client.nthreads())
 
 
+@pytest.mark.slow
 def test_worker_paused_for_memory_is_noted_and_passed_over(processes: Processes) -> None:
     processes.scheduler()
     processes.workers(2)

@@ -114,6 +114,7 @@ def test_a_pause_is_noted_once_and_again_when_it_comes_back(processes: Processes
     assert "of its 1.00 GB" in notes[0]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_is_no_longer_heard_of(processes: Processes) -> None:
     processes.scheduler()
     processes.workers(2)

@@ -73,6 +73,7 @@ def test_a_submitted_job_needs_no_client(farm, tmp_path, model):
     assert lines[-1]["event"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_job_is_known_from_its_folder_when_the_cluster_is_gone(tmp_path, model, monkeypatch):
     made = small(tmp_path, model, 3, 4)
     wanted = quiet(made)
@@ -151,6 +152,7 @@ def test_the_job_of_higher_priority_goes_first(farm, tmp_path, model):
         check_whole(made, quiet(made))
 
 
+@pytest.mark.slow
 def test_a_coordinator_whose_worker_is_killed_starts_again_on_another(farm, tmp_path, model):
     made = small(tmp_path, model, 5, 4)
     wanted = quiet(made)

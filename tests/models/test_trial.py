@@ -50,6 +50,7 @@ def change(folder: Path, **keys) -> None:
     (folder / "card.yaml").write_text(yaml.safe_dump(card | keys))
 
 
+@pytest.mark.slow
 def test_a_network_that_loads_is_tried_once_and_noted(tmp_path, cache):
     write_model(tmp_path / "tiny")
     assert tried(tmp_path / "tiny", cache) == {"side": None, "torch": False}

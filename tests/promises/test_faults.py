@@ -230,6 +230,7 @@ def test_ctrl_c_in_a_terminal_ends_a_run_and_its_own_workers(tmp_path, model):
 # ----------------------------------------------------------------------- two runs, and other runs
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_while_the_first_goes_on(farm, tmp_path, model):
     made = small(tmp_path, model, 3, 4)
     wanted = quiet(made)
@@ -253,6 +254,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_stood_still_while_another_took_over_stops(farm, tmp_path, model):
     made = small(tmp_path, model, 3, 4)
     wanted = quiet(made)
@@ -497,6 +499,7 @@ def test_a_device_that_is_out_of_memory_gets_smaller_batches_and_the_map_is_the_
     process.renew()
 
 
+@pytest.mark.slow
 def test_strict_stops_at_the_first_failed_block(farm, tmp_path, model):
     made = small(tmp_path, model, 3, 4)
     deadly = list(plan_of(made).blocks())[2]
@@ -530,6 +533,7 @@ def test_a_worker_short_of_memory_is_paused_and_noted(farm, tmp_path, model, fau
     assert re.search(r"it uses 3\.\d\d of its 4\.00 GB; it takes no block until memory is free again", said)
 
 
+@pytest.mark.slow
 def test_a_worker_that_stands_still_is_noticed_and_its_blocks_are_made_elsewhere(farm, tmp_path, model, faulty):
     made = small(tmp_path, model, 2, 4)
     wanted = quiet(made)

@@ -85,6 +85,7 @@ def test_processes_blocks_and_batches_change_no_byte(zion):
     assert serial.progress.total > 1
 
 
+@pytest.mark.slow
 def test_two_regions_agree_on_their_overlap(zion):
     bounds = [(310000, 4130000, 317000, 4136000), (313015, 4132000, 320000, 4139000)]
     maps = []

@@ -115,6 +115,12 @@ def put(thing: str, path: Path, address: str) -> None:
 THINGS = (*KINDS, "nothing", "huge", "world of zeros", "vrt of a file", "vrt of a url")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The first map that is traced takes seconds."""
+    vectorized(one_band(tmp_path_factory.mktemp("first") / "map.tif"))
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> object:
     with serving(tmp_path_factory.mktemp("served")) as served:
@@ -191,7 +197,7 @@ def test_what_lies_in_place_of_a_world_file_is_refused(tmp_path: Path, server: t
 
 
 @pytest.mark.parametrize("thing", THINGS)
-@pytest.mark.parametrize("ending", [".tif", ".jp2", ".vrt"])
+@pytest.mark.parametrize("ending", [".tif", *(pytest.param(each, marks=pytest.mark.slow) for each in (".jp2", ".vrt"))])
 @pytest.mark.parametrize("role", ROLES)
 def test_what_lies_in_place_of_a_raster_is_refused(
     tmp_path: Path, server: tuple[str, Mood], role: str, thing: str, ending: str
