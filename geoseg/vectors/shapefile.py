@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -49,10 +50,14 @@ class ShapefileWriter:
         self.width = max([5, *map(len, self.names.values())])
         self.count, self.words = 0, 50
         self.box = np.array([np.inf, np.inf, -np.inf, -np.inf])
-        self.shp, self.shx, self.dbf = (path.with_suffix(end).open("wb") for end in (".shp", ".shx", ".dbf"))
-        path.with_suffix(".prj").write_text(crs.to_wkt("WKT1_ESRI"), encoding="utf-8")
-        path.with_suffix(".cpg").write_text("UTF-8", encoding="ascii")
-        self._headers()
+        with ExitStack() as files:
+            self.shp, self.shx, self.dbf = (
+                files.enter_context(path.with_suffix(end).open("wb")) for end in (".shp", ".shx", ".dbf")
+            )
+            path.with_suffix(".prj").write_text(crs.to_wkt("WKT1_ESRI"), encoding="utf-8")
+            path.with_suffix(".cpg").write_text("UTF-8", encoding="ascii")
+            self._headers()
+            self._files = files.pop_all()
 
     def __enter__(self) -> ShapefileWriter:
         """Closed at the end of the `with`."""
@@ -62,13 +67,10 @@ class ShapefileWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what is known at the end, unless something failed."""
-        try:
+        with self._files:  # each is closed, also where another finds the disk full
             if kind is None:
                 self.dbf.write(b"\x1a")
                 self._headers()
-        finally:
-            for file in (self.shp, self.shx, self.dbf):
-                file.close()
 
     def add(self, features: Features) -> None:
         """Append polygons.
