@@ -4,12 +4,15 @@ import json
 import os
 import random
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
+from farm import events
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from painted_scenes import NORTH_UP, OBLONG, ROTATED, blur, coordinates, nir, read_map, red, resolved, scene
@@ -17,11 +20,13 @@ from painted_scenes import NORTH_UP, OBLONG, ROTATED, blur, coordinates, nir, re
 from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
 from geoseg.errors import DamagedBlocksError, GridError, JobError, LedgerError, PredictionError
+from geoseg.grid import Layout, Window
 from geoseg.jobs import block as job_block
 from geoseg.jobs import run as job_run
 from geoseg.jobs.plan import Plan
+from geoseg.storage import ledger
 from geoseg.storage import store as store_module
-from geoseg.storage.record import block_name
+from geoseg.storage.record import Record, block_name, record_name
 from geoseg.storage.store import Store
 
 
@@ -255,11 +260,14 @@ def test_blocks_damaged_between_commit_and_stitching_are_made_again_in_the_same_
     if when == "in vain":
         with pytest.raises(DamagedBlocksError, match="run the same command again"):
             run()
-        assert not (tmp_path / "out/map.tif").exists()
+        left = {path.relative_to(tmp_path / "out").parts[0] for path in (tmp_path / "out").rglob("*")}
+        assert left == {"blocks", "log", "job.json", "status.json"}, "no output was made of them"
         assert len(times) == 4
         when = ""
     summary = run()
-    assert any(re.search("has changed since it was written|is missing", each) for each in summary.notes)
+    said = "has changed since it was written|is missing"
+    assert any(re.search(said, each) for each in summary.notes)
+    assert any(re.search(said, each["what"]) for each in events(tmp_path / "out", "damaged"))
     assert (tmp_path / "out/map.tif").read_bytes() == wanted
     assert not summary.failed
     assert job_run.run(plan, tmp_path / "out", predict=lambda *_: 1 / 0).kept == summary.outputs
@@ -282,6 +290,100 @@ def test_the_cutting_may_change_when_a_job_goes_on_and_finished_blocks_are_kept(
     summary = job_run.run(again, tmp_path / "out", predict=blur)
     assert summary.progress.reused == 5
     assert (tmp_path / "out/map.tif").read_bytes() == (tmp_path / "quiet/map.tif").read_bytes()
+
+
+CUTTINGS = st.lists(
+    st.tuples(st.integers(1, 7), st.lists(st.sampled_from(["done", "empty", "failed"]), min_size=7, max_size=7)),
+    max_size=4,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shape=st.tuples(st.integers(1, 90), st.integers(1, 120)), cuttings=CUTTINGS, now=st.integers(1, 7))
+def test_of_finished_blocks_that_overlap_the_larger_count_and_none_is_left_out_for_nothing(shape, cuttings, now):
+    extent = Window(-37, 41, *shape)
+    known = {}
+    for factor, states in cuttings:
+        for at, window in enumerate(Layout(extent, 8, 0, 8 * factor).cut()):
+            known[window] = Record(window, states[at % 7], "d")
+    plan = SimpleNamespace(layout=Layout(extent, 8, 0, 8 * now))
+    chosen = job_run.finished(plan, known)
+    seen = np.zeros(shape, int)
+    for window in chosen:
+        assert known[window].state != "failed"
+        seen[window.within(extent)] += 1
+    assert seen.max(initial=0) <= 1
+    for window, record in known.items():
+        if record.state != "failed" and window not in chosen:
+            assert any(window.meet(other) and other.pixels >= window.pixels for other in chosen)
+
+
+def trouble(rng, blocks):
+    """What befalls a folder between two runs: a block is flipped, exchanged, removed, or its record damaged."""
+    labels, records = sorted(blocks.glob("*_labels.tif")), sorted(blocks.glob("*.json"))
+    match rng.randrange(5):
+        case 0:
+            path = rng.choice(labels)
+            path.write_bytes(path.read_bytes()[:-30] + b"x" * 30)
+        case 1:
+            one, two = rng.sample(labels, 2)
+            one_bytes = one.read_bytes()
+            one.write_bytes(two.read_bytes())
+            two.write_bytes(one_bytes)
+        case 2:
+            rng.choice(labels).unlink()
+        case 3:
+            path = rng.choice(records)
+            path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(each, marks=pytest.mark.slow) for each in range(2, 12))])
+def test_however_often_the_cutting_changes_what_is_finished_stays_and_the_map_is_the_same(tmp_path, seed):
+    """Runs are stopped, blocks fail and are damaged, and some come back late, so that blocks of two cuttings overlap"""
+    rng = random.Random(seed)
+    scene(tmp_path, (97, 161))
+    wanted = Path(job_run.run(resolved(tmp_path, 2), tmp_path / "quiet", predict=blur).folder, "map.tif").read_bytes()
+    out, blocks, hidden = tmp_path / "out", tmp_path / "out/blocks", tmp_path / "hidden"
+    hidden.mkdir()
+
+    def run(most, failing=0.0):
+        plan = resolved(
+            tmp_path, 2, inference={"block": 16 * rng.randint(1, 7)}, memory_per_worker=f"{rng.choice('234')}GB"
+        )
+        kept = job_run.finished(plan, ledger.records(Store.at(out), plan.digest)[0]) if blocks.exists() else []
+        names = [name for window in kept for name in (record_name(window), block_name(window))]
+        before = {name: ((out / name).read_bytes(), (out / name).stat().st_mtime_ns) for name in names}
+        shown = []
+
+        def stopping(function, items):
+            for number, item in enumerate(items):
+                if number == most:
+                    raise KeyboardInterrupt
+                yield function(item)
+
+        def predict(pixels, tile):
+            if rng.random() < failing:
+                raise ValueError("not today")
+            return blur(pixels, tile)
+
+        with suppress(KeyboardInterrupt):
+            job_run.run(plan, out, predict=predict, mapper=stopping, progress=shown.append)
+        assert shown[0].reused == len(kept)
+        assert {name: ((out / name).read_bytes(), (out / name).stat().st_mtime_ns) for name in names} == before
+
+    for number in range(6):
+        run(most=rng.randint(2, 9), failing=0.2)
+        trouble(rng, blocks)
+        for late in list(hidden.iterdir()):
+            if not (blocks / late.name).exists():
+                late.rename(blocks / late.name)
+        if number % 2:
+            for path in rng.sample(sorted(blocks.glob("*_labels.tif")), 1):
+                for each in (path, path.with_name(path.name.replace("_labels.tif", ".json"))):
+                    if each.exists():
+                        each.rename(hidden / each.name)
+    run(most=None)
+    assert (out / "map.tif").read_bytes() == wanted
 
 
 def test_another_job_s_folder_is_refused_and_left_alone(tmp_path):
