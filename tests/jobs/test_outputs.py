@@ -1,12 +1,18 @@
 """Outputs: steps are data, made when what they are made from has changed, and notes of others do no harm."""
 
 import json
+import math
+import os
+import shutil
 
+import numpy as np
 import pytest
 from farm import plan_of, small
-from small_jobs import contents
+from small_jobs import SmallJob, contents
+from strategies import write
 
 from geoseg.catalog.legend import Legend
+from geoseg.jobs import block as job_block
 from geoseg.jobs import outputs
 from geoseg.jobs import run as job_run
 from geoseg.storage import ledger, staging
@@ -27,12 +33,38 @@ def made(tmp_path_factory, model):
 def ready(made):
     """Its plan, store, records and counts."""
     plan, store = plan_of(made), Store.at(made.out)
+    return plan, store, *gathered(plan, store)
+
+
+def gathered(plan, store):
+    """Records of all blocks that stand in a folder, and the pixels of each class."""
     records = [record for _, record in sorted(ledger.records(store, plan.digest)[0].items())]
     counts: dict[int, int] = {}
     for record in records:
         for id, pixels in record.counts.items():
             counts[id] = counts.get(id, 0) + pixels
-    return plan, store, records, counts
+    return records, counts
+
+
+def add_reference(job: SmallJob) -> None:
+    """Score the job against a reference of two kinds."""
+    with_truth(job, 0)
+    classes = [{"id": id, "name": f"kind {id}", "colour": "#808080"} for id in (1, 2)]
+    job.save(
+        "data_catalog.yaml",
+        job.load("data_catalog.yaml")
+        | {
+            "references": {"truth": {"file": "truth.tif", "legend": "kinds"}},
+            "legends": {"kinds": {"classes": classes}},
+            "crosswalks": {"forth": {"from": "kinds", "to": "three", "classes": {1: 3, 2: 7}}},
+        },
+    )
+    job.job(reference="truth")
+
+
+def with_truth(job: SmallJob, seed: int) -> None:
+    shape = plan_of(job).layout.extent.shape
+    write(job.folder / "truth.tif", np.random.default_rng(seed).integers(1, 3, (1, *shape), np.uint8))
 
 
 def steps_of(plan, store, records, counts):
@@ -101,6 +133,32 @@ def test_a_step_has_another_key_when_anything_that_it_is_made_from_is_other(read
     assert {name for name in after if after[name] != before.get(name)} == other
 
 
+def test_scores_alone_have_another_key_when_a_file_of_the_reference_is_other(tmp_path, model):
+    job = small(tmp_path, model, 1, 2, outputs={"quicklook": False, "vectors": ["fgb"]})
+    add_reference(job)
+    plan, store = plan_of(job), Store.at(job.out)
+    job_run.run(plan, job.out, threads=1)
+
+    def keys():
+        return {step.name: step.key for step in steps_of(plan, store, *gathered(plan, store))}
+
+    before = keys()
+    assert set(before) == {"map", "style", "accuracy", "vectors"}
+    with_truth(job, 1)
+    after = keys()
+    (job.folder / "truth.tif.aux.xml").write_text("<PAMDataset/>")
+    assert {name for name in before if after[name] != before[name]} == {"accuracy"}
+    assert {name for name in after if keys()[name] != after[name]} == {"accuracy"}
+    scores = (job.out / "accuracy.json").read_bytes()
+    assert set(job_run.run(plan, job.out, threads=1).kept) == {
+        "map.tif",
+        "map.tif.aux.xml",
+        "map.qml",
+        "vectors/map.fgb",
+    }
+    assert (job.out / "accuracy.json").read_bytes() != scores
+
+
 def _with(pair, store, counts):
     return pair[0], store, pair[1], counts
 
@@ -157,3 +215,95 @@ def test_a_step_that_fails_leaves_what_stood(tmp_path, model, monkeypatch):
         name for name in before if name.endswith((".tif", ".qml", ".xml")) and before[name] != after.get(name)
     } == set()
     assert [name for name in after if ".new-" in name] == []
+
+
+# --------------------------------------------------------------------------------- crashes amid writing
+
+CHANGES = ("replace", "rename", "link", "unlink", "mkdir")
+"""By these alone Python changes a job folder; whole files are written under names of something unfinished."""
+
+
+class Crash(BaseException):
+    """The process has ended: nothing catches it."""
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory, model):
+    """A job whose outputs were made while a block had failed and whose block was made since, and what shall stand."""
+    job = small(
+        tmp_path_factory.mktemp("half"),
+        model,
+        1,
+        2,
+        outputs={"quicklook": True, "vectors": ["shp"], "confidence": True},
+    )
+    add_reference(job)
+    plan, refused = plan_of(job), iter([True])
+
+    def once(pixels, tile):
+        if next(refused, False):
+            raise ValueError("not today")
+        return plan.predictor(pixels, tile)
+
+    (failed,) = job_run.run(plan, job.out, predict=once).failed
+    old = made_of(job.out)
+    assert job_block.finish(str(job.out), plan.digest, plan.variant, None, 1, failed.window).state == "done"
+    job_run.run(plan, job.folder / "new", threads=1)
+    return job, plan, old, made_of(job.folder / "new")
+
+
+def made_of(folder):
+    """The outputs in a folder, by name."""
+    notes = ("blocks/", "log/", "job.json", "status.json", "outputs.json", ".new-")
+    return {name: data for name, data in contents(folder).items() if not name.startswith(notes)}
+
+
+def write_until(folder, plan, at, monkeypatch):
+    """Write outputs in a process that ends before change number `at` of its files; whether it came to the end."""
+    store, seen = Store.at(folder), []
+
+    def counting(change):
+        def counted(*given, **how):
+            seen.append(change)
+            if len(seen) > at:
+                raise Crash
+            return change(*given, **how)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for name in CHANGES:
+            patch.setattr(os, name, counting(getattr(os, name)))
+        try:
+            store.sweep(math.inf)
+            outputs.write(plan, store, *gathered(plan, store))
+        except Crash:
+            return False
+    return True
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_at_no_point_does_what_was_made_of_an_old_map_stand_beside_a_new_one(tmp_path, half, monkeypatch, step):
+    job, plan, old, new = half
+    assert {name for name in new if old.get(name) != new[name]} >= {
+        *("map.tif", "map.png", "accuracy.json", "vectors/map.shp", "confidence.tif")
+    }
+    of_the_map = {name for name in {*old, *new} if name.startswith(("accuracy", "vectors/", "map.png", "map.tif."))}
+    for at in range(0, 1000, step):
+        folder = tmp_path / str(at)
+        shutil.copytree(job.out, folder)
+        ended = write_until(folder, plan, at, monkeypatch)
+        found = made_of(folder)
+        assert all(data in (old.get(name), new.get(name)) for name, data in found.items())
+        assert "map.tif" in found
+        if found["map.tif"] == new["map.tif"]:
+            assert [name for name in of_the_map & found.keys() if found[name] != new.get(name)] == []
+        assert write_until(folder, plan, math.inf, monkeypatch)
+        assert made_of(folder) == new
+        assert [path.name for path in folder.rglob(".new-*")] == []
+        shutil.rmtree(folder)
+        if ended:
+            assert at > 40
+            return
+    raise AssertionError("it never came to the end")
