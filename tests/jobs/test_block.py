@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from painted_scenes import blur, coordinates, red, resolved, scene
+from painted_scenes import blur, coordinates, nir, red, resolved, scene
 
 from geoseg import imagery, process
 from geoseg.catalog.legend import NODATA
@@ -185,6 +185,36 @@ def test_a_folder_that_became_another_jobs_is_refused(plan, store, tmp_path, mon
     claim(other, store, overwrite=True)
     with pytest.raises(LedgerError, match="became another job while this one ran"):
         load_plan(store.root, plan.digest, "")
+
+
+def test_another_cutting_of_the_job_is_refused_by_its_variant_and_taken_by_its_digest_alone(
+    plan, store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(store_module, "PATIENCE_S", 0.2)
+    again = resolved(tmp_path, 2, region=AREA, inference={"block": 64})
+    assert (again.digest == plan.digest, again.variant == plan.variant) == (True, False)
+    claim(again, store)
+    with pytest.raises(LedgerError, match="became another job while this one ran"):
+        load_plan(store.root, plan.digest, plan.variant)
+    assert load_plan(store.root, plan.digest).layout.block == 64
+
+
+def test_confidence_is_kept_where_the_job_asks_for_it(tmp_path):
+    scene(tmp_path, (40, 50))
+
+    def both(pixels, tile):
+        return red(pixels, tile), nir(pixels, tile)
+
+    for asked in (True, False):
+        made_plan = resolved(tmp_path, outputs={"confidence": asked})
+        held = Store.at(tmp_path / str(asked))
+        claim(made_plan, held)
+        record = made(made_plan, held, both)
+        assert set(record.hashes) == ({"labels", "confidence"} if asked else {"labels"})
+        assert record.bytes == sum(len(ledger.block(held, record, kind)) for kind in record.hashes)
+        if asked:
+            kept = block_file.decode(ledger.block(held, record, "confidence"))
+            assert np.array_equal(kept, label(made_plan, both, record.window).confidence)
 
 
 def test_a_plan_that_was_changed_since_is_refused(plan, store):

@@ -1,6 +1,7 @@
 """Plan: which blocks there are, and what tells one map from another."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from affine import Affine
 from farm import plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_folders import write_model
 from pyproj import Geod, Transformer
 from small_jobs import SmallJob
 from strategies import NORTH_UP, layer, stars, write
@@ -27,14 +29,17 @@ SPEC = JobSpec(imagery="scene", model="none")
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """Three files with gaps between them, the last in another zone, so that it has to be warped."""
+    """Four files with gaps between them, the last two in another zone and in degrees, so that they are warped."""
     folder, pixels = tmp_path_factory.mktemp("plan"), np.ones((1, 60, 80), np.uint8)
     east = NORTH_UP @ NORTH_UP.translation(150, 40)
     x, y = Transformer.from_crs("EPSG:32612", "EPSG:32611", always_xy=True).transform(NORTH_UP.c, NORTH_UP.f - 5000)
+    to_degrees = Transformer.from_crs("EPSG:32612", "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(NORTH_UP.c + 5000, NORTH_UP.f - 4500)
     files = (
         write(folder / "a.tif", pixels),
         write(folder / "b.tif", pixels, east),
         write(folder / "c.tif", pixels, Affine(30, 0, x, 0, -30, y), "EPSG:32611"),
+        write(folder / "d.tif", pixels[:, :37, :53], Affine(0.0003, 0, lon, 0, -0.0003, lat), "EPSG:4326"),
     )
     return imagery.open(layer(files))
 
@@ -96,7 +101,7 @@ def test_a_scattered_region_in_a_wide_extent_costs_little(monkeypatch, tmp_path)
     found = list(made.blocks())
     assert 10 <= len(found) <= 40
     assert len(asked) < 3_000
-    assert all(any(made.geometry.geom.intersects(footprint(grid, each).geom) for each in [window]) for window in found)
+    assert all(made.geometry.geom.intersects(footprint(grid, window).geom) for window in found)
 
 
 # -------------------------------------------------------------------------------- what a map is
@@ -105,6 +110,11 @@ def test_a_scattered_region_in_a_wide_extent_costs_little(monkeypatch, tmp_path)
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, model):
     made = SmallJob.write(tmp_path_factory.mktemp("job"), model)
+    write(made.folder / "veil.tif", np.full((2, 40, 50), 2, np.uint8))
+    other = write_model(made.folder / "second", seed=5)  # the same card but for the hash of its weights
+    held = made.load("data_catalog.yaml")
+    held["models"]["second"] = {"path": other.folder}
+    made.save("data_catalog.yaml", held)
     made.job(inference={"window": 16, "block": 32})
     return made, plan_of(made)
 
@@ -144,6 +154,7 @@ def test_where_and_in_what_pieces_it_is_made_is_another_variant_of_the_same_map(
         {"grid": {"crs": "EPSG:32612", "resolution": 20}},
         {"region": {"bounds": [300100, 4199000, 300900, 4199800], "crs": "EPSG:32612"}},
         {"outputs": {"quicklook": False, "confidence": True}},
+        {"model": "second"},
     ],
     ids=str,
 )
@@ -156,6 +167,53 @@ def test_what_can_change_a_pixel_makes_another_map(job, keys):
     finally:
         made.save("job.yaml", held)
     assert after.digest != before.digest
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"nodata": 7},
+        {"scale": 0.5},
+        {"offset": 9.0},
+        {"crs": "EPSG:26912"},
+        {"resampling": "cubic"},
+        {"bands": {"red": 2, "nir": 1}},
+        {"mask": {"file": "veil.tif", "values": [2]}},
+        {"files": ["scene.tif", "veil.tif"]},
+        {"files": ["scene.tif", "veil.tif"], "order": "last"},
+    ],
+    ids=str,
+)
+def test_imagery_that_is_read_otherwise_makes_another_map(job, keys):
+    made, before = job
+    held = made.load("data_catalog.yaml")
+    try:
+        made.imagery(**keys)
+        after = plan_of(made)
+    finally:
+        made.save("data_catalog.yaml", held)
+    assert after.digest != before.digest
+
+
+def test_who_made_the_imagery_changes_no_pixel(job):
+    made, before = job
+    held = made.load("data_catalog.yaml")
+    try:
+        made.imagery(attribution="someone", title="a scene")
+        after = plan_of(made)
+    finally:
+        made.save("data_catalog.yaml", held)
+    assert after.digest == before.digest
+
+
+def test_pixels_written_anew_make_another_map(job):
+    made, before = job
+    data = (made.folder / "scene.tif").read_bytes()
+    facts = (made.folder / "scene.tif").stat()
+    (made.folder / "scene.tif").write_bytes(data)
+    assert plan_of(made).digest != before.digest
+    os.utime(made.folder / "scene.tif", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert plan_of(made).digest == before.digest
 
 
 def test_a_plan_comes_back_from_json_as_it_was(job):

@@ -17,10 +17,12 @@ from farm import plan_of, small
 from odd_files import KINDS, put_in_place
 from small_jobs import SmallJob, geoseg
 
+from geoseg.errors import LedgerError
 from geoseg.jobs import run as job_run
 from geoseg.jobs import status as job_status
+from geoseg.jobs.claim import claim
 from geoseg.jobs.status import JobHandle
-from geoseg.storage import lock
+from geoseg.storage import journal, lock
 from geoseg.storage.store import Store
 
 HOURS_S = 5 * 3600.0
@@ -83,6 +85,62 @@ def test_a_note_that_is_damaged_or_no_file_is_no_job_and_hides_no_other(made, no
     assert listed.code == 0
     assert "good" in listed.out
     assert "bad" not in listed.out
+
+
+STATES = [
+    # what status.json says, its age, the lock's age -> state, and the start of what is said of it
+    (None, 0, None, "stopped", "it has not run yet"),
+    ("submitted", HOURS_S, None, "submitted", ""),
+    ("running", 0, 0, "running", ""),
+    ("running", HOURS_S, 30, "running", ""),
+    ("finishing", 0, 0, "finishing", ""),
+    ("running", 0, None, "stopped", "its coordinator is gone"),
+    ("finishing", 0, None, "stopped", "its coordinator is gone"),
+    ("running", HOURS_S, HOURS_S, "stopped", "its coordinator is gone"),
+    ("running", 30, lock.STALE_S + 9, "running", ""),  # its cluster may start it again
+    ("submitted, lost", 30, None, "submitted", "the scheduler was lost"),
+    ("submitted, lost", HOURS_S, None, "stopped", "its coordinator is gone"),
+    *((ended, HOURS_S, None, ended, "") for ended in ("finished", "failed blocks", "cancelled")),
+    ("stopped", HOURS_S, None, "stopped", ""),
+    ("finished", 0, 0, "finished", ""),
+]
+
+
+@pytest.mark.parametrize(("said", "said_s", "held_s", "state", "error"), STATES)
+def test_the_state_follows_from_files_alone(tmp_path, said, said_s, held_s, state, error):
+    store = Store.at(tmp_path)
+    store.put("job.json", json.dumps({"digest": "d", "facts": {}}).encode())
+    files = {"job.json": 0.0}
+    numbers = {"total": 9, "done": 4, "failed": 1, "rate": 2.5}
+    if said is not None:
+        word, _, lost = said.partition(", ")
+        journal.Journal(store).set_status(
+            journal.Status(word, **numbers, error="the scheduler was lost" if lost else ""), now=True
+        )
+        files["status.json"] = said_s
+    if held_s is not None:
+        store.put(lock.LOCK, b"elsewhere:1:of-another-machine")
+        files[lock.LOCK] = held_s
+    for name, age_s in files.items():
+        os.utime(tmp_path / name, (time.time() - age_s, time.time() - age_s))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    found = job_status.status(store)
+    assert (found.state, found.error) == (state, error)
+    assert said is None or {name: getattr(found, name) for name in numbers} == numbers
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before, "who looks changes nothing"
+
+
+def test_a_folder_without_a_job_has_no_status(tmp_path):
+    with pytest.raises(LedgerError, match=r"is no job folder: it has no job\.json"):
+        job_status.status(Store.at(tmp_path))
+
+
+def test_waiting_gives_up_in_time_and_says_what_the_job_does(made):
+    store = Store.at(made.out)
+    claim(plan_of(made), store)
+    journal.Journal(store).set_status(journal.Status("submitted"), now=True)
+    with pytest.raises(TimeoutError, match="job mine is still submitted after 0 s"):
+        JobHandle("mine", str(made.out)).wait(0.1, 0.02)
 
 
 @pytest.mark.parametrize("off_s", [-HOURS_S, HOURS_S], ids=["behind", "ahead"])

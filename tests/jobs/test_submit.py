@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import faults
@@ -17,10 +18,13 @@ from small_jobs import SmallJob, geoseg, process
 import geoseg as package
 from geoseg.cluster import coordinator
 from geoseg.errors import JobError
+from geoseg.jobs import block as job_block
 from geoseg.jobs import status as job_status
 from geoseg.jobs import submit
+from geoseg.jobs.claim import claim
 from geoseg.jobs.status import JobHandle
 from geoseg.storage import lock
+from geoseg.storage.job_file import read_job
 from geoseg.storage.store import Store
 
 
@@ -262,3 +266,69 @@ def test_a_job_whose_store_cannot_be_reached_does_not_hide_the_others(tmp_path, 
     assert re.search(r"near +│ finished +│ 4/4", listed.out)
     assert re.search(r"far: s3://nowhere.* cannot be reached \(Unable to locate credentials\)", listed.err)
     assert "cannot be reached" in process("status", "far", env=nobody).refusal("LedgerError")
+
+
+# ------------------------------------------------------------- folders in use, and other ends of a coordinator
+
+
+def held_by_another(made: SmallJob) -> Path:
+    """The lock of a coordinator on another machine."""
+    path = made.out / lock.LOCK
+    path.write_bytes(b"elsewhere:1:of-another-machine")
+    return path
+
+
+def test_a_coordinator_waits_for_the_folder_while_another_holds_it(farm, tmp_path, model):
+    made = small(tmp_path, model, 2, 2)
+    farm.scale(0)
+    submitted(farm, made)
+    held = held_by_another(made)
+    farm.scale(1)
+    with client_of(farm, 1):
+        time.sleep(2)
+    assert job_status.status(Store.at(made.out)).state == "submitted"
+    assert not faults.attempts(made.out)
+    held.unlink()
+    assert ended(made) == "finished"
+
+
+@pytest.fixture
+def coordinating(tmp_path, model, monkeypatch) -> SmallJob:
+    """A claimed job whose coordinator is called here; none of these gets as far as asking its cluster."""
+    made = small(tmp_path, model, 2, 2)
+    monkeypatch.setattr(coordinator, "inside", lambda: nullcontext(None))
+    claim(plan_of(made), Store.at(made.out))
+    return made
+
+
+def coordinate(made: SmallJob) -> tuple[str, float]:
+    """The state in which a coordinator ends, and the seconds that it took."""
+    begin = time.monotonic()
+    state = submit.coordinate(str(made.out), job_block.plan_in("", read_job(Store.at(made.out))).digest, 0, False)
+    return state, time.monotonic() - begin
+
+
+def test_a_coordinator_stops_once_the_lock_of_a_dead_one_must_have_gone_stale(coordinating, monkeypatch):
+    monkeypatch.setattr(job_status, "PATIENCE_S", 1.5)
+    held = held_by_another(coordinating)
+    state, seconds = coordinate(coordinating)
+    assert state == "stopped"
+    assert 1.5 < seconds < 15
+    assert held.read_bytes() == b"elsewhere:1:of-another-machine"
+
+
+def test_a_coordinator_stops_at_once_where_waiting_does_not_help(coordinating):
+    plan = plan_of(coordinating)
+    assert job_block.load_plan(str(coordinating.out), plan.digest) == plan  # as a worker that has read it
+    coordinating.job(inference={"block": 16, "window": 8})
+    claim(plan_of(coordinating), Store.at(coordinating.out), overwrite=True)
+    begin = time.monotonic()
+    assert submit.coordinate(str(coordinating.out), plan.digest, 0, False) == "stopped"
+    assert time.monotonic() - begin < 5
+    assert not (coordinating.out / "status.json").exists(), "the folder is another job's, which says where it stands"
+
+
+def test_a_coordinator_that_is_cancelled_says_so(coordinating):
+    JobHandle("", str(coordinating.out)).cancel()
+    assert coordinate(coordinating)[0] == "cancelled"
+    assert job_status.status(Store.at(coordinating.out)).state == "cancelled"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,36 @@ def test_every_file_that_gdal_lists_is_watched_but_for_those_that_are_never_read
             before = identity.of(str(root))
             touch(each)
             assert (identity.of(str(root)) != before) == (each.name in read)
+
+
+def test_files_brought_back_from_a_copy_that_kept_their_times_are_the_same(tmp_path: Path) -> None:
+    scene = Path(write(tmp_path / "data/a.tif", coordinates(3, 4)))
+    top = vrt(scene.with_name("top.vrt"), "one.vrt")
+    vrt(scene.with_name("one.vrt"), "a.tif")
+    scene.with_name("a.tfw").write_text("30\n0\n0\n-30\n9\n9\n")
+    before = identity.of(str(scene)), identity.of(str(top))
+    shutil.copytree(scene.parent, tmp_path / "copy")
+    shutil.rmtree(scene.parent)
+    shutil.copytree(tmp_path / "copy", scene.parent)
+    assert (identity.of(str(scene)), identity.of(str(top))) == before
+    for each in scene.parent.iterdir():
+        touch(each)
+    assert {identity.of(str(scene)), identity.of(str(top))}.isdisjoint(before)
+
+
+def test_a_world_file_that_gdal_would_read_for_a_raster_without_coordinates_is_watched(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        bare = tmp_path / "b.tif"
+        with rasterio.open(bare, "w", driver="GTiff", count=1, height=3, width=4, dtype="uint8") as file:
+            file.write(np.ones((1, 3, 4), np.uint8))
+        bare.with_name("b.tfw").write_text("30\n0\n0\n-30\n300015\n4199985\n")
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"), rasterio.open(bare) as file:
+            assert file.transform.a == 30
+            assert bare.with_name("b.tfw") in map(Path, file.files)
+    before = identity.of(str(bare))
+    touch(bare.with_name("b.tfw"))
+    assert identity.of(str(bare)) != before
 
 
 def test_a_change_at_the_bottom_of_vrts_within_vrts_is_seen(tmp_path: Path, scene: Path) -> None:
