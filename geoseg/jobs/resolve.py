@@ -1,4 +1,4 @@
-"""Planning: a job spec resolved against the catalog, the imagery and the model. All bad input is refused here.
+"""Resolve: a job spec resolved against the catalog, the imagery and the model. All bad input is refused here.
 
 Rasters and weights are opened and checked; nothing is labelled.
 """

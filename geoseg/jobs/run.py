@@ -110,7 +110,7 @@ def run(
     strict : bool
         Stop at the first block that fails.
     progress : callable
-        Told of each block and each output.
+        Called after each block and before each output.
     resident : bool
         The run goes on by itself on a cluster: where the cluster is lost it will start again, and a request to cancel
         that came before it began counts.

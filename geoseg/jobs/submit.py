@@ -61,7 +61,7 @@ def submit(
     priority : int
         Higher goes first where several jobs share the cluster.
     overwrite, strict : bool
-        As in `pipeline.run`.
+        As in `run.run`.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def submit(
     Raises
     ------
     GeosegError
-        As `planning.resolve` and `pipeline.claim`.
+        As `resolve.resolve` and `claim.claim`.
     """
     plan, folder = _resolved(asked, folder)
     store = Store.at(folder)

@@ -1,4 +1,4 @@
-"""Pipeline: serial is the reference, and every other way to run must equal it, bit for bit."""
+"""Run: serial is the reference, and every other way to run must equal it, bit for bit."""
 
 import json
 import os
