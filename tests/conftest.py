@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -28,8 +29,16 @@ def pytest_report_header() -> str:
     return f"GDAL {rasterio.__gdal_version__}, torch {version('torch')}, Dask {version('dask')}, device {device}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is applied
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, beside which the others run; skip what needs a CUDA device where there is none."""
+    cases: Counter[str] = Counter()
+    for item in items:
+        if sampled := item.get_closest_marker("sampled"):
+            name = item.nodeid.partition("[")[0]
+            if cases[name] % sampled.args[0]:
+                item.add_marker(pytest.mark.slow)
+            cases[name] += 1
     items.sort(key=_longest, reverse=True)
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if not needing:

@@ -51,6 +51,7 @@ def test_a_segmented_array_equals_the_map_of_a_run(tmp_path, model, place):
     + [(place, kind, False) for place in PLACES for kind in ("loaded", "NumPy", "Dask") if place != "oblong"]
     + [(place, "Dataset of NumPy", True) for place in PLACES if place != "oblong"],
 )
+@pytest.mark.sampled(3)
 def test_the_map_of_any_array_equals_the_map_of_a_run(shared, model, monkeypatch, place, kind, apart):
     monkeypatch.setattr(chunks, "EDGE", 32)
     folder, labels, sure, affine, crs = shared(place, apart)

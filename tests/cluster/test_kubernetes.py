@@ -41,6 +41,7 @@ def schema() -> dict[str, Any]:
 
 @pytest.mark.parametrize("gpus", [0, 1])
 @pytest.mark.parametrize("env", [None, {}, {"AWS_REGION": "eu-west-1", "GDAL_CACHEMAX": "64"}])
+@pytest.mark.sampled(5)
 def test_manifest_is_what_the_operator_knows(gpus: int, env: dict[str, str] | None, schema: dict[str, Any]) -> None:
     made = kubernetes.manifest("map", 3, image="example.org/geoseg:1", gpus=gpus, env=env)
     check(yaml.safe_load(yaml.safe_dump(made["spec"])), schema)

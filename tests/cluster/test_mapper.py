@@ -151,6 +151,7 @@ def address_of(client: Client, process: Process) -> str:
 
 
 @pytest.mark.parametrize("prepares", [False, True])
+@pytest.mark.sampled(2)
 def test_a_worker_stopped_before_its_first_block_is_passed_over(
     processes: Processes, tmp_path: Path, attentive: None, prepares: bool
 ) -> None:

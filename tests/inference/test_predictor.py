@@ -97,6 +97,7 @@ def test_a_wider_margin_than_needed_changes_nothing(crop):
     assert np.array_equal(np.stack(crop(pixels, wide))[(slice(None), *inner)], wanted)
 
 
+@pytest.mark.slow
 def test_preparing_a_predictor_loads_no_torch(model, tmp_path):
     code = (
         "import sys; from geoseg.catalog.card import read_model; from geoseg.inference.predictor import prepare\n"

@@ -179,6 +179,7 @@ def _with(pair, store, counts):
     ],
     ids=["empty", "nuls", "number", "list", "no note", "no files", "list of files", "odd", "deep", "names elsewhere"],
 )
+@pytest.mark.sampled(3)
 def test_foreign_or_damaged_notes_do_no_harm(tmp_path, model, text):
     job = small(tmp_path, model, 1, 2, outputs=ASKED)
     plan = plan_of(job)

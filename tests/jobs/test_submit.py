@@ -172,6 +172,7 @@ def test_a_coordinator_whose_worker_is_killed_starts_again_on_another(farm, tmp_
     assert sum(faults.attempts(made.out).values()) <= 20 + 2
 
 
+@pytest.mark.slow
 def test_a_name_that_is_on_the_cluster_already_is_refused(farm, tmp_path, model, monkeypatch):
     monkeypatch.setattr(coordinator, "_ENDING_S", 0.2)
     first, second = (small(tmp_path, model, 2, 3, name) for name in ("first", "second"))

@@ -42,6 +42,7 @@ def outputs_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("when", [*STEPS, "at the end", "after it"])
+@pytest.mark.sampled(3)
 def test_a_late_block_of_an_overwritten_job_changes_nothing(tmp_path, model, when):
     first, second = two_jobs(tmp_path, model)
     quiet(first), quiet(second)

@@ -141,6 +141,7 @@ def scene(request: pytest.FixtureRequest, patchwork: tuple[Path, ...]) -> Scene:
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+@pytest.mark.sampled(3)
 def test_what_is_read_and_touched_is_the_same_bit_for_bit_without_an_index(scene: Scene, grid: Grid) -> None:
     around = imagery.extent(scene, grid).grown(40)
 
