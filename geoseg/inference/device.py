@@ -1,7 +1,7 @@
 """Device: a predictor's network where it runs: which device, how many windows at once, in which threads.
 
-Nothing here can change a label: batches are filled up to one shape, each window on a CPU has one torch thread, and
-results come in the order of the windows.
+Nothing here can change a label: a window on a CPU goes through the network alone and with one torch thread, batches
+elsewhere are filled up to one shape, and results come in the order of the windows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Device:
         self.torch = torch.device(name)
         self.side = predictor.core + 2 * predictor.halo
         """Edge of a window, pixels."""
-        self.batch = predictor.batch or (1 if name == "cpu" else max(1, min(16, 2**21 // self.side**2)))
+        self.batch = 1 if _alone(name) else predictor.batch or max(1, min(16, 2**21 // self.side**2))
         """Windows in one pass of the network."""
         self._dtype: torch.dtype = getattr(torch, predictor.precision)
         self._network = loading.load(predictor.model, name)
@@ -117,6 +117,11 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)  # it is the process's, and the caller's notebook goes on with it
+
+
+def _alone(device: str) -> bool:
+    """Whether each window passes alone: a CPU's kernels depend on the batch and round differently, and gain nothing."""
+    return device == "cpu"
 
 
 def _cpus() -> int:

@@ -41,7 +41,7 @@ class Predictor:
     halo: int
     """Pixels of context on each side of the core."""
     batch: int = 0
-    """Windows in one pass of the network; 0: 1 on a CPU, on a GPU as many as the window's shape suggests."""
+    """Windows in one pass of the network on a GPU, 0: as many as their shape suggests; on a CPU each passes alone."""
     precision: Precision = "float32"
     stitch: Stitch = "crop"
     """crop: a pixel is labelled by the window whose core it lies in. blend: by all that see it, averaged."""

@@ -13,6 +13,7 @@ from noise import label, network_of, pixels_of, tile_of
 from geoseg import process
 from geoseg.errors import ModelError, PredictionError
 from geoseg.grid import Window
+from geoseg.inference import device as device_module
 from geoseg.inference.device import Device
 from geoseg.models import loading
 
@@ -23,7 +24,21 @@ def _anew():
     process.renew()
 
 
-def test_a_full_device_halves_the_batch_and_changes_no_byte(crop, monkeypatch, caplog):
+@pytest.fixture
+def batched(monkeypatch):
+    """Batches as on a GPU, on the CPU of these tests."""
+    monkeypatch.setattr(device_module, "_alone", lambda _: False)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 5])
+def test_a_window_on_a_cpu_passes_alone(crop, batch, monkeypatch):
+    network, sizes = network_of(crop), []
+    monkeypatch.setattr(loading, "load", lambda *_: lambda x: (sizes.append(len(x)), network(x))[1])
+    label(replace(crop, batch=batch, threads=1), pixels_of((48, 48)), Window(0, 0, 48, 48), 3)
+    assert sizes == [1] * 9
+
+
+def test_a_full_device_halves_the_batch_and_changes_no_label(crop, batched, monkeypatch, caplog):
     network, sizes = network_of(crop), []
 
     def small(x):
@@ -34,9 +49,9 @@ def test_a_full_device_halves_the_batch_and_changes_no_byte(crop, monkeypatch, c
 
     at = Window(0, 0, 48, 48)
     scene = pixels_of(at.shape)
-    wanted = label(crop, scene, at, 3)
+    wanted = label(crop, scene, at, 3)[0]
     monkeypatch.setattr(loading, "load", lambda *_: small)
-    assert np.array_equal(label(replace(crop, batch=8), scene, at, 3), wanted)
+    assert np.array_equal(label(replace(crop, batch=8), scene, at, 3)[0], wanted)
     assert sizes[:2] == [8, 4]
     assert set(sizes[2:]) == {2}
     assert "going on with 2" in caplog.text
@@ -72,7 +87,7 @@ def test_a_device_that_is_not_here_is_refused_where_it_is_used(crop):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_results_come_in_the_order_of_the_windows(crop, threads):
+def test_results_come_in_the_order_of_the_windows(crop, batched, threads):
     device = Device(replace(crop, threads=threads, batch=2))
     cores = [Window(0, 16 * at, 16, 16) for at in range(23)]
     found = list(device.in_order(lambda some: (time.sleep(0.002 * (some[0].col % 5)), some)[1], cores))
@@ -94,7 +109,7 @@ def test_what_a_window_raises_comes_out_and_leaves_no_thread(crop):
     assert not [each.name for each in threading.enumerate() if each.name.startswith("geoseg-window")]
 
 
-def test_the_last_batch_is_filled_up_to_the_shape_of_the_others(crop, monkeypatch):
+def test_the_last_batch_is_filled_up_to_the_shape_of_the_others(crop, batched, monkeypatch):
     network, sizes = network_of(crop), []
     monkeypatch.setattr(loading, "load", lambda *_: lambda x: (sizes.append(tuple(x.shape)), network(x))[1])
     device = Device(replace(crop, batch=4))

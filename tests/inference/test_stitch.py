@@ -1,5 +1,8 @@
 """Stitch: labels are a function of the pixels and the lattice, however they are cut into tiles, batches and threads."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -159,3 +162,13 @@ def test_a_gpu_gives_the_same_bytes_in_any_blocks_and_nearly_the_cpus(crop, stit
     wanted = label(gpu, scene, at, 1)
     assert np.array_equal(wanted, label(gpu, scene, at, 5))
     assert (wanted[0] != label(cpu, scene, at, 2)[0]).mean() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("instructions", ["SSE41", "AVX2", "AVX512_CORE", "AVX512_CORE_BF16", "DEFAULT"])
+def test_no_byte_changes_with_the_instructions_of_older_processors_either(instructions):
+    """Each set has kernels of its own, chosen by shape: what is equal with one may differ with another."""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "change_no_byte"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
