@@ -1,8 +1,15 @@
 """Process: one object keeps what a process keeps; threads share it, forks and tests begin anew."""
 
 import multiprocessing
+import os
+import platform
+import resource
+import subprocess
+import sys
 import threading
 import time
+
+import pytest
 
 from geoseg import process
 
@@ -67,3 +74,34 @@ def test_a_forked_process_begins_with_nothing():
     assert here.recv() == []
     child.join()
     assert process.kept(Things) == ["parent's"]
+
+
+FAULTS = """
+import resource
+import torch
+import pytest
+
+from geoseg import process
+{before}
+network = torch.nn.Conv2d(4, 24, 3, padding=1)
+with torch.inference_mode():
+    network(torch.zeros(1, 4, 256, 256))
+    begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        network(torch.zeros(1, 4, 256, 256))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+def test_layers_find_the_memory_that_the_last_ones_freed():
+    env = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "2"}  # as Dask starts its workers
+
+    def faults(before):
+        command = [sys.executable, "-c", FAULTS.format(before=before)]
+        return int(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
+
+    pages = 50 * 24 * 256 * 256 * 4 // resource.getpagesize()
+    assert faults("") > pages
+    assert faults("process.keep_freed_memory()") < pages / 10

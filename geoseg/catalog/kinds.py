@@ -96,7 +96,9 @@ def kind_of(data: Any) -> str | None:
 
 def _folder(path: Path, wanted: Kind) -> str:
     if (path / "job.json").is_file():
-        return "the folder of a job that was run" + (": 'geoseg resume' goes on with it" if wanted == "job" else "")
+        return "the folder of a job that was run" + (
+            ", not its job spec; 'geoseg resume' goes on with it" if wanted == "job" else ""
+        )
     return "a model folder" if (path / "card.yaml").is_file() else "a folder"
 
 

@@ -14,6 +14,7 @@ from geoseg.cli.maps import MapFile, MapLegend
 from geoseg.cli.options import CatalogFile, app
 from geoseg.cli.screen import out, refuse, refusing
 from geoseg.errors import CatalogError
+from geoseg.process import cores
 from geoseg.quantities import counted
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ def vectorize(
 ) -> None:
     """Trace a map's classes as polygons."""
     from geoseg.catalog import choice
-    from geoseg.cluster import local
     from geoseg.maps import view
     from geoseg.vectors import polygons
 
@@ -59,7 +59,7 @@ def vectorize(
         per_class=per_class,
         min_area=min_area or (),
         changed_areas=_show,
-        workers=workers or local.cores(),
+        workers=workers or cores(),
     )
     for path, count in made.items():
         out.print(f"wrote {path}: {counted(count, 'polygon')}", markup=False)
@@ -77,7 +77,6 @@ def sieve(
     catalog: CatalogFile = None,
 ) -> None:
     """Write a map without regions smaller than a least area."""
-    from geoseg.cluster import local
     from geoseg.vectors import mapping_unit
 
     if not min_area:
@@ -88,7 +87,7 @@ def sieve(
         min_area or (),
         legend=_named(legend, catalog),
         overwrite=overwrite,
-        workers=workers or local.cores(),
+        workers=workers or cores(),
     )
     _show(changes)
     out.print(f"wrote {target}", markup=False)

@@ -13,6 +13,8 @@ import typer
 from geoseg.cli import limits
 from geoseg.cli.screen import err, note, refuse, refusing
 from geoseg.errors import JobError
+from geoseg.jobs.ahead import map_ahead
+from geoseg.process import cores
 
 if TYPE_CHECKING:
     from geoseg.jobs.plan import Plan
@@ -103,10 +105,10 @@ def mapped(
         if device not in ("auto", "cpu"):
             devices.available(device)  # refuses a device that is not here, before the first block does
     small = workers is None and not elsewhere and _is_small(plan)
-    here = 0 if workers == 0 or small or elsewhere else workers or local.cores()
+    here = 0 if workers == 0 or small or elsewhere else workers or cores()
     limits.allow(_open_files(plan, here))
     if workers == 0 or small:
-        yield _said_small if small else map, local.cores()
+        yield _said_small if small else map_ahead, cores()
         return
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Dask sets it to 'info' when it is imported
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say ourselves that a scheduler is lost
@@ -117,7 +119,7 @@ def mapped(
         around = kinds.opened(plan.spec.cluster, memory_bytes, gpus=_gpus(plan), note=note)
     else:
         asked = plan.spec.cluster.workers if plan.spec.cluster is not None else None
-        count = workers or asked or local.cores()
+        count = workers or asked or cores()
         around, threads = local.cpu_cluster(count, memory_bytes), local.threads_per_worker(count)
     how: dict[str, Any] = {"note": note}
     if plan.predictor is not None:
@@ -140,7 +142,7 @@ def _said_small(function: Any, items: Iterable[Any]) -> Iterator[Any]:
     todo = list(items)
     if todo:
         err.print("small job: running in this process; --workers N for more", markup=False)
-    return map(function, todo)
+    return map_ahead(function, todo)
 
 
 def _is_small(plan: Plan) -> bool:

@@ -20,6 +20,7 @@ from distributed.security import Security
 from geoseg.cluster import batch, compat, kubernetes, local, packages, tls
 from geoseg.cluster.spec import ClusterSpec
 from geoseg.errors import ClusterError
+from geoseg.process import cores
 
 _SCHEMES = ("tcp", "tls", "ws", "wss", "inproc", "ucx")
 """Of the addresses that Dask knows; with another one, its Client hangs."""
@@ -97,7 +98,7 @@ def opened(spec: ClusterSpec, memory_bytes: int, *, gpus: int = 0, note: Note = 
     """
     security = tls.certificates(spec.tls_ca, spec.tls_cert, spec.tls_key)
     if spec.kind == "local":
-        opening = local.cpu_cluster(spec.workers or local.cores(), memory_bytes)
+        opening = local.cpu_cluster(spec.workers or cores(), memory_bytes)
     elif spec.kind == "cuda":
         opening = local.gpu_cluster(min(gpus, spec.workers or gpus), memory_bytes)
     elif spec.kind == "address":

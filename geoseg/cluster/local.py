@@ -23,6 +23,7 @@ from distributed.security import Security
 
 from geoseg.cluster import worker
 from geoseg.errors import ClusterError
+from geoseg.process import cores
 
 PATIENT_SCHEDULER = {"distributed.scheduler.allowed-failures": 10}
 """The map keeps count of lost workers itself; the scheduler's own count also takes in tasks that only stood by."""
@@ -150,8 +151,3 @@ def devices(gpus: int) -> tuple[str, ...]:
 def threads_per_worker(workers: int) -> int:
     """Windows that each of `workers` processes should label at once on this machine's CPU."""
     return max(1, cores() // max(1, workers))
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

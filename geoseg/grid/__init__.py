@@ -1,20 +1,22 @@
 """Grid: windows of an endless lattice, the plane that they lie on, and how an extent is cut into blocks."""
 
 from geoseg.grid.grid import Bounds, Grid, Region, project, read_crs
-from geoseg.grid.lattice import Layout, Tile, block_bytes, block_edge
+from geoseg.grid.lattice import Demand, Layout, Tile, block_edge, windows_that_fit, worker_bytes
 from geoseg.grid.windows import Window, count, cut
 
 __all__ = [
     "Bounds",
+    "Demand",
     "Grid",
     "Layout",
     "Region",
     "Tile",
     "Window",
-    "block_bytes",
     "block_edge",
     "count",
     "cut",
     "project",
     "read_crs",
+    "windows_that_fit",
+    "worker_bytes",
 ]

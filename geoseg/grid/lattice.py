@@ -13,8 +13,29 @@ from geoseg.quantities import counted
 
 _LARGEST_BLOCK = 2048
 _FEWEST_BLOCKS = 16
-_FIXED_BYTES = 700_000_000
-"""What a worker holds before its first block: Python, torch, GDAL and its 256 MB cache."""
+_FIXED_BYTES = 900_000_000
+"""What a worker holds besides its network and blocks: Python and torch (620 MB), GDAL's cache (256 MB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a network asks of a worker's memory, bytes."""
+
+    window: int
+    """For a window that is labelled."""
+    loaded: int = 0
+    """Once it is loaded, with its libraries."""
+
+    @classmethod
+    def unknown(cls, margin: int) -> Demand:
+        """Of a network that nobody can measure: what compact ones take for windows of 256 pixels, 2 kB a pixel.
+
+        Parameters
+        ----------
+        margin : int
+            Pixels that a window sees beyond its core on each side.
+        """
+        return cls((256 + 2 * margin) ** 2 * 2048)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +128,7 @@ class Layout:
         return window
 
 
-def block_edge(extent: Window, core: int, margin: int, bands: int, allowed_bytes: int) -> int:
+def block_edge(extent: Window, core: int, margin: int, bands: int, demand: Demand, allowed_bytes: int) -> int:
     """Edge of a block: large enough to amortise its margin, small enough for the budget and for many workers.
 
     Parameters
@@ -118,6 +139,8 @@ def block_edge(extent: Window, core: int, margin: int, bands: int, allowed_bytes
         Edge of a core, and what is read beyond a block on each side; pixels.
     bands : int
         Bands that are read.
+    demand : Demand
+        Of the network.
     allowed_bytes : int
         Memory that a worker may use.
 
@@ -126,26 +149,25 @@ def block_edge(extent: Window, core: int, margin: int, bands: int, allowed_bytes
     JobError
         If not even one core fits the budget.
     """
-    if block_bytes(core, margin, bands) > allowed_bytes:
-        need = block_bytes(core, margin, bands)
+    need = worker_bytes(core, margin, bands, demand)
+    if need > allowed_bytes:
         raise JobError(
-            f"memory_per_worker is {allowed_bytes / 1e9:.1f} GB, but one window of {core} pixels with a margin of "
-            f"{margin} and {counted(bands, 'band')} needs {need / 1e9:.1f} GB; "
-            "raise it or choose a smaller inference.window"
+            f"memory_per_worker leaves {allowed_bytes / 1e9:.2f} GB for blocks, but one window of {core} pixels with a "
+            f"margin of {margin} and {counted(bands, 'band')} needs {need / 1e9:.2f} GB; raise it "
+            f"{need / allowed_bytes * 1.01:.2f}-fold or choose a smaller inference.window"
         )
     edge = core
-    while edge + core <= _LARGEST_BLOCK and block_bytes(edge + core, margin, bands) <= allowed_bytes:
+    while edge + core <= _LARGEST_BLOCK and worker_bytes(edge + core, margin, bands, demand) <= allowed_bytes:
         edge += core
     while edge > 2 * core and count(extent, edge) < _FEWEST_BLOCKS:
         edge -= core
     return edge
 
 
-def block_bytes(edge: int, margin: int, bands: int) -> int:
+def worker_bytes(edge: int, margin: int, bands: int, demand: Demand, windows: int = 1) -> int:
     """Peak memory of a worker with two blocks in hand (one read ahead), in bytes; an upper estimate.
 
-    Per pixel and band: float32 as read, as normalised and in the windows; per pixel: masks and labels; and for the
-    window in the network 2 kB a pixel, which is above what compact encoder-decoders need.
+    Per pixel and band: float32 as read, as normalised and in between; per pixel: masks and labels.
 
     Parameters
     ----------
@@ -153,10 +175,27 @@ def block_bytes(edge: int, margin: int, bands: int) -> int:
         Edge of a block, and what is read beyond it on each side; pixels.
     bands : int
         Bands that are read.
+    demand : Demand
+        Of the network.
+    windows : int
+        Windows that are labelled at once.
     """
     side = edge + 2 * margin
-    window = 256 + 2 * margin
-    return _FIXED_BYTES + 2 * side * side * (12 * bands + 8) + window * window * 2048
+    return _FIXED_BYTES + demand.loaded + 2 * side * side * (12 * bands + 8) + windows * demand.window
+
+
+def windows_that_fit(edge: int, margin: int, bands: int, demand: Demand, allowed_bytes: int) -> int:
+    """How many windows a worker can label at once within its memory, at least 1.
+
+    Parameters
+    ----------
+    edge, margin, bands, demand
+        As for `worker_bytes`.
+    allowed_bytes : int
+        Memory that the worker may use.
+    """
+    left = allowed_bytes - worker_bytes(edge, margin, bands, demand, windows=0)
+    return max(1, left // max(1, demand.window))
 
 
 def _rectangles(free: np.ndarray, square: Window, core: int) -> Iterator[Window]:

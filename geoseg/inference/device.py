@@ -7,11 +7,9 @@ elsewhere are filled up to one shape, and results come in the order of the windo
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +18,9 @@ from torch import Tensor
 from geoseg.errors import PredictionError
 from geoseg.grid import Window
 from geoseg.inference.batches import Batches
+from geoseg.inference.turns import Turns
 from geoseg.models import devices, loading
-from geoseg.process import kept
+from geoseg.process import cores, kept
 
 if TYPE_CHECKING:
     from geoseg.inference.predictor import Predictor
@@ -84,45 +83,37 @@ class Device:
             return torch.cat(scores)
         return self.scores(windows)
 
-    def in_order(self, work: Callable[[list[Window]], Any], cores: Sequence[Window]) -> Iterator[Any]:
-        """`work` on each batch of cores; on a CPU in threads, a few ahead, its results in order all the same.
+    def in_order(self, work: Callable[[list[Window]], Any], squares: Sequence[Window]) -> Iterator[Any]:
+        """`work` on each batch of cores; on a CPU in threads, a few ahead, results in order all the same.
 
         Parameters
         ----------
         work : callable
             Labels the windows of some cores.
-        cores : sequence of Window
-            Any number; `work` gets `batch` of them at a time.
+        squares : sequence of Window
+            Cores, any number; `work` gets `batch` of them at a time.
         """
-        batches = [list(cores[at : at + self.batch]) for at in range(0, len(cores), self.batch)]
+        batches = [list(squares[at : at + self.batch]) for at in range(0, len(squares), self.batch)]
         if self.torch.type != "cpu":
             yield from map(work, batches)
             return
-        threads = min(self._threads or _cpus(), max(1, len(batches)))
-        with _one_torch_thread(), ThreadPoolExecutor(threads, "geoseg-window", torch.set_num_threads, (1,)) as pool:
+        most = self._threads or cores()
+        threads, turns = min(most, max(1, len(batches))), kept(Turns)
+        with turns.tile() as number, ThreadPoolExecutor(threads, "geoseg-window", torch.set_num_threads, (1,)) as pool:
+
+            def in_turn(each: list[Window]) -> Any:
+                with turns.window(number, most):
+                    return work(each)
+
             ahead: deque[Future[Any]] = deque()
             for each in batches:
-                ahead.append(pool.submit(work, each))
+                ahead.append(pool.submit(in_turn, each))
                 if len(ahead) > 2 * threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
 
 
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """One torch thread for each window: how torch splits a convolution among threads changes its last bits."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)  # it is the process's, and the caller's notebook goes on with it
-
-
 def _alone(device: str) -> bool:
     """Whether each window passes alone: a CPU's kernels depend on the batch and round differently, and gain nothing."""
     return device == "cpu"
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

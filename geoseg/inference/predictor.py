@@ -8,7 +8,7 @@ laptop runs on a cluster's GPUs. torch is loaded where windows are labelled, not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +18,7 @@ from geoseg.errors import JobError, ModelError, PredictionError
 from geoseg.grid import Tile
 from geoseg.imagery import Statistics
 from geoseg.inference.batches import Batches
-from geoseg.models import trial
-from geoseg.models.devices import check_device
+from geoseg.models import devices, trial
 from geoseg.process import kept
 from geoseg.quantities import counted
 
@@ -49,6 +48,10 @@ class Predictor:
     """'cpu', 'cuda', 'cuda:1', ...; 'auto': the first GPU where the process has one, else the CPU."""
     threads: int = 0
     """Windows labelled at once on a CPU; 0: one for each core that the process may use."""
+    window_bytes: int | None = None
+    """Memory that labelling one window takes; None where it is not known."""
+    loaded_bytes: int = 0
+    """Memory that the loaded network takes, with its libraries."""
 
     @property
     def margin(self) -> int:
@@ -77,7 +80,7 @@ class Predictor:
         """Label a tile of the lattice.
 
         A band without data counts as its mean, also beyond the imagery's edge. A pixel that lacks a band gets no
-        label, and windows whose core has no whole pixel are not computed.
+        label, and windows are computed as far as they hold whole pixels of `tile.keep`.
 
         Parameters
         ----------
@@ -89,7 +92,7 @@ class Predictor:
         Returns
         -------
         labels : (row, col) uint8
-            Legend ids over `tile.read`; 255 in the margin and where a band has no data.
+            Legend ids over `tile.read`; 255 beyond `tile.keep` and where a band has no data.
         confidence : (row, col) uint8
             Share that softmax gives the winning class, 0..254 for 0..1, rounded; 255 where labels has it.
 
@@ -117,6 +120,11 @@ class Predictor:
         from geoseg.models import loading  # loads torch
 
         loading.ready(self.model, self.device)
+
+    @property
+    def shares_its_device(self) -> bool:
+        """Whether tiles may be labelled at the same time: on a CPU their windows take turns."""
+        return devices.available(self.device) == "cpu"
 
     @property
     def reduced_batch(self) -> int:
@@ -196,13 +204,13 @@ def prepare(
         0 if threads == "auto" else threads,
     )
     _check(ready)
-    side = trial.check(model).side
-    if side not in (None, ready.core + 2 * ready.halo):
+    passed = trial.check(model, ready.core + 2 * ready.halo, ready.precision)
+    if passed.side not in (None, ready.core + 2 * ready.halo):
         raise JobError(
-            f"the ONNX file of model {card.name!r} takes windows of {side} pixels only; with a halo of {ready.halo} "
-            f"inference.window is {side - 2 * ready.halo}, not {ready.core}"
+            f"the ONNX file of model {card.name!r} takes windows of {passed.side} pixels only; with a halo of "
+            f"{ready.halo} inference.window is {passed.side - 2 * ready.halo}, not {ready.core}"
         )
-    return ready
+    return replace(ready, window_bytes=passed.window_bytes, loaded_bytes=passed.loaded_bytes)
 
 
 # ------------------------------------------------------------------------------- checks at the door
@@ -229,7 +237,7 @@ def _numbers(model: Model, statistics: Statistics | None) -> tuple[tuple[float, 
 
 def _check(ready: Predictor) -> None:
     if ready.device != "auto":
-        check_device(ready.device)
+        devices.check_device(ready.device)
     card, stride = ready.model.card, ready.model.card.stride
     for key, value, least in (("window", ready.core, 1), ("halo", ready.halo, 0)):
         if value < least or value % stride:
@@ -238,11 +246,6 @@ def _check(ready: Predictor) -> None:
                 f"inference.{key} is {value}; model {card.name!r} needs multiples of {stride} pixels, "
                 f"for instance {below} or {below + stride}"
             )
-    if ready.halo < card.halo and card.field == "bounded":
-        raise JobError(
-            f"inference.halo is {ready.halo}, but model {card.name!r} looks {card.halo} pixels around; with less the "
-            f"map would depend on where windows are cut, so use {card.halo} or 'auto'"
-        )
     if ready.batch < 0 or ready.threads < 0:
         raise JobError(f"batch is {ready.batch} and threads is {ready.threads}; give positive numbers or 'auto'")
     for key, text, known in (

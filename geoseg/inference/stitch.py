@@ -16,6 +16,7 @@ from geoseg.catalog.legend import NODATA
 from geoseg.errors import PredictionError
 from geoseg.grid import Tile, Window, cut
 from geoseg.inference.device import Device
+from geoseg.inference.trimming import Trimming
 from geoseg.models.devices import reproducible
 
 if TYPE_CHECKING:
@@ -52,16 +53,19 @@ class _Stitching:
         mean, std = (torch.tensor(each, device=device.torch)[:, None, None] for each in (predictor.mean, predictor.std))
         self.pixels = torch.where(known, (raw - mean) / std, 0.0)
         self.whole = known.all(dim=0)  # (row, col)
+        self.wanted = torch.zeros_like(self.whole)
+        self.wanted[self._at(tile.keep)] = self.whole[self._at(tile.keep)]
         self.ids = torch.tensor(predictor.model.card.legend.ids, dtype=torch.uint8, device=device.torch)
+        self.trimming = Trimming(predictor, device)
         self.labels, self.confidence = (torch.full_like(self.whole, NODATA, dtype=torch.uint8) for _ in range(2))
 
     def crop(self) -> None:
-        """Each window labels its own core."""
+        """Each window labels its own core, or what of it is kept and has data."""
         bad = self.whole.new_zeros(())
-        for cores, labels, confidence, wrong in self.device.in_order(self._crop, self._cores(0)):
-            for at, core in enumerate(cores):
-                self.labels[self._at(core)] = labels[at]
-                self.confidence[self._at(core)] = confidence[at]
+        for parts, labels, confidence, wrong in self.device.in_order(self._crop, self._cores(self.wanted, 0)):
+            for at, part in enumerate(parts):
+                self.labels[self._at(part)] = labels[at]
+                self.confidence[self._at(part)] = confidence[at]
             bad |= wrong
         self._refuse(bad)
 
@@ -69,7 +73,7 @@ class _Stitching:
         """Each window adds its weighted shares to all cores that it sees, always in the lattice's row-major order."""
         rings, weight = self.predictor.rings, _weight(self.core, self.halo).to(self.device.torch)  # (side, side)
         sums: dict[int, Tensor] = {}  # of each row of cores that windows still add to: (class + 1, core, col)
-        for cores, shares in self.device.in_order(self._shares, self._cores(rings)):
+        for cores, shares in self.device.in_order(self._shares, self._cores(self.whole, rings)):
             for core, share in zip(cores, shares):
                 for row in [row for row in sums if row + rings * self.core < core.row]:
                     self._settle(row, sums.pop(row))
@@ -77,20 +81,22 @@ class _Stitching:
         for row, total in sums.items():
             self._settle(row, total)
 
-    def _cores(self, rings: int) -> list[Window]:
-        """Cores of the tile, and `rings` more around it, that hold at least one whole pixel."""
+    def _cores(self, pixels: Tensor, rings: int) -> list[Window]:
+        """Cores of the tile, and `rings` more around it, that hold at least one of these pixels."""
         around = self.tile.cores.grown(rings * self.core)
-        tiled = self.whole[self._at(around)].unflatten(1, (-1, self.core)).unflatten(0, (-1, self.core))
-        wanted = tiled.any(dim=3).any(dim=1).flatten().tolist()  # of (row, core, col, core)
-        return [core for core, any_whole in zip(cut(around, self.core), wanted) if any_whole]
+        tiled = pixels[self._at(around)].unflatten(1, (-1, self.core)).unflatten(0, (-1, self.core))
+        holding = tiled.any(dim=3).any(dim=1).flatten().tolist()  # of (row, core, col, core)
+        return [core for core, any_pixel in zip(cut(around, self.core), holding) if any_pixel]
 
     @torch.inference_mode()
     def _crop(self, cores: list[Window]) -> tuple[list[Window], Tensor, Tensor, Tensor]:
-        inner = slice(self.halo, self.halo + self.core)
-        scores = self._scores(cores)[:, :, inner, inner]  # (window, class, core, core)
-        whole = torch.stack([self.whole[self._at(core)] for core in cores])
-        bad = (~scores.isfinite().all(dim=1) & whole).any()
-        return cores, *self._decide(scores, scores.softmax(dim=1).amax(dim=1), whole), bad
+        parts = [self.trimming.part(core, self.wanted[self._at(core)]) for core in cores]
+        scores = self._scores(parts)
+        down, across = (slice(self.halo, edge - self.halo) for edge in scores.shape[2:])
+        scores = scores[:, :, down, across]  # (window, class, row, col)
+        wanted = torch.stack([self.wanted[self._at(part)] for part in parts])
+        bad = (~scores.isfinite().all(dim=1) & wanted).any()
+        return parts, *self._decide(scores, scores.softmax(dim=1).amax(dim=1), wanted), bad
 
     @torch.inference_mode()
     def _shares(self, cores: list[Window]) -> tuple[list[Window], Tensor]:
@@ -99,13 +105,13 @@ class _Stitching:
         finite = scores.isfinite().all(dim=1, keepdim=True)
         return cores, torch.where(finite, scores.softmax(dim=1), torch.nan)  # (window, class, side, side)
 
-    def _scores(self, cores: list[Window]) -> Tensor:
-        return self.device.scores([self.pixels[(slice(None), *self._at(core.grown(self.halo)))] for core in cores])
+    def _scores(self, parts: list[Window]) -> Tensor:
+        return self.device.scores([self.pixels[(slice(None), *self._at(part.grown(self.halo)))] for part in parts])
 
-    def _decide(self, scores: Tensor, share: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+    def _decide(self, scores: Tensor, share: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and confidence from scores (window, class, row, col) and the winner's share of each pixel."""
         sure = (share * 254).round().clamp(0, 254).nan_to_num(0.0).to(torch.uint8)
-        return torch.where(whole, self.ids[scores.argmax(dim=1)], NODATA), torch.where(whole, sure, NODATA)
+        return torch.where(wanted, self.ids[scores.argmax(dim=1)], NODATA), torch.where(wanted, sure, NODATA)
 
     def _add(self, sums: dict[int, Tensor], core: Window, weighted: Tensor) -> None:
         seen = core.grown(self.halo)
@@ -120,10 +126,10 @@ class _Stitching:
 
     def _settle(self, row: int, total: Tensor) -> None:
         at = self._at(self._strip(row))
-        whole = self.whole[at]
+        wanted = self.wanted[at]
         shares = total[:-1] / total[-1:]
-        self._refuse((~shares.isfinite().all(dim=0) & whole).any())
-        decided = self._decide(shares[None], shares.amax(dim=0)[None], whole[None])
+        self._refuse((~shares.isfinite().all(dim=0) & wanted).any())
+        decided = self._decide(shares[None], shares.amax(dim=0)[None], wanted[None])
         self.labels[at], self.confidence[at] = decided[0][0], decided[1][0]
 
     def _strip(self, row: int) -> Window:

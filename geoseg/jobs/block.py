@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from geoseg.grid import Tile, Window
 from geoseg.jobs import metrics
 from geoseg.jobs.engines import Predict
 from geoseg.jobs.plan import Plan
-from geoseg.process import kept, remembered
+from geoseg.process import cores, kept, remembered
 from geoseg.rasters import masks
 from geoseg.storage import block_file, job_file, ledger
 from geoseg.storage.digests import digest_of
@@ -182,7 +183,8 @@ def label_pixels(
         valid &= where
     if not valid.any():
         return Labelled()
-    with kept(_OneAtATime).lock:
+    alone = not getattr(predict, "shares_its_device", False)
+    with kept(_OneAtATime).lock if alone else nullcontext():
         begin = time.perf_counter()
         answer = predict(pixels, tile)
         seconds = {"infer": round(time.perf_counter() - begin, 4)}
@@ -202,10 +204,11 @@ def own_predictor(plan: Plan, threads: int | None) -> Predict:
     plan : Plan
         The job.
     threads : int, optional
-        Windows labelled at once on a CPU; default: the plan's own.
+        Windows labelled at once on a CPU; default: the plan's own. Fewer where the job's memory does not hold so many.
     """
     assert plan.predictor is not None
-    return plan.predictor if threads is None else replace(plan.predictor, threads=threads)
+    wanted = threads or plan.predictor.threads or cores()
+    return replace(plan.predictor, threads=min(wanted, plan.windows_at_once))
 
 
 @remembered(4)
@@ -261,7 +264,7 @@ def plan_in(root: str, held: Mapping[str, Any]) -> Plan:
 
 
 class _OneAtATime:
-    """A process labels one block at a time, and reads the next meanwhile."""
+    """A GPU, and a callable of the user's own, label one block at a time; the next is read meanwhile."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

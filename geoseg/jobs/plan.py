@@ -19,12 +19,14 @@ from pydantic import TypeAdapter
 
 from geoseg import imagery
 from geoseg.catalog.legend import Legend
-from geoseg.grid import Grid, Layout, Window, cut, project
+from geoseg.grid import Demand, Grid, Layout, Window, cut, project, windows_that_fit
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs.spec import JobSpec
 from geoseg.process import remembered
 from geoseg.storage.digests import digest_of
 
+USABLE = 0.75
+"""Share of a worker's memory that a job may fill; Dask pauses a worker at 80 %."""
 PIXELS = 1
 """Raised whenever a change of geoseg changes what any map would hold."""
 
@@ -84,6 +86,13 @@ class Plan:
         """Hash of the whole plan, cutting, device and outputs included: one way to make the map of this digest."""
         return digest_of(self.to_json())
 
+    @property
+    def windows_at_once(self) -> int:
+        """How many windows a worker may label at once on a CPU within its memory."""
+        bands = len(self.scene.imagery.bands)
+        allowed = int(USABLE * self.spec.memory_per_worker)
+        return windows_that_fit(self.layout.block, self.layout.margin, bands, demand(self.predictor), allowed)
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data for job.json."""
         return dict(_adapter().dump_python(self, mode="json", by_alias=True))
@@ -131,8 +140,38 @@ class Plan:
             yield from self._halved(half, within=within)
 
 
+def demand(predictor: Predictor | None, margin: int = 0) -> Demand:
+    """What labelling asks of a worker's memory.
+
+    Parameters
+    ----------
+    predictor : Predictor, optional
+        The job's own.
+    margin : int
+        Pixels that a window sees around its core, where the caller brings a callable.
+    """
+    if predictor is None:
+        return Demand.unknown(margin)
+    if predictor.window_bytes is None:
+        return Demand(Demand.unknown(predictor.halo).window, predictor.loaded_bytes)
+    return Demand(predictor.window_bytes, predictor.loaded_bytes)
+
+
 def ground_resolution(grid: Grid, extent: Window) -> float:
     """Pixel size in metres (mean of both directions) at the middle of the extent.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the map.
+    extent : Window
+        Its pixels.
+    """
+    return sum(pixel_size(grid, extent)) / 2
+
+
+def pixel_size(grid: Grid, extent: Window) -> tuple[float, float]:
+    """Metres that a pixel measures down and across at the middle of the extent.
 
     Parameters
     ----------
@@ -146,9 +185,9 @@ def ground_resolution(grid: Grid, extent: Window) -> float:
     if crs.geographic:
         _, lat = grid.affine @ (extent.col + extent.width / 2, extent.row + extent.height / 2)
         metres = 111_320.0  # per degree of latitude, within 0.6 % everywhere
-        return metres * (rows + cols * math.cos(math.radians(lat))) / 2
+        return metres * rows, metres * cols * math.cos(math.radians(lat))
     factor = crs.proj.axis_info[0].unit_conversion_factor or 1.0
-    return factor * (rows + cols) / 2
+    return factor * rows, factor * cols
 
 
 def outline(grid: Grid, window: Window) -> Geometry:

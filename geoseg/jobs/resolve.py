@@ -18,18 +18,17 @@ from geoseg.catalog.card import Model
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.catalog.regions import region_of
 from geoseg.errors import GridError, JobError
-from geoseg.grid import Grid, Layout, Window, block_bytes, block_edge
+from geoseg.grid import Demand, Grid, Layout, Window, block_edge, windows_that_fit, worker_bytes
 from geoseg.inference import predictor
 from geoseg.inference.predictor import Predictor
-from geoseg.jobs.plan import Plan, ground_resolution
+from geoseg.jobs.plan import USABLE, Plan, demand, ground_resolution
 from geoseg.jobs.spec import Inference, JobSpec
 from geoseg.quantities import counted, length, plain
 
+_MOST_AT_ONCE = 8
+"""Windows at once that a block leaves memory for, where it can."""
 MOST_BLOCKS = 10_000_000
 """More than the land of the whole Earth needs at a metre; what asks for more is a mistake or a trap."""
-
-_USABLE = 0.75
-"""Share of a worker's memory that blocks may take; Dask pauses a worker at 80 %."""
 
 
 def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | None = None) -> Plan:
@@ -63,13 +62,13 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     extent, region = extent_of(spec.region, known, scene, grid)
     ready = None if model is None else predictor_of(spec.inference, model, partial(imagery.statistics, scene))
     core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
-    layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands)))
+    layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands), demand(ready, margin)))
     if layout.blocks > MOST_BLOCKS:
         raise JobError(
             f"the map would have {extent.height} x {extent.width} pixels in {counted(layout.blocks, 'block')}; "
             f"a job has {MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
         )
-    notes = [] if model is None else _notes(model, grid, extent)
+    notes = [] if ready is None else _notes(ready, grid, extent)
     if unseen := imagery.unseen(scene):
         others = f" and {counted(len(unseen) - 1, 'more file')}" if unseen[1:] else ""
         notes.append(
@@ -196,23 +195,25 @@ def _callable_layout(spec: JobSpec, halo: int) -> tuple[int, int]:
     return 256 if asked.window == "auto" else asked.window, halo if asked.halo == "auto" else asked.halo
 
 
-def _block(spec: JobSpec, extent: Window, core: int, margin: int, bands: int) -> int:
-    allowed = int(_USABLE * spec.memory_per_worker)
-    auto = block_edge(extent, core, margin, bands, allowed)
+def _block(spec: JobSpec, extent: Window, core: int, margin: int, bands: int, asks: Demand) -> int:
+    allowed = int(USABLE * spec.memory_per_worker)
+    # Windows that idle cores could label are worth more than a larger block.
+    at_once = min(_MOST_AT_ONCE, windows_that_fit(core, margin, bands, asks, allowed))
+    auto = block_edge(extent, core, margin, bands, asks, allowed - (at_once - 1) * asks.window)
     if spec.inference.block == "auto":
         return auto
     edge = max(core, spec.inference.block // core * core)
-    if block_bytes(edge, margin, bands) > allowed:
+    if (need := worker_bytes(edge, margin, bands, asks)) > allowed:
         raise JobError(
-            f"inference.block is {edge} pixels, which needs {block_bytes(edge, margin, bands) / 1e9:.1f} GB; "
-            f"memory_per_worker leaves {allowed / 1e9:.1f} GB, so use a block of at most {auto} or raise it"
+            f"inference.block is {edge} pixels, which needs {need / 1e9:.2f} GB; "
+            f"memory_per_worker leaves {allowed / 1e9:.2f} GB, so use a block of at most {auto} or raise it"
         )
     return edge
 
 
-def _notes(model: Model, grid: Grid, extent: Window) -> list[str]:
+def _notes(ready: Predictor, grid: Grid, extent: Window) -> list[str]:
     notes = []
-    card = model.card
+    card = ready.model.card
     if card.gsd_m is not None:
         found = ground_resolution(grid, extent)
         if abs(found / card.gsd_m - 1) > card.gsd_tolerance:
@@ -220,6 +221,13 @@ def _notes(model: Model, grid: Grid, extent: Window) -> list[str]:
                 f"model {card.name!r} was trained at pixels of {length(card.gsd_m)} and the grid's have "
                 f"{length(found, 3)}; expect lower accuracy, or set 'grid' to a matching resolution"
             )
+    if ready.halo < card.halo and card.field == "bounded":
+        full, less = (((ready.core + 2 * halo) / ready.core) ** 2 for halo in (card.halo, ready.halo))
+        notes.append(
+            f"inference.halo is {ready.halo} and model {card.name!r} looks {card.halo} pixels around: each pixel is "
+            f"computed {less:.2f} times instead of {full:.2f}, and labels may depend on where windows are cut; "
+            "'geoseg plan' measures how many differ"
+        )
     if card.field == "image-wide":
         notes.append(
             f"model {card.name!r} looks at its whole window, so windows may differ along their edges; "

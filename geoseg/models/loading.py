@@ -17,7 +17,7 @@ from torch import Tensor
 from geoseg.catalog.card import Model
 from geoseg.errors import ModelError
 from geoseg.models import devices, networks, onnx_graph, weights
-from geoseg.process import kept
+from geoseg.process import keep_freed_memory, kept
 
 KEPT = 4
 """Networks that a process keeps: those used last."""
@@ -84,6 +84,7 @@ class _Networks:
 
 def _load(model: Model, device: str) -> Network:
     card, size = model.card, weights.size_of(model)
+    keep_freed_memory()
     if card.architecture.get("name") == "onnx":
         return onnx_graph.open_graph(model, weights.read(model))
     # Their weights' file bounds what a card can make us allocate, and the network what a file can make us read.

@@ -24,9 +24,13 @@ from geoseg import __version__
 from geoseg.catalog.card import Model, ModelCard
 from geoseg.errors import ModelError
 from geoseg.models import weights
+from geoseg.process import kept
 
 LONGEST_S = 600.0
 """Time that loading may take."""
+_LIBRARIES = {"compact": 0, "onnx": 120_000_000}
+"""Bytes that an architecture's own libraries take once they are imported; those of smp's take more."""
+_SMP = 220_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,23 @@ class Passed:
 
     side: int | None
     """The only edge of a window that the network takes, pixels; None: any multiple of the card's stride."""
+    window_bytes: int | None = None
+    """Memory that labelling one window takes on a CPU; None where it is not known."""
+    loaded_bytes: int = 0
+    """Memory that the network and its libraries take once it is loaded."""
 
 
-def check(model: Model) -> Passed:
-    """Refuse a model whose network cannot be loaded.
+def check(model: Model, side: int = 0, precision: str = "float32") -> Passed:
+    """Refuse a model whose network cannot be loaded, and find out what it takes.
+
+    Parameters
+    ----------
+    model : Model
+        Its card and weights.
+    side : int
+        Edge of the windows that it shall label, pixels; 0: what they take is not asked.
+    precision : str
+        'float32', 'bfloat16' or 'float16'.
 
     Raises
     ------
@@ -48,11 +65,11 @@ def check(model: Model) -> Passed:
     weights.size_of(model)
     weights.check_hash(model)
     if "torch" in sys.modules:
-        return _load(model)
-    note = platformdirs.user_cache_path("geoseg") / "models" / f"{_key(model)}.json"
+        return _load(model, side, precision)
+    note = platformdirs.user_cache_path("geoseg") / "models" / f"{_key(model, side, precision)}.json"
     with suppress(OSError, ValueError, TypeError):
         return Passed(**json.loads(note.read_text("utf-8")))
-    passed = _elsewhere(model)
+    passed = _elsewhere(model, side, precision)
     with suppress(OSError):  # a cache that cannot be written costs the same time again
         note.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=note.parent)
@@ -66,20 +83,37 @@ def main() -> None:
     """Load the model that stdin describes and print what came of it; run by `check` in a process of its own."""
     asked = json.load(sys.stdin)
     try:
-        found = asdict(_load(Model(asked["folder"], ModelCard.model_validate(asked["card"]))))
+        model = Model(asked["folder"], ModelCard.model_validate(asked["card"]))
+        found = asdict(_load(model, asked["side"], asked["precision"]))
     except ModelError as error:
         found = {"error": str(error)}
     print(json.dumps(found))
 
 
-def _load(model: Model) -> Passed:
-    from geoseg.models import loading  # loads torch, which is here already or in its own process
+class _Windows:
+    """What a window takes, of networks that this process has followed."""
 
-    return Passed(getattr(loading.load(model, "cpu"), "side", None))
+    def __init__(self) -> None:
+        self.bytes: dict[str, int | None] = {}
 
 
-def _elsewhere(model: Model) -> Passed:
-    asked = {"folder": model.folder, "card": model.card.model_dump(mode="json", by_alias=True)}
+def _load(model: Model, side: int, precision: str) -> Passed:
+    from geoseg.models import activations, loading  # load torch, which is here already or in its own process
+
+    network, name = loading.load(model, "cpu"), model.card.architecture.get("name", "")
+    known = kept(_Windows).bytes
+    if side and (key := _key(model, side, precision)) not in known:
+        known[key] = activations.peak_bytes(network, len(model.card.bands), side, precision)
+    return Passed(
+        getattr(network, "side", None),
+        known[key] if side else None,
+        _LIBRARIES.get(name, _SMP) + 2 * weights.size_of(model),
+    )
+
+
+def _elsewhere(model: Model, side: int, precision: str) -> Passed:
+    card = model.card.model_dump(mode="json", by_alias=True)
+    asked = {"folder": model.folder, "card": card, "side": side, "precision": precision}
     command = [sys.executable, "-c", "from geoseg.models.trial import main; main()"]
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
@@ -105,9 +139,11 @@ def _elsewhere(model: Model) -> Passed:
     return Passed(**found)
 
 
-def _key(model: Model) -> str:
+def _key(model: Model, side: int, precision: str) -> str:
     card = model.card
     facts = [
+        side,
+        precision,
         card.model_dump(mode="json", include={"architecture", "weights", "bands", "classes", "stride"}),
         __version__,
         version("torch"),

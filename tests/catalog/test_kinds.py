@@ -90,5 +90,7 @@ def test_a_folder_is_named_with_the_file_in_it_that_may_be_meant(tmp_path):
     with pytest.raises(JobError, match="is a model folder"):
         kinds.check_path(tmp_path, "job", JobError)
     (tmp_path / "job.json").write_text("{}")
-    with pytest.raises(JobError, match="is the folder of a job that was run: 'geoseg resume' goes on with it"):
+    with pytest.raises(
+        JobError, match="is the folder of a job that was run, not its job spec; 'geoseg resume' goes on with it"
+    ):
         kinds.check_path(tmp_path, "job", JobError)

@@ -6,11 +6,13 @@ import pytest
 import typer
 from small_jobs import SmallJob, geoseg
 
+from geoseg import process
 from geoseg.cli.workers import mapped
 from geoseg.cluster import local
 from geoseg.errors import ModelError
 from geoseg.jobs import resolve
 from geoseg.jobs import spec as job_spec
+from geoseg.jobs.ahead import map_ahead
 from geoseg.models import devices
 
 
@@ -26,8 +28,8 @@ def plan_of(job, **keys):
 
 def test_no_workers_is_this_process(job):
     with mapped(plan_of(job), 0, None) as (mapper, threads):
-        assert mapper is map
-        assert threads == local.cores()
+        assert mapper is map_ahead
+        assert threads == process.cores()
 
 
 def test_workers_and_a_scheduler_exclude_each_other(job, capsys):

@@ -18,6 +18,7 @@ from distributed import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geoseg import process
 from geoseg.cluster import local
 from geoseg.cluster.worker import BlockWorker
 from geoseg.errors import ClusterError
@@ -75,11 +76,11 @@ def test_gpus_are_named_as_cuda_names_them(
 def test_threads_of_all_workers_fit_the_cores_and_each_has_one(workers: int) -> None:
     threads = local.threads_per_worker(workers)
     assert threads >= 1
-    assert threads == 1 or threads * workers <= local.cores() < (threads + 1) * max(1, workers)
+    assert threads == 1 or threads * workers <= process.cores() < (threads + 1) * max(1, workers)
 
 
 def test_cores_are_those_that_this_process_may_use() -> None:
-    assert local.cores() == len(os.sched_getaffinity(0)) <= (os.cpu_count() or 1)
+    assert process.cores() == len(os.sched_getaffinity(0)) <= (os.cpu_count() or 1)
 
 
 def test_workers_are_set_up_for_blocks_and_the_scheduler_leaves_counting_to_the_map(tmp_path: Path) -> None:

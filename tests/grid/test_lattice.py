@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import JobError
-from geoseg.grid import Layout, Tile, Window, block_bytes, block_edge, cut
+from geoseg.grid import Demand, Layout, Tile, Window, block_edge, cut, windows_that_fit, worker_bytes
 
 EXTENTS = st.builds(Window, st.integers(-200, 200), st.integers(-200, 200), st.integers(1, 150), st.integers(1, 150))
 
@@ -95,18 +95,25 @@ def test_a_block_that_was_finished_leaves_nothing_and_one_that_was_not_is_whole(
     ]
 
 
-@given(st.integers(1, 9), st.sampled_from([64, 256, 512]), st.integers(900_000_000, 8_000_000_000))
-def test_a_block_fits_the_memory_allowed(bands, core, allowed):
+@given(
+    st.integers(1, 9),
+    st.sampled_from([64, 256, 512]),
+    st.builds(Demand, st.integers(1, 10**9), st.integers(0, 10**9)),
+    st.integers(900_000_000, 8_000_000_000),
+)
+def test_blocks_and_windows_fit_the_memory_allowed(bands, core, demand, allowed):
     extent = Window(0, 0, 50_000, 50_000)
-    if block_bytes(core, 40, bands) > allowed:
-        with pytest.raises(JobError, match="raise it or choose a smaller"):
-            block_edge(extent, core, 40, bands, allowed)
+    if worker_bytes(core, 40, bands, demand) > allowed:
+        with pytest.raises(JobError, match="or choose a smaller inference"):
+            block_edge(extent, core, 40, bands, demand, allowed)
         return
-    edge = block_edge(extent, core, 40, bands, allowed)
+    edge = block_edge(extent, core, 40, bands, demand, allowed)
     assert edge % core == 0
-    assert block_bytes(edge, 40, bands) <= allowed
+    windows = windows_that_fit(edge, 40, bands, demand, allowed)
+    assert worker_bytes(edge, 40, bands, demand, windows) <= allowed
+    assert worker_bytes(edge, 40, bands, demand, windows + 1) > allowed
 
 
 def test_a_small_scene_still_gives_work_to_many():
-    edge = block_edge(Window(0, 0, 1428, 1128), 256, 40, 4, 2 * 10**9)
+    edge = block_edge(Window(0, 0, 1428, 1128), 256, 40, 4, Demand.unknown(40), 2 * 10**9)
     assert Layout(Window(0, 0, 1428, 1128), 256, 40, edge).blocks >= 9

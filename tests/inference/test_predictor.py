@@ -46,7 +46,6 @@ def test_auto_takes_what_the_card_says(model):
     [
         ({"core": 17}, "inference.window is 17; model 'tiny' needs multiples of 2 pixels, for instance 16 or 18"),
         ({"core": 0}, "inference.window is 0; .* for instance 2 or 4"),
-        ({"halo": 4}, "inference.halo is 4, but model 'tiny' looks .* the map would depend on where windows are cut"),
         ({"halo": 27}, "inference.halo is 27; .* multiples of 2"),
         ({"batch": -1}, "batch is -1"),
         ({"precision": "float8"}, "inference.precision is 'float8'; choose one of float32"),

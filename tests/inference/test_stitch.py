@@ -50,8 +50,9 @@ def test_tiled_labels_equal_inference_over_the_whole_scene(crop, at, seed, missi
 @few
 @given(at=windows, cores=st.integers(2, 4), batch=st.integers(1, 5), threads=st.integers(1, 3))
 @pytest.mark.parametrize("stitch", ["crop", "blend"])
-def test_blocks_batches_and_threads_change_no_byte(crop, stitch, at, cores, batch, threads):
-    predict = replace(crop, stitch=stitch)
+@pytest.mark.parametrize("halo", ["full", 2, 0])
+def test_blocks_batches_and_threads_change_no_byte(crop, stitch, halo, at, cores, batch, threads):
+    predict = replace(crop, stitch=stitch, halo=crop.halo if halo == "full" else halo)
     scene = pixels_of(at.shape, seed=at.height, missing=0.02)
     other = replace(predict, batch=batch, threads=threads)
     assert np.array_equal(label(predict, scene, at, 1), label(other, scene, at, cores))

@@ -8,6 +8,9 @@ from small_jobs import SmallJob
 from strategies import NORTH_UP, write
 
 from geoseg import imagery
+from geoseg.catalog.legend import NODATA
+from geoseg.grid import Window
+from geoseg.inference import trimming
 from geoseg.inference.device import Device
 from geoseg.jobs import block, estimate, resolve
 from geoseg.jobs import run as job_run
@@ -57,6 +60,7 @@ def test_the_run_does_what_was_said(job, monkeypatch, region, block_px):
         return found
 
     monkeypatch.setattr(Device, "scores", counted)
+    monkeypatch.setattr(trimming, "_SEEN", 10**9)  # its trials are windows too
     monkeypatch.setattr(imagery, "read", measured)
     summary = job_run.run(plan, job.folder / "out", threads=1)
     blocks = list(plan.blocks())
@@ -124,3 +128,35 @@ def test_minutes_are_shared_by_workers(job, monkeypatch):
     assert minutes[4] == pytest.approx(pixels / 4, rel=0.02)
     assert labelled == [labelled[0]] * 4  # a warming pass and a timed one, for each
     assert "time" not in said(plan)
+
+
+def test_a_smaller_halo_says_what_it_saves_and_how_many_labels_differ(job):
+    plan = planned(job, inference={"halo": 2})
+    card = plan.predictor.model.card
+    full, less = (((card.window + 2 * halo) / card.window) ** 2 for halo in (card.halo, 2))
+    assert f"computed {less:.2f} times instead of {full:.2f}" in " ".join(plan.notes)
+    share, pixels = re.match(r"([\d.e-]+) % of (\d+) pixels differ", said(plan, probe=True)["halo"]).groups()
+    windows = list(plan.blocks())
+    middle = windows[len(windows) // 2]
+    part = Window(middle.row, middle.col, min(card.window, middle.height), min(card.window, middle.width))
+    exact = planned(job, inference={})
+    a, b = (block.label(each, each.predictor, part).labels for each in (plan, exact))
+    assert int(pixels) == (a != NODATA).sum()
+    assert float(share) == pytest.approx(100 * (a != b)[a != NODATA].mean(), rel=0.06)
+    assert float(share) > 0
+    assert "halo" not in said(exact, probe=True)
+    assert not exact.notes
+
+
+@pytest.mark.parametrize(
+    ("crs", "scale", "wanted"),
+    [("EPSG:32612", (30, 30), "30 m"), ("EPSG:32612", (15, 30), "15 m across, 30 m down")],
+)
+def test_pixels_that_are_not_square_are_given_both_ways(job, crs, scale, wanted):
+    affine = NORTH_UP.translation(300_000, 4_200_000) @ NORTH_UP.scale(scale[0], -scale[1])
+    write(job.folder / "scene.tif", np.ones((2, 40, 50), "u1"), affine, crs)
+    assert said(planned(job))["grid"].endswith(f"pixels of {wanted}")
+
+
+def test_a_short_run_is_given_in_seconds(job):
+    assert re.match(r"about \d+ s with 1 worker", said(planned(job), probe=True)["time"])

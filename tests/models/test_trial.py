@@ -130,10 +130,20 @@ def test_one_that_never_ends_is_stopped(tmp_path, monkeypatch):
     model = write_model(tmp_path / "tiny")
     monkeypatch.setattr(trial, "LONGEST_S", 0.05)
     with pytest.raises(ModelError, match="did not load within 0 s"):
-        trial._elsewhere(model)
+        trial._elsewhere(model, 0, "float32")
 
 
 def test_where_torch_is_loaded_the_network_is_loaded_here(tmp_path, monkeypatch):
     model = write_model(tmp_path / "tiny")
-    monkeypatch.setattr(trial, "_elsewhere", lambda _: pytest.fail("a process was started"))
-    assert trial.check(model) == trial.Passed(None)
+    monkeypatch.setattr(trial, "_elsewhere", lambda *_: pytest.fail("a process was started"))
+    assert trial.check(model).side is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_a_window_takes_is_the_same_from_another_process(tmp_path, precision):
+    model = write_model(tmp_path / "tiny")
+    told = {side: trial.check(model, side, precision) for side in (64, 256)}
+    assert told[256].window_bytes > told[64].window_bytes
+    assert told[64].loaded_bytes == 2 * model.weights.stat().st_size
+    assert trial._elsewhere(model, 64, precision) == told[64]

@@ -207,7 +207,10 @@ def test_a_missing_job_is_named_by_every_command(tmp_path, monkeypatch):
         ("imagery: scene\nmodel: tiny\ngrid: {crs: 'EPSG:32612', resolution: 1.0e-9}", "choose another grid"),
         ("imagery: scene\nmodel: tiny\ngrid: {crs: moon, resolution: 30}", "moon"),
         ("imagery: scene\nmodel: tiny\nmemory_per_worker: lots", "memory_per_worker"),
-        ("imagery: scene\nmodel: tiny\nmemory_per_worker: 1MB", "memory_per_worker is 0.0 GB"),
+        (
+            "imagery: scene\nmodel: tiny\nmemory_per_worker: 1MB",
+            "leaves 0.00 GB for blocks, but one window",
+        ),
         ("imagery: scene\nmodel: tiny\nmemory_per_worker: -1", "memory_per_worker"),
         ("imagery: scene\nmodel: tiny\ninference: {window: 7}", "window"),
         ("imagery: scene\nmodel: tiny\ninference: {window: 1.0e+300}", "window"),
