@@ -23,6 +23,7 @@ from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
 from geoseg.errors import JobError, LedgerError, RasterError
 from geoseg.grid import Window
+from geoseg.jobs import report as job_report
 from geoseg.jobs import run as job_run
 from geoseg.jobs import submit
 from geoseg.rasters import files as raster_files
@@ -194,7 +195,7 @@ def test_a_store_without_conditional_writes_is_refused(server, prefix):
 # --------------------------------------------------------------------------------------------- whole runs
 
 
-ALL = {"vectors": ["shp"], "quicklook": True}
+ALL = {"report": True, "vectors": ["shp"], "quicklook": True}
 
 
 @pytest.mark.parametrize("outputs", [{}, pytest.param(ALL, marks=pytest.mark.slow)], ids=["map", "all outputs"])
@@ -207,7 +208,11 @@ def test_a_run_into_a_bucket_leaves_what_one_into_a_folder_leaves(tmp_path, pref
     assert remote.folder == prefix
     assert same_map(prefix, tmp_path / "out")
     if outputs:
-        assert {"vectors/map.dbf", "vectors/map.shx", "map.png"} <= held(Store.at(prefix)).keys()
+        assert {"vectors/map.dbf", "vectors/map.shx", "map.png", "report.html"} <= held(Store.at(prefix)).keys()
+        page = Store.at(prefix).get("report.html")
+        assert job_report.write(prefix) == f"{prefix}/report.html"
+        assert job_report.write(prefix, tmp_path / "page.html") == str(tmp_path / "page.html")
+        assert page == Store.at(prefix).get("report.html") == (tmp_path / "page.html").read_bytes()
     again = job_run.run(plan, prefix, predict=lambda *_: 1 / 0)
     assert again.kept == local.outputs
     assert again.progress.reused == local.progress.finished
