@@ -238,9 +238,10 @@ def _blocks(plan: Plan, records: Iterable[Record]) -> dict[str, Any]:
             size = {"width": window.width, "height": window.height}
             outlines[record.state].append({"state": record.state, **at, **size, "error": record.error})
     failed, empty = counted(states["failed"], "block"), counted(states["empty"], "block")
-    text = f"Dashed: {empty} without imagery. Orange: {failed} that failed."
+    text = f"Dashed: {empty} without imagery. " if states["empty"] else ""
+    text += f"Orange: {failed} that failed. " if states["failed"] else ""
     if max(states["failed"], states["empty"]) > _OUTLINED:
-        text += f" At most {_OUTLINED} of each are outlined."
+        text += f"At most {_OUTLINED} of each are outlined."
     return {
         "failed": states["failed"],
         "failed_text": failed,

@@ -5,7 +5,7 @@
   const view = document.getElementById("viewer"), handle = document.getElementById("handle"), top = document.getElementById("top"), bottom = document.getElementById("bottom");
   const layers = [["imagery", document.getElementById("imagery")], ["map", document.getElementById("map")]].filter((each) => data[each[0]].length);
   const overlay = document.getElementById("blocks"), [rows, cols] = data.size;
-  let scale = 1, left = 0, up = 0, swipe = 0.5;
+  let scale = 0, left = 0, up = 0, swipe = 0.5, whole = true;
   const box = () => view.getBoundingClientRect();
   const least = () => Math.min(box().width / cols, box().height / rows);
   const most = () => Math.max(8, least() * 8);
@@ -46,7 +46,8 @@
   }
   function draw() {
     const size = box();
-    scale = Math.min(most(), Math.max(least(), scale));
+    scale = whole ? least() : Math.min(most(), Math.max(least(), scale));
+    whole = scale <= least();
     const w = cols * scale, h = rows * scale;
     left = w <= size.width ? (size.width - w) / 2 : Math.min(0, Math.max(size.width - w, left));
     up = h <= size.height ? (size.height - h) / 2 : Math.min(0, Math.max(size.height - h, up));
@@ -65,6 +66,7 @@
   function zoom(factor, x, y) {
     const before = scale;
     scale = Math.min(most(), Math.max(least(), scale * factor));
+    whole = scale <= least();
     left = x - (x - left) * scale / before;
     up = y - (y - up) * scale / before;
     draw();
@@ -104,7 +106,7 @@
     }
     if (event.key === "+" || event.key === "=") middle(1.5);
     else if (event.key === "-") middle(1 / 1.5);
-    else if (event.key === "0") { scale = 0; draw(); }
+    else if (event.key === "0") { whole = true; draw(); }
     else if (pan) { left += pan[0]; up += pan[1]; draw(); }
     else return;
     event.preventDefault();
@@ -117,8 +119,7 @@
   }
   document.getElementById("in").addEventListener("click", () => middle(1.5));
   document.getElementById("out").addEventListener("click", () => middle(1 / 1.5));
-  document.getElementById("whole").addEventListener("click", () => { scale = 0; draw(); });
+  document.getElementById("whole").addEventListener("click", () => { whole = true; draw(); });
   window.addEventListener("resize", draw);
-  scale = 0;
   draw();
 })();
