@@ -73,6 +73,20 @@ def test_people_can_use_the_page_in_a_browser(finished, tmp_path, width):
         assert page.run("document.querySelectorAll('rect.failed').length") == 1
         assert page.run("[...document.querySelectorAll('img[alt]')].every(e => e.complete && e.naturalWidth)")
 
+        edges = """['imagery', 'map'].map(layer => {
+            const view = document.getElementById('viewer').getBoundingClientRect();
+            const all = [...document.querySelectorAll(`#${layer} img`)].map(e => e.getBoundingClientRect());
+            const pairs = all.flatMap((a, i) => all.slice(i + 1).map(b => [a, b]));
+            const apart = ([a, b]) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+            const width = Math.max(...all.map(e => e.right)) - Math.min(...all.map(e => e.left));
+            const height = Math.max(...all.map(e => e.bottom)) - Math.min(...all.map(e => e.top));
+            return [width, height, pairs.every(apart), view.width, view.height];
+        })"""
+        for across, high, apart, width_held, height_held in page.run(edges):
+            assert apart
+            assert across / high == pytest.approx(1500 / 900, rel=0.02)
+            assert min(width_held - across, height_held - high) == pytest.approx(0, abs=4)
+
         assert float(page.run(f"{viewer}.swipe")) == 0.5
         page.run("document.getElementById('handle').focus()")
         page.press("ArrowRight")
