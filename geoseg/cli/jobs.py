@@ -158,11 +158,13 @@ def resume(
 def report_page(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A job folder, also s3://bucket/prefix.")],
     file: Annotated[Path | None, typer.Option("--out", help="Default: report.html in the job folder.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder for its tables: CSV, Markdown, LaTeX.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for its figures: PNG, SVG.")] = None,
 ) -> None:
     """Write a finished job's report: one HTML page with map, imagery, areas, scores and provenance."""
     from geoseg.jobs import report as job_report
 
-    out.print(job_report.write(folder, file), markup=False)
+    out.print(job_report.write(folder, file, tables=tables, figures=figures), markup=False)
 
 
 def _tried(handle: JobHandle) -> Status:

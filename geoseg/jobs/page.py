@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from geoseg.jobs.plan import Plan, ground_resolution
 from geoseg.maps import view
 from geoseg.quantities import counted, length
 from geoseg.storage.record import Record
+from geoseg.storage.store import Store
 
 NAME = "report.html"
 _SIDES = (2048, 1448, 1024, 724, 512)
@@ -118,7 +119,7 @@ def write(
     sequence of Path
         The file.
     """
-    out.write_bytes(made(plan, facts, map_path, scores))
+    Store(str(out.parent)).put(out.name, made(plan, facts, map_path, scores))
     return [out]
 
 
@@ -166,6 +167,26 @@ def made(plan: Plan, facts: Mapping[str, Any], map_path: Path, scores: Mapping[s
         "imagery_still": tiles.pictured(image_small) if found["imagery"] else None,
     }
     return page.render({**facts, "notes": notes}, scores, viewer)
+
+
+def extras(
+    facts: Mapping[str, Any], scores: Mapping[str, Any] | None, *, tables: Path | None, figures: Path | None
+) -> Iterator[tuple[Path, Mapping[str, bytes]]]:
+    """What a report shows as files of its own: a folder, and the files for it by name.
+
+    Parameters
+    ----------
+    facts, scores
+        See `write`.
+    tables, figures : Path or None
+        Folders; None: not wanted.
+    """
+    from geoseg.report import charts, texts
+
+    if tables is not None:
+        yield tables, texts.tables(facts, scores)
+    if figures is not None:
+        yield figures, charts.charts(facts, scores)
 
 
 def scores_in(data: bytes) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from geoseg.storage.staging import opened
 from geoseg.storage.store import Store
 
 
-def write(folder: Path | str, out: Path | None = None) -> str:
+def write(
+    folder: Path | str, out: Path | None = None, *, tables: Path | None = None, figures: Path | None = None
+) -> str:
     """Write the report of a job whose map stands; the same folder gives the same bytes.
 
     Scores are taken from accuracy.json where the folder has it.
@@ -26,6 +28,8 @@ def write(folder: Path | str, out: Path | None = None) -> str:
         The job folder.
     out : Path, optional
         File to write; default: report.html in the folder.
+    tables, figures : Path, optional
+        Folders for the tables as CSV, Markdown and LaTeX, and the figures as PNG and SVG; default: none are written.
 
     Returns
     -------
@@ -55,7 +59,11 @@ def write(folder: Path | str, out: Path | None = None) -> str:
         staging.fetch(names)
         scores = page.scores_in(store.get("accuracy.json")) if store.exists("accuracy.json") else None
         map_path = staging.path(next(name for name in names if name.startswith("map.") and not name.endswith(".xml")))
-        made = page.made(plan, page.facts(plan, records, counts), map_path, scores)
+        told = page.facts(plan, records, counts)
+        made = page.made(plan, told, map_path, scores)
+    for into, files in page.extras(told, scores, tables=tables, figures=figures):
+        for name, data in files.items():
+            Store.at(into).put(name, data)
     if out is not None:
         Store.at(out.parent).put(out.name, made)
         return str(out)

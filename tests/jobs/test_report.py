@@ -1,5 +1,9 @@
 """Report: one page of a finished job, the same bytes each time, looked at in a browser."""
 
+import csv
+import io
+import json
+
 import numpy as np
 import pytest
 from browser import browsing
@@ -52,6 +56,20 @@ def test_the_command_writes_the_bytes_that_the_run_wrote(finished, tmp_path):
     assert geoseg("report", finished.out, "--out", tmp_path / "page.html").code == 0
     assert (tmp_path / "page.html").read_bytes() == made
     assert len(made) < 5_000_000
+
+
+def test_tables_and_figures_are_written_where_asked(finished, tmp_path):
+    answer = geoseg("report", finished.out, "--tables", tmp_path / "t", "--figures", tmp_path / "f")
+    assert answer.code == 0
+    assert len(list((tmp_path / "t").iterdir())) == 9
+    assert len(list((tmp_path / "f").iterdir())) == 6
+    pixels = {
+        row["class"]: row["map_pixels"]
+        for row in csv.DictReader(io.StringIO((tmp_path / "t/accuracy.csv").read_text("utf-8")))
+    }
+    scores = json.loads((finished.out / "accuracy.json").read_text())
+    assert pixels == {name: str(values["map_pixels"]) for name, values in scores["classes"].items()}
+    assert set(pixels) == set(NAMES)
 
 
 def test_a_folder_without_a_finished_job_is_one_sentence(tmp_path):
