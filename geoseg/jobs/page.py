@@ -28,7 +28,7 @@ from geoseg.storage.store import Store
 NAME = "report.html"
 _SIDES = (2048, 1448, 1024, 724, 512)
 """Longest sides in pixels of the finest tiles; the first of which all tiles are small enough is taken."""
-_CHARACTERS = 4_000_000
+_CHARACTERS = 3_400_000
 """Of all tiles of a page."""
 _OUTLINED = 2000
 """Blocks outlined at most."""
