@@ -26,6 +26,7 @@ from geoseg.accuracy import assessment, references, tables
 from geoseg.accuracy.score import Accuracy
 from geoseg.catalog.legend import IGNORED, NODATA
 from geoseg.errors import RasterError
+from geoseg.jobs import report as job_report
 from geoseg.jobs import resolve
 from geoseg.jobs import run as job_run
 from geoseg.jobs import spec as job_spec
@@ -55,6 +56,8 @@ class Outcome:
     """The map against the reference in the eastern half, which training never saw."""
     files: tuple[Path, ...]
     """Written beside the run's own outputs: scores and picture."""
+    report: Path
+    """The page that shows all of it, made again with the scores."""
 
 
 def run(
@@ -93,7 +96,8 @@ def run(
         summary = job_run.run(resolved, out, mapper=mapper, threads=threads, overwrite=True, progress=progress)
     known = Path(folder) / "data_catalog.yaml"
     scores = assessment.score(out / "map.tif", "raleigh", region="east", catalog_file=known)
-    return Outcome(summary, scores, (*tables.write(scores, out), _picture(resolved, out, known)))
+    files = *tables.write(scores, out), _picture(resolved, out, known)
+    return Outcome(summary, scores, files, Path(job_report.write(out)))
 
 
 def fetch(cache: Path | None = None) -> Path:

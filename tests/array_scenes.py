@@ -68,7 +68,12 @@ def put(
 
 def run(folder: Path, model: Model, **keys: Any) -> tuple[np.ndarray, np.ndarray, Affine, rasterio.CRS]:
     """Labels, confidence, transform and CRS of the map that a run writes."""
-    text = {"imagery": "scene", "model": model.folder, "outputs": {"quicklook": False, "confidence": True}, **keys}
+    text = {
+        "imagery": "scene",
+        "model": model.folder,
+        "outputs": {"report": False, "quicklook": False, "confidence": True},
+        **keys,
+    }
     (folder / "job.yaml").write_text(json.dumps(text))
     plan = resolve.resolve(job_spec.read(folder / "job.yaml"))
     summary = job_run.run(plan, folder / "out", threads=1)

@@ -37,7 +37,7 @@ def scene(folder, shape=(137, 211), transform=NORTH_UP, bands=None, nodata=None,
 def resolved(folder, halo=0, legend=BYTES, **keys):
     text = {"imagery": "scene", "model": "none", **keys}
     text["inference"] = {"window": 16, "block": 32, **text.get("inference", {})}
-    text["outputs"] = {"quicklook": False, **text.get("outputs", {})}
+    text["outputs"] = {"report": False, "quicklook": False, **text.get("outputs", {})}
     (folder / "job.yaml").write_text(json.dumps(text))
     return resolve.resolve(job_spec.read(folder / "job.yaml"), predict_halo=halo, legend=legend)
 

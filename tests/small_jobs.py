@@ -45,7 +45,7 @@ class SmallJob:
             "models": {"tiny": {"path": str(model or "model")}},
         }
         made.save("data_catalog.yaml", catalog)
-        made.save("job.yaml", {"imagery": "scene", "model": "tiny", "outputs": {"quicklook": False}})
+        made.save("job.yaml", {"imagery": "scene", "model": "tiny", "outputs": {"quicklook": False, "report": False}})
         return made
 
     def load(self, name: str) -> Any:

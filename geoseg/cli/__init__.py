@@ -197,6 +197,7 @@ def demo(
         out.print(f"  {path.absolute()}", markup=False)
     out.print("\nagreement with the reference in the eastern half, which training never saw:", markup=False)
     score_table(tables.plain(made.accuracy))
+    out.print(f"\nthe report, for any browser: {made.report.absolute()}", markup=False)
 
 
 def resolved_job(file: Path) -> Plan:

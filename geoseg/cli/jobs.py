@@ -1,7 +1,8 @@
-"""Commands for jobs that run on a cluster by themselves: submit, status, logs, cancel, resume."""
+"""Commands for jobs that run on a cluster by themselves: submit, status, logs, cancel, resume; and their reports."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -150,6 +151,20 @@ def resume(
     with mapped(plan, workers, None) as (mapper, threads), drawn() as progress:
         summary = job_run.run(plan, handle.folder, mapper=mapper, threads=threads, progress=progress)
     report(summary)
+
+
+@app.command("report")
+@refusing
+def report_page(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A job folder, also s3://bucket/prefix.")],
+    file: Annotated[Path | None, typer.Option("--out", help="Default: report.html in the job folder.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder for its tables: CSV, Markdown, LaTeX.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for its figures: PNG, SVG.")] = None,
+) -> None:
+    """Write a finished job's report: one HTML page with map, imagery, areas, scores and provenance."""
+    from geoseg.jobs import report as job_report
+
+    out.print(job_report.write(folder, file, tables=tables, figures=figures), markup=False)
 
 
 def _tried(handle: JobHandle) -> Status:

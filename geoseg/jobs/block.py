@@ -122,7 +122,7 @@ def finish(
     record = ledger.commit(store, record, files)
     seconds = {**record.seconds, "write": round(time.perf_counter() - begin, 4)}
     metrics.count(record.state, window.pixels, seconds)
-    return replace(record, seconds=seconds)
+    return record
 
 
 def label(plan: Plan, predict: Predict, window: Window) -> Labelled:

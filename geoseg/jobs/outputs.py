@@ -22,6 +22,7 @@ from geoseg.accuracy.seen import Trained
 from geoseg.catalog.card import read_model
 from geoseg.catalog.legend import Legend
 from geoseg.errors import GeosegError
+from geoseg.jobs import page
 from geoseg.jobs.plan import Plan, outline
 from geoseg.jobs.resolve import reference_of
 from geoseg.maps import cog, sheets, view
@@ -131,6 +132,19 @@ def drop(store: Store) -> None:
         staging.remove([DONE])
 
 
+def files_of(store: Store, step: str) -> list[str]:
+    """Names of the files of a step that an earlier run noted.
+
+    Parameters
+    ----------
+    store : Store
+        The job folder.
+    step : str
+        'map', for instance.
+    """
+    return list(_noted(store).get(step, {"files": {}})["files"])
+
+
 def block_key(record: Record) -> list[object]:
     """What of a record the outputs depend on."""
     return [record.window.row, record.window.col, record.state, sorted(record.hashes.items()), record.error]
@@ -180,6 +194,11 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     if wanted.vectors and any(counts.values()):
         vectors = partial(_vectors, plan.legend, map_path, folder, wanted.vectors)
         found.append(Step("vectors", {**made_of_map, "formats": list(wanted.vectors)}, vectors, reads_map=True))
+    if wanted.report and any("labels" in record.hashes for record in records):
+        told = page.facts(plan, records, counts)
+        scored = next((step.key for step in found if step.name == "accuracy"), None)
+        report = partial(_report, plan, staging, told, map_path, scored is not None)
+        found.append(Step("report", {**made_of_map, "facts": told, "accuracy": scored}, report, reads_map=True))
     if failed:
         listed = [[*block_key(each), each.window.height, each.window.width, each.attempts] for each in failed]
         found.append(Step("failed blocks", {"failed": listed}, partial(_failed, plan, folder, failed)))
@@ -310,6 +329,12 @@ def _vectors(legend: Legend, map_path: Path, folder: Path, formats: Sequence[str
     made = list(polygons.vectorize(map_path, [into / f"map.{ending}" for ending in formats], legend=legend))
     companions = {path.with_suffix(each) for path in made for each in _COMPANIONS}
     return [*made, *sorted(path for path in companions if path.is_file())]
+
+
+def _report(plan: Plan, staging: Staging, facts: Mapping[str, Any], map_path: Path, scored: bool) -> Sequence[Path]:
+    """The page, with the scores that an earlier step published."""
+    scores = page.scores_in(staging.store.get("accuracy.json")) if scored else None
+    return page.write(plan, facts, map_path, scores, staging.folder / page.NAME)
 
 
 def _failed(plan: Plan, folder: Path, failed: Sequence[Record]) -> Sequence[Path]:

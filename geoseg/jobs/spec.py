@@ -45,6 +45,7 @@ class Outputs(Spec):
     confidence: bool = False
     vectors: tuple[VectorFormat, ...] = ()
     quicklook: bool = True
+    report: bool = True
     sheet_pixels: int = Field(65536, ge=512)
     """A map wider or higher than this becomes several sheets and a map.vrt."""
 

@@ -88,8 +88,8 @@ class Roll:
 class Gathered:
     """A record for each block of a run, kept small to its end: 30 MB for 100,000 blocks.
 
-    Only what the outputs are made of is kept: state, hashes, and why and where a block failed. Iterating gives the
-    records in the order of the windows, as often as wanted.
+    Only what the outputs are made of is kept: state, hashes, what it took, and why a block failed. Iterating gives
+    the records in the order of the windows, as often as wanted.
     """
 
     def __init__(self, digest: str, windows: Iterable[Window]) -> None:

@@ -92,10 +92,11 @@ def from_json(data: bytes) -> Record:
 
 
 def pack(record: Record) -> bytes:
-    """What the outputs are made of, without the window: state, hashes, and why and where a block failed."""
-    facts: dict[str, Any] = {"state": record.state, "hashes": dict(record.hashes)}
+    """What the outputs are made of, without the window: state, hashes, what it took, and why a block failed."""
+    facts: dict[str, Any] = {"state": record.state, "hashes": dict(record.hashes), "seconds": dict(record.seconds)}
+    facts |= {"bytes": record.bytes, "worker": record.worker, "batch": record.batch}
     if record.state == "failed":
-        facts |= {"error": record.error, "worker": record.worker, "attempts": record.attempts}
+        facts |= {"error": record.error, "attempts": record.attempts}
     return json.dumps(facts).encode()
 
 

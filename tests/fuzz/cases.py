@@ -394,6 +394,6 @@ def _job(folder: Path) -> SmallJob:
         "regions": {"area": {"file": "area.geojson", "where": "kind = 'a'"}},
     }
     job.save("data_catalog.yaml", catalog)
-    outputs = {"confidence": True, "vectors": ["shp", "fgb"], "quicklook": False}
+    outputs = {"report": False, "confidence": True, "vectors": ["shp", "fgb"], "quicklook": False}
     job.job(region="area", reference="truth", outputs=outputs, inference={"window": 16, "block": 16})
     return job

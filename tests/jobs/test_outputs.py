@@ -18,7 +18,7 @@ from geoseg.jobs import run as job_run
 from geoseg.storage import ledger, staging
 from geoseg.storage.store import Store
 
-ASKED = {"confidence": True, "quicklook": True, "vectors": ["fgb", "shp"]}
+ASKED = {"report": False, "confidence": True, "quicklook": True, "vectors": ["fgb", "shp"]}
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_step_has_another_key_when_anything_that_it_is_made_from_is_other(read
 
 
 def test_scores_alone_have_another_key_when_a_file_of_the_reference_is_other(tmp_path, model):
-    job = small(tmp_path, model, 1, 2, outputs={"quicklook": False, "vectors": ["fgb"]})
+    job = small(tmp_path, model, 1, 2, outputs={"report": False, "quicklook": False, "vectors": ["fgb"]})
     add_reference(job)
     plan, store = plan_of(job), Store.at(job.out)
     job_run.run(plan, job.out, threads=1)
@@ -204,7 +204,7 @@ def test_dropping_takes_what_was_noted_and_nothing_else(tmp_path, model):
 
 
 def test_a_step_that_fails_leaves_what_stood(tmp_path, model, monkeypatch):
-    job = small(tmp_path, model, 1, 2, outputs={"quicklook": False, "confidence": True})
+    job = small(tmp_path, model, 1, 2, outputs={"report": False, "quicklook": False, "confidence": True})
     job_run.run(plan_of(job), job.out, threads=1)
     before = contents(job.out)
     job.imagery(attribution="someone else")
@@ -236,7 +236,7 @@ def half(tmp_path_factory, model):
         model,
         1,
         2,
-        outputs={"quicklook": True, "vectors": ["shp"], "confidence": True},
+        outputs={"report": False, "quicklook": True, "vectors": ["shp"], "confidence": True},
     )
     add_reference(job)
     plan, refused = plan_of(job), iter([True])

@@ -87,7 +87,7 @@ def fast_folder(tmp_path):
 def survive(folder: Path, data: bytes, cases: list[int | float]) -> list[str]:
     """The outcomes of all cases; none may crash, hang or raise what is not told as a sentence."""
     (folder / "data_catalog.yaml").write_text("imagery: {scene: {files: scene.tif, bands: {red: 1}}}")
-    how = {"inference": {"window": 16, "block": 48}, "outputs": {"quicklook": False}}
+    how = {"inference": {"window": 16, "block": 48}, "outputs": {"report": False, "quicklook": False}}
     (folder / "job.yaml").write_text(json.dumps({"imagery": "scene", "model": "none", **how}))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:

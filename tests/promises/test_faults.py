@@ -321,7 +321,9 @@ def outputs_of(folder: Path) -> dict[str, bytes]:
 def halfway(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Path, dict[str, bytes], dict[str, bytes]]:
     """A job folder whose outputs miss a block that failed; these outputs, and those that going on shall give."""
     folder = tmp_path_factory.mktemp("halfway")
-    made = small(folder, model, 1, 2, outputs={"quicklook": True, "confidence": True, "vectors": ["shp", "fgb"]})
+    made = small(
+        folder, model, 1, 2, outputs={"report": False, "quicklook": True, "confidence": True, "vectors": ["shp", "fgb"]}
+    )
     add_reference(made)
     plan = plan_of(made)
     answers = iter([None])

@@ -294,7 +294,7 @@ def test_outputs_go_to_a_plain_folder_or_an_object_store(job, out, monkeypatch):
 @pytest.mark.parametrize("place", ["blocks", "maps", "vectors", "job.json", "map.tif", "outputs.json", "map.qml"])
 def test_links_in_the_job_folder_lead_nowhere(job, place, tmp_path):
     """A link that someone put into the output folder; what it points at stays as it is."""
-    job.job(outputs={"quicklook": False, "vectors": ["gpkg"], "sheet_pixels": 512})
+    job.job(outputs={"report": False, "quicklook": False, "vectors": ["gpkg"], "sheet_pixels": 512})
     if place == "maps":
         write(job.folder / "scene.tif", np.ones((2, 20, 600), np.uint8))
     elsewhere = tmp_path / "elsewhere"
@@ -488,7 +488,7 @@ def test_a_raster_without_a_valid_pixel_gives_a_map_without_one(job):
     with rasterio.open(job.out / "map.tif") as made:
         assert (made.read(1) == 255).all()
     assert not (job.out / "failed.geojson").exists()
-    job.job(outputs={"quicklook": True, "vectors": ["gpkg"], "confidence": True})
+    job.job(outputs={"report": False, "quicklook": True, "vectors": ["gpkg"], "confidence": True})
     assert job.run("--overwrite").code in (0, 2)
 
 
@@ -496,7 +496,7 @@ def test_one_valid_pixel_is_mapped(job):
     pixels = np.zeros((2, 40, 50), np.uint8)
     pixels[:, 23, 31] = 9
     write(job.folder / "scene.tif", pixels, nodata=0)
-    job.job(outputs={"quicklook": True, "vectors": ["gpkg"], "confidence": True})
+    job.job(outputs={"report": False, "quicklook": True, "vectors": ["gpkg"], "confidence": True})
     assert job.run().code == 0
     with rasterio.open(job.out / "map.tif") as made:
         assert np.argwhere(made.read(1) != 255).tolist() == [[23, 31]]

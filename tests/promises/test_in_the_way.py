@@ -31,7 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> SmallJob:
     truth = np.random.default_rng(1).choice(np.array([3, 7, 200], np.uint8), (1, 40, 50))
     write(made.folder / "truth.tif", truth, nodata=0)
     made.save("data_catalog.yaml", made.load("data_catalog.yaml") | REFERENCES)
-    outputs = {"confidence": True, "vectors": ["shp", "gpkg"], "quicklook": True}
+    outputs = {"report": False, "confidence": True, "vectors": ["shp", "gpkg"], "quicklook": True}
     made.job(reference="truth", outputs=outputs, inference={"window": 16, "block": 32})
     assert made.run().code == 0
     return made

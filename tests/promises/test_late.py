@@ -29,7 +29,7 @@ STEPS = ("blocks", "map", "style", "picture", "vectors")
 
 def two_jobs(folder: Path, model: Path) -> tuple[SmallJob, SmallJob]:
     """Jobs of four blocks on the same lattice with other pixels; the second is to take the folder of the first over."""
-    outputs = {"quicklook": True, "vectors": ["fgb"]}
+    outputs = {"report": False, "quicklook": True, "vectors": ["fgb"]}
     first = small(folder, model, 2, 2, name="first", outputs=outputs)
     second = small(folder, model, 2, 2, name="second", outputs=outputs)
     second.imagery(scale=0.5)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from geoseg.cluster import local
 from geoseg.cluster.mapper import map_over
 from geoseg.errors import JobError, LedgerError, RasterError
 from geoseg.grid import Window
+from geoseg.jobs import report as job_report
 from geoseg.jobs import run as job_run
 from geoseg.jobs import submit
 from geoseg.rasters import files as raster_files
@@ -68,6 +70,10 @@ def same_map(remote, local):
     one, two = ({n: data for n, data in held(Store.at(each)).items() if n not in changing} for each in (remote, local))
     assert "map.tif" in one or "map.vrt" in one
     assert one.keys() == two.keys()
+    for each in (one, two):  # how long blocks took differs
+        each |= {
+            n: re.sub(b"<!--speed-->.*<!--/speed-->", b"", each[n], flags=re.S) for n in each if n == "report.html"
+        }
     return [name for name in one if one[name] != two[name]] == []
 
 
@@ -194,7 +200,7 @@ def test_a_store_without_conditional_writes_is_refused(server, prefix):
 # --------------------------------------------------------------------------------------------- whole runs
 
 
-ALL = {"vectors": ["shp"], "quicklook": True}
+ALL = {"report": True, "vectors": ["shp"], "quicklook": True}
 
 
 @pytest.mark.parametrize("outputs", [{}, pytest.param(ALL, marks=pytest.mark.slow)], ids=["map", "all outputs"])
@@ -207,7 +213,11 @@ def test_a_run_into_a_bucket_leaves_what_one_into_a_folder_leaves(tmp_path, pref
     assert remote.folder == prefix
     assert same_map(prefix, tmp_path / "out")
     if outputs:
-        assert {"vectors/map.dbf", "vectors/map.shx", "map.png"} <= held(Store.at(prefix)).keys()
+        assert {"vectors/map.dbf", "vectors/map.shx", "map.png", "report.html"} <= held(Store.at(prefix)).keys()
+        page = Store.at(prefix).get("report.html")
+        assert job_report.write(prefix) == f"{prefix}/report.html"
+        assert job_report.write(prefix, tmp_path / "page.html") == str(tmp_path / "page.html")
+        assert page == Store.at(prefix).get("report.html") == (tmp_path / "page.html").read_bytes()
     again = job_run.run(plan, prefix, predict=lambda *_: 1 / 0)
     assert again.kept == local.outputs
     assert again.progress.reused == local.progress.finished

@@ -130,7 +130,7 @@ def test_gathered_records_keep_their_order_and_little_memory():
     tracemalloc.stop()
     assert size < 300 * len(windows)
     assert [each.window for each in gathered] == windows
-    assert next(iter(gathered)) == Record(windows[0], "done", "d", hashes)
+    assert next(iter(gathered)) == Record(windows[0], "done", "d", hashes, seconds={"read": 0.1}, worker="w")
     failed = Record(windows[5], "failed", "d", error="why", worker="w", attempts=3)
     gathered.put(failed)
     assert [each for each in gathered if each.state == "failed"] == [failed]

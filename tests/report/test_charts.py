@@ -1,0 +1,43 @@
+"""Charts: figures that are whole and the same each time."""
+
+import io
+import xml.etree.ElementTree as ET
+
+from PIL import Image
+
+from geoseg.report import charts
+
+FACTS = {
+    "classes": [
+        {"name": name, "colour": "#336699", "area_m2": 2e6 * at, "pixels": at}
+        for at, name in enumerate(["<b>$x", "ሰማይ", "c"])
+    ]
+}
+SCORES = {
+    "classes": {"<b>$x": {"iou": 0.5, "iou_interval": [0.4, 0.6]}, "ሰማይ": {"iou": None}, "c": {"iou": 1.0}},
+    "confusion": {"classes": ["<b>$x", "ሰማይ", "c"], "pixels": [[3, 1, 0], [0, 2, 0], [0, 0, 9]]},
+}
+
+
+def test_figures_are_the_same_each_time_and_whole():
+    made = charts.charts(FACTS, SCORES)
+    assert set(made) == {f"{name}.{kind}" for name in ("areas", "iou", "confusion") for kind in ("png", "svg")}
+    assert charts.charts(FACTS, SCORES) == made
+    for name, data in made.items():
+        if name.endswith("svg"):
+            assert ET.fromstring(data).tag == "{http://www.w3.org/2000/svg}svg"
+        else:
+            Image.open(io.BytesIO(data)).verify()
+
+
+def test_without_scores_there_are_areas_alone():
+    assert set(charts.charts(FACTS, None)) == {"areas.png", "areas.svg"}
+
+
+def test_bars_bear_the_names_of_their_classes_also_when_drawn():
+    figure = charts._bars(
+        [("<b>$x$", "#336699", 0.5, [0.4, 0.6]), ("", "#336699", None, None), ("c", "#000000", 1.0, None)], ""
+    )
+    figure.savefig(io.BytesIO(), format="png")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["<b>$x$", "", "c"]
+    assert not any(text.get_parse_math() for text in figure.axes[0].get_yticklabels())
