@@ -88,7 +88,7 @@ def facts(plan: Plan, records: Iterable[Record], counts: Mapping[int, int]) -> d
         "imagery_text": f"{plan.scene.imagery.name}, bands {', '.join(bands)}, each stretched from its 2nd to its 98th "
         "percentile",
         "blocks": _blocks(plan, records),
-        "speed": _speed(plan, records, total),
+        "speed": _speed(plan, records),
         "provenance": _provenance(plan, model),
         "files": sorted([Path(path).name, word] for path, word in imagery.identity(plan.scene).items())[:_FILES],
         "spec": json.dumps(_named(spec.model_dump(mode="json", by_alias=True)), indent=1, ensure_ascii=False),
@@ -272,7 +272,7 @@ def _blocks(plan: Plan, records: Iterable[Record]) -> dict[str, Any]:
     }
 
 
-def _speed(plan: Plan, records: Iterable[Record], pixels: int) -> list[list[str]]:
+def _speed(plan: Plan, records: Iterable[Record]) -> list[list[str]]:
     """What the records say of time and size."""
     seconds: Counter[str] = Counter()
     size, made, processes, smaller = 0, 0, set(), 0
@@ -283,20 +283,14 @@ def _speed(plan: Plan, records: Iterable[Record], pixels: int) -> list[list[str]
         seconds.update(record.seconds)
         if record.worker:
             processes.add(record.worker)
-    spent = sum(seconds.values())
     lines = [["blocks made", f"{made:,}, of at most {plan.layout.block:,} pixels on each side"]]
-    lines += [[f"seconds to {name}", f"{length_s:,.2f} s in all blocks"] for name, length_s in seconds.items()]
-    if spent:
-        lines.append(
-            ["speed", f"{pixels / 1e6 / spent:.3f} Mpx/s for each process (classified pixels by time in blocks)"]
-        )
+    lines += [[f"seconds to {name}", f"{each:,.2f} s in all, waiting included"] for name, each in seconds.items()]
     lines.append(["blocks' files", f"{size / 1e6:,.2f} MB"])
     lines.append(["memory allowed", f"{int(plan.spec.memory_per_worker) / 1e6:,.0f} MB a process"])
     if smaller:
         lines.append(["smaller batches", f"{smaller:,} blocks, since the device's memory held no more windows"])
     if processes:
-        names = sorted(processes)
-        lines.append(["made by", ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")])
+        lines.append(["made by", counted(len(processes), "process", "processes")])
     return lines
 
 

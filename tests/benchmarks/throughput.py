@@ -164,10 +164,12 @@ def run(folder: Path, given: argparse.Namespace, workers: int, checkout: Path | 
     blocks = [each for each in journal if each.get("event") == "block"]
     times = [each["time"] for each in journal if each.get("event") in ("block", "output")]
     finished = max(each["time"] for each in blocks)
+    began = min(each["time"] - sum(each["seconds"].values()) for each in blocks)
     spent = {key: sum(each["seconds"].get(key, 0.0) for each in blocks) for key in ("read", "infer", "write")}
     return {
         "seconds": seconds,
         "mpx_s": given.edge**2 / 1e6 / seconds,
+        "made_mpx_s": given.edge**2 / 1e6 / (finished - began),
         "blocks_until_s": finished - begin,
         "outputs_s": max(times) - finished,
         "blocks": len(blocks),
@@ -204,15 +206,15 @@ class Watched:
 
 
 def report(given: argparse.Namespace, turns: list[dict[str, Any]]) -> None:
-    """Print medians of the paired ratios, of the whole command and of labelling alone; write all turns where asked."""
+    """Print medians of the paired ratios, in all and while blocks are made; write all turns where asked."""
     ratios = sorted(each["run"]["mpx_s"] / each["limit"]["mpx_s"] for each in turns)
-    made = sorted(given.edge**2 / 1e6 / sum(each["run"]["spent"].values()) / each["limit"]["mpx_s"] for each in turns)
+    made = [each["run"]["made_mpx_s"] / each["limit"]["mpx_s"] for each in turns]
     peak = max(each["run"]["peak_bytes"] for each in turns)
     median, died = statistics.median, sum(each["run"]["died"] for each in turns)
     print(
         f"{given.network}, {given.precision}, {given.edge}² pixels, window {given.window}, halo {given.halo}, "
         f"{given.workers} workers: run / limit = {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
-        f"labelling alone {median(made):.2f}; peak memory {peak / 1e9:.2f} GB; {died} workers died"
+        f"while blocks are made {median(made):.2f}; peak memory {peak / 1e9:.2f} GB; {died} workers died"
     )
     if given.beside:
         gains = sorted(each["beside"]["seconds"] / each["run"]["seconds"] for each in turns)
