@@ -26,8 +26,10 @@ from geoseg.storage.record import Record
 from geoseg.storage.store import Store
 
 NAME = "report.html"
-_SIDES = (2048, 1448, 1024, 724, 512)
+_SIDES = (1024, 512)
 """Longest sides in pixels of the finest tiles; the first of which all tiles are small enough is taken."""
+_MOST_PIXELS = 250_000_000
+"""Of a map beside which its imagery is shown: all of it is read for that."""
 _CHARACTERS = 3_400_000
 """Of all tiles of a page."""
 _OUTLINED = 2000
@@ -141,10 +143,13 @@ def made(plan: Plan, facts: Mapping[str, Any], map_path: Path, scores: Mapping[s
         step = max(1, math.ceil(max(extent.shape) / longest))
         if step not in pixels:
             try:
+                if extent.pixels > _MOST_PIXELS:
+                    raise RasterError(f"it covers more than {_MOST_PIXELS / 1e6:,.0f} million pixels")
                 pixels[step] = stretch.stretched(_imagery(plan, step))
             except GeosegError as error:
                 pixels[step] = None
-                notes.append(f"The imagery could not be read when this page was made: {error}")
+                sentence = f"The imagery is not shown, since it could not be read when this page was made: {error}"
+                notes += [sentence] if sentence not in notes else []
         image = pixels[step]
         found: dict[str, list[Any]] = {"imagery": [], "map": []}
         while True:

@@ -27,7 +27,7 @@ def pictured(image: np.ndarray) -> str:
     image : (row, col, 4) uint8
         Red, green, blue, opacity.
     """
-    return _url(Image.fromarray(image), "webp", quality=72, method=4)
+    return _url(Image.fromarray(image), "webp", quality=72, method=2)
 
 
 def mapped(labels: np.ndarray, legend: Legend) -> str:
@@ -43,7 +43,7 @@ def mapped(labels: np.ndarray, legend: Legend) -> str:
     rows, cols = labels.shape
     picture = Image.frombytes("P", (cols, rows), labels.astype(np.uint8).tobytes())
     picture.putpalette(coloured(np.arange(256)[None], legend, NODATA)[0, :, :3].tobytes())
-    return _url(picture, "png", optimize=True, transparency=NODATA)
+    return _url(picture, "png", transparency=NODATA)
 
 
 def level(array: np.ndarray, legend: Legend | None, scale: tuple[float, float]) -> dict[str, Any]:

@@ -54,6 +54,15 @@ def test_a_map_whose_imagery_is_gone_is_shown_alone_and_the_page_says_so(made, m
     assert '"imagery": []' in text
 
 
+def test_imagery_that_would_take_long_to_read_again_is_left_out_and_the_page_says_so(made, monkeypatch):
+    job, plan, records = made
+    monkeypatch.setattr(page, "_MOST_PIXELS", plan.layout.extent.pixels - 1)
+    monkeypatch.setattr(page.imagery, "read", lambda *_: pytest.fail("it was read"))
+    text = page.made(plan, page.facts(plan, records, {}), job.out / "map.tif", None).decode()
+    assert text.count("The imagery is not shown") == 1
+    assert '"imagery": []' in text
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\0", b'{"classes": 1}'])
 def test_damaged_scores_are_one_sentence(data):
     with pytest.raises(RasterError, match=r"accuracy.json is damaged; remove it"):
