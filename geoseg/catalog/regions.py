@@ -141,6 +141,48 @@ def read_zones(
     return list(by_name), [shapely.union_all(each) for each in by_name.values()], str(meta["crs"])
 
 
+def read_points(path: str | Path, layer: str | None = None) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
+    """Points of a vector file, what their columns hold, and their CRS as 'EPSG:n' or WKT.
+
+    Parameters
+    ----------
+    path, layer
+        As in `read_region`.
+
+    Returns
+    -------
+    (point, 2) float64
+        x and y.
+    dict
+        (point,) values of each column.
+    str
+        The CRS.
+
+    Raises
+    ------
+    RasterError
+        If the file is missing or cannot be read.
+    GridError
+        If it lacks the layer or a CRS, or a feature is no point.
+    """
+    path = Path(path)
+    source = _checked(path)
+    try:
+        with _reading(path):
+            layer = _layer(path, source, layer)
+            meta, fids, blobs, data = pyogrio.raw.read(source, layer=layer, return_fids=True, force_2d=True)
+    except (DataSourceError, DataLayerError) as error:
+        raise RasterError(f"{path} cannot be read: {error}") from error
+    if not meta["crs"]:
+        raise GridError(f"{path} has no CRS; add one to the file")
+    shapes = shapely.from_wkb(blobs)
+    for fid, shape in zip(fids, shapes):
+        if shape is None or shape.geom_type != "Point" or shape.is_empty:
+            what = "nothing" if shape is None else f"a {shape.geom_type}"
+            raise GridError(f"{path}: feature {fid} is {what}; a sample is made of points")
+    return shapely.get_coordinates(shapes), dict(zip(map(str, meta["fields"]), data)), str(meta["crs"])
+
+
 def _read(
     path: Path, source: Path | bytes, layer: str, asked: filters.Filter | None
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

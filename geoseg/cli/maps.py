@@ -1,4 +1,4 @@
-"""The command that scores a finished map: evaluate."""
+"""The commands that judge a finished map: evaluate, by a reference map; assess, by labelled points."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geoseg.cli.options import CatalogFile, app
-from geoseg.cli.screen import out, refusing, score_table
+from geoseg.cli.screen import out, print_table, refusing, score_table
 
 MapFile = Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")]
 MapLegend = Annotated[str | None, typer.Option("--legend", help="Legend of MAP, if it does not say so itself.")]
@@ -61,3 +61,29 @@ def evaluate(
     score_table(tables.plain(scores))
     for path in written:
         out.print(f"wrote {path}", markup=False)
+
+
+@app.command()
+@refusing
+def assess(
+    map_file: MapFile,
+    points: Annotated[Path, typer.Argument(metavar="POINTS", help="Vector file of points sampled within strata.")],
+    label: Annotated[str, typer.Option(help="Column with the class that each point is, by id or name.")] = "label",
+    strata: Annotated[
+        Path | None, typer.Option(help="Raster of the strata that points were drawn from; default: MAP's classes.")
+    ] = None,
+    legend: MapLegend = None,
+    catalog: CatalogFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all estimates as JSON, not a table.")] = False,
+) -> None:
+    """Estimate a map's accuracy and the areas of its classes from labelled points, with 95 % intervals."""
+    import json
+
+    from geoseg.accuracy import assessment, sampled
+
+    named = None if legend is None else assessment.open_catalog(catalog).legend(legend)
+    found = sampled.assess(map_file, points, label=label, strata=strata, legend=named)
+    if as_json:
+        out.file.write(json.dumps(sampled.as_json(found), indent=1, ensure_ascii=False) + "\n")
+        return
+    print_table(*sampled.table(found))

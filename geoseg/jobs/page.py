@@ -293,7 +293,9 @@ def _speed(plan: Plan, records: Iterable[Record]) -> list[list[str]]:
     lines.append(["blocks' files", f"{size / 1e6:,.2f} MB"])
     lines.append(["memory allowed", f"{int(plan.spec.memory_per_worker) / 1e6:,.0f} MB a process"])
     if smaller:
-        lines.append(["smaller batches", f"{smaller:,} blocks, since the device's memory held no more windows"])
+        lines.append(
+            ["smaller batches", f"{counted(smaller, 'block')}, since the device's memory held no more windows"]
+        )
     if processes:
         lines.append(["made by", counted(len(processes), "process", "processes")])
     return lines

@@ -71,7 +71,29 @@ class Source:
         with opened(self.path) as source:
             rows = rows or _strip_rows(source)
             for row in range(0, source.height, rows):
-                yield _codes(source, self.path, row, rows, self.wanted)
+                window = RasterWindow(0, row, source.width, min(rows, source.height - row))
+                yield _codes(source, self.path, window, self.wanted)
+
+    def at(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Class ids at pixels, (point,) int32; OUTSIDE beyond the map too.
+
+        Parameters
+        ----------
+        rows, cols : (point,) int
+            Of the pixels, from the map's first.
+
+        Raises
+        ------
+        RasterError
+            As `strips`.
+        """
+        found = np.full(len(rows), OUTSIDE, np.int32)
+        height, width = self.shape
+        inside = np.flatnonzero((rows >= 0) & (rows < height) & (cols >= 0) & (cols < width))
+        with opened(self.path) as source:
+            for each in inside[np.lexsort((cols[inside], rows[inside]))]:  # so that each tile is read once
+                found[each] = _codes(source, self.path, RasterWindow(cols[each], rows[each], 1, 1), self.wanted)[0, 0]
+        return found
 
 
 def described(path: str | Path, classes: Sequence[int | str] | None = None, legend: Legend | None = None) -> Source:
@@ -181,15 +203,14 @@ def _strip_rows(source: Any) -> int:
     return max(1, rows // tile) * tile if tile <= 4 * rows else rows
 
 
-def _codes(source: Any, path: Path, row: int, rows: int, wanted: Sequence[int] | None) -> np.ndarray:
-    """Class ids of some rows, OUTSIDE where there is no data or the class is not wanted."""
-    window = RasterWindow(0, row, source.width, min(rows, source.height - row))
+def _codes(source: Any, path: Path, window: RasterWindow, wanted: Sequence[int] | None) -> np.ndarray:
+    """Class ids of a window, OUTSIDE where there is no data or the class is not wanted."""
     band = class_band(source)
     try:
         codes = source.read(band, window=window)
         valid = validity.valid(source, band, window, codes)
     except rasterio.errors.RasterioError as error:
-        end = row + window.height
+        row, end = window.row_off, window.row_off + window.height
         raise RasterError(f"{path} cannot be read from row {row} to {end}: {error.__cause__ or error}") from error
     if wanted is not None:
         valid &= np.isin(codes, wanted)
