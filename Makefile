@@ -1,6 +1,7 @@
 # make demo   map a real Landsat scene: own virtual environment, install, the main job
 # make test   every check there is; CI runs just this
 # make fuzz   disturb state files, imagery and specs for ten minutes: FUZZ_SECONDS=60, FUZZ_SEED=7 FUZZ_CASES=1
+# make bench  geoseg run beside the network alone, in turns: ten minutes
 # make install, lint, format, lock, clean: see below
 
 VENV := .venv
@@ -13,7 +14,7 @@ PYTHON ?= $(firstword $(foreach each,python3.13 python3.12 python3.11 python3,\
 # Tests start schedulers and workers of their own, and wait for them: more than two at once would be in each other's way.
 SPREAD := --numprocesses 2 --dist worksteal
 
-.PHONY: install demo test fuzz lint format lock clean
+.PHONY: install demo test fuzz bench lint format lock clean
 
 install: $(STAMP)
 
@@ -44,6 +45,10 @@ FUZZ_SEED ?= $(shell date +%s)000
 FUZZ_CASES ?= 1000000
 fuzz: install
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --cases $(FUZZ_CASES)
+
+bench: install
+	$(BIN)/python tests/benchmarks/throughput.py --network compact --window 256 --halo 48 --precision float32
+	$(BIN)/python tests/benchmarks/throughput.py --network unet --memory 4GB
 
 lint: install
 	$(BIN)/ruff check
