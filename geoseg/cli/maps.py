@@ -1,4 +1,4 @@
-"""The commands that judge a finished map: evaluate, by a reference map; assess, by labelled points."""
+"""The commands that judge a finished map: evaluate, by a reference map; sample and assess, by points."""
 
 from __future__ import annotations
 
@@ -61,6 +61,31 @@ def evaluate(
     score_table(tables.plain(scores))
     for path in written:
         out.print(f"wrote {path}", markup=False)
+
+
+@app.command()
+@refusing
+def sample(
+    map_file: MapFile,
+    target: Annotated[Path, typer.Option("--out", help="Output .gpkg, .fgb or .geojson.")],
+    number: Annotated[int, typer.Option("--n", min=1, help="Points in all.")] = 500,
+    equal: Annotated[
+        bool, typer.Option("--equal", help="As many points of each class, not in proportion to its pixels.")
+    ] = False,
+    least: Annotated[int, typer.Option("--min-per-class", min=2, help="Points of each class at least.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other points.")] = 0,
+    legend: MapLegend = None,
+    catalog: CatalogFile = None,
+) -> None:
+    """Draw random points within each class of a map, for someone to label."""
+    from geoseg.accuracy import assessment
+    from geoseg.vectors import sample as samples
+
+    named = None if legend is None else assessment.open_catalog(catalog).legend(legend)
+    allocation: samples.Allocation = "equal" if equal else "proportional"
+    made = samples.draw(map_file, target, number, allocation=allocation, least=least, seed=seed, legend=named)
+    print_table(["class", "points"], [[name, points] for name, points in made.items()])
+    out.print(f"wrote {target}: fill in the column 'label', then: geoseg assess {map_file} {target}", markup=False)
 
 
 @app.command()
