@@ -74,6 +74,7 @@ def sample(
     ] = False,
     least: Annotated[int, typer.Option("--min-per-class", min=2, help="Points of each class at least.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other points.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sample, and its labels.")] = False,
     legend: MapLegend = None,
     catalog: CatalogFile = None,
 ) -> None:
@@ -83,7 +84,9 @@ def sample(
 
     named = None if legend is None else assessment.open_catalog(catalog).legend(legend)
     allocation: samples.Allocation = "equal" if equal else "proportional"
-    made = samples.draw(map_file, target, number, allocation=allocation, least=least, seed=seed, legend=named)
+    made = samples.draw(
+        map_file, target, number, allocation=allocation, least=least, seed=seed, legend=named, overwrite=overwrite
+    )
     print_table(["class", "points"], [[name, points] for name, points in made.items()])
     out.print(f"wrote {target}: fill in the column 'label', then: geoseg assess {map_file} {target}", markup=False)
 

@@ -34,6 +34,7 @@ def draw(
     least: int = 30,
     seed: int = 0,
     legend: Legend | None = None,
+    overwrite: bool = False,
 ) -> dict[str, int]:
     """Write a stratified random sample of a map's pixels; the strata are its classes.
 
@@ -46,7 +47,7 @@ def draw(
     map_path : path
         Any raster of class ids.
     out : Path
-        A .gpkg, .fgb or .geojson; the last in longitude and latitude. An older one is replaced.
+        A .gpkg, .fgb or .geojson; the last in longitude and latitude.
     number : int
         Points in all; more where `least` asks for them, fewer where a class has fewer pixels than its points.
     allocation : 'proportional' or 'equal'
@@ -57,6 +58,8 @@ def draw(
         Another seed draws other points.
     legend : Legend, optional
         Names of classes; by default the one that the map carries.
+    overwrite : bool
+        Replace a file that is there, and the labels that it may hold.
 
     Returns
     -------
@@ -70,6 +73,8 @@ def draw(
     """
     if out.suffix.lower() not in _DRIVERS:
         raise RasterError(f"{out}: a sample is written to {', '.join(_DRIVERS)}, not to {out.suffix!r}; use one")
+    if out.exists() and not overwrite:
+        raise RasterError(f"{out} is there already and may hold labels; name another file or give --overwrite")
     of_map = described(map_path, None, legend)
     counts = _counts(of_map)
     if not counts:

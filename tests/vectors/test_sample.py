@@ -53,7 +53,7 @@ def test_points_lie_amid_pixels_of_their_stratum_and_are_blank(map_file, tmp_pat
 
 def test_the_seed_alone_decides_and_not_how_the_map_is_read(map_file, tmp_path, monkeypatch):
     def drawn(seed):
-        sample.draw(map_file, tmp_path / "p.gpkg", 100, seed=seed)
+        sample.draw(map_file, tmp_path / "p.gpkg", 100, seed=seed, overwrite=True)
         return gpd.read_file(tmp_path / "p.gpkg")
 
     first, other, strips = drawn(4), drawn(5), Source.strips
@@ -66,7 +66,7 @@ def test_the_seed_alone_decides_and_not_how_the_map_is_read(map_file, tmp_path, 
 def test_each_pixel_is_as_likely_as_any_other_of_its_class(map_file, tmp_path):
     hits = Counter()
     for seed in range(60):
-        sample.draw(map_file, tmp_path / "p.fgb", 300, seed=seed)
+        sample.draw(map_file, tmp_path / "p.fgb", 300, seed=seed, overwrite=True)
         frame = gpd.read_file(tmp_path / "p.fgb")
         hits.update((frame.loc[frame["stratum"] == 2].geometry.y // 100).astype(int))  # rows of ten pixels
     with rasterio.open(map_file) as source:
@@ -104,7 +104,7 @@ def test_a_sample_that_agrees_everywhere_is_accurate_without_doubt(map_file, tmp
     assert "overall accuracy 1.000 ± 0.000" in geoseg("assess", map_file, points).out
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("p.shp", "is written to .gpkg"), ("folder.gpkg", "cannot be written")])
+@pytest.mark.parametrize(("name", "sentence"), [("p.shp", "is written to .gpkg"), ("folder.gpkg", "is there already")])
 def test_what_cannot_be_written_is_refused(map_file, tmp_path, name, sentence):
     (tmp_path / "folder.gpkg").mkdir()
     with pytest.raises(RasterError, match=sentence):
@@ -116,3 +116,14 @@ def test_a_map_without_data_is_refused(map_file, tmp_path):
         target.write(np.full((90, 70), 255, np.uint8), 1)
     with pytest.raises(RasterError, match="holds no pixel with data"):
         sample.draw(map_file, tmp_path / "p.gpkg", 10)
+
+
+def test_a_sample_that_someone_labelled_is_not_replaced_unasked(map_file, tmp_path):
+    points = tmp_path / "p.gpkg"
+    words = "sample", map_file, "--out", points, "--n", 20
+    assert geoseg(*words).code == 0
+    before = points.read_bytes()
+    assert "may hold labels" in geoseg(*words, "--seed", 1).refusal("RasterError")
+    assert points.read_bytes() == before
+    assert geoseg(*words, "--seed", 1, "--overwrite").code == 0
+    assert points.read_bytes() != before
