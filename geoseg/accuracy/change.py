@@ -26,6 +26,7 @@ from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import CatalogError, GridError, RasterError
 from geoseg.grid import Window, cut, read_crs
 from geoseg.maps.files import GDAL_ERRORS, NO_SIDECARS, folder_beside, publish
+from geoseg.quantities import counted
 from geoseg.rasters import footprints, legend_tag
 from geoseg.vectors import areas
 
@@ -80,7 +81,8 @@ def codes(legend: Legend) -> np.ndarray:
     """
     n = len(legend)
     if n > 255:
-        raise CatalogError(f"legend {legend.name!r} has {n} classes, too many for a raster of change; it takes 255")
+        classes = counted(n, "class", "classes")
+        raise CatalogError(f"legend {legend.name!r} has {classes}, too many for a raster of change; it takes 255")
     found = 1 + np.arange(n * n).reshape(n, n)
     np.fill_diagonal(found, NO_CHANGE)
     return found

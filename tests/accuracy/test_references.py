@@ -281,11 +281,11 @@ def test_what_says_that_there_is_no_data_says_it_for_a_reference_as_for_a_map_th
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside),
         rasterio.open(path, "w", **profile, crs=CRS, transform=Affine(30, 0, CORNER[0], 0, -30, CORNER[1])) as out,
     ):
-        out.write(patchwork, 1)
-        if how == "alpha":
-            out.write(np.where(hidden, 0, 255).astype(np.uint8), 2)
+        if how == "alpha":  # said before a block is flushed: GDAL writes it beside the file then
             out.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
-        else:
+            out.write(np.where(hidden, 0, 255).astype(np.uint8), 2)
+        out.write(patchwork, 1)
+        if how != "alpha":
             out.write_mask(~hidden)
     assert (tmp_path / "r.tif.msk").exists() == (not inside)
     wanted = np.where(hidden | (patchwork == 2 if nodata else False), -1, patchwork.astype(int))
