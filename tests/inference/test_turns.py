@@ -19,13 +19,16 @@ from geoseg.models import loading
 @pytest.mark.parametrize("most", [1, 2, 3])
 @pytest.mark.parametrize("tiles", [1, 2, 4])
 def test_no_more_windows_are_computed_at_once_than_may(most, tiles):
-    turns, lock, busy, peak = Turns(), threading.Lock(), [0], [0]
+    turns, lock, busy, peak, full = Turns(), threading.Lock(), [0], [0], threading.Event()
 
     def window(number):
         with turns.window(number, most):
             with lock:
                 busy[0] += 1
                 peak[0] = max(peak[0], busy[0])
+                if tiles == 1 or busy[0] == most:
+                    full.set()
+            full.wait(60)  # none is done before as many as may are in, however the machine is busy
             time.sleep(0.002)
             with lock:
                 busy[0] -= 1
@@ -53,7 +56,8 @@ def test_the_tile_that_began_first_goes_first():
             threads = [threading.Thread(target=window, args=(number,)) for number in (second, second, first, first)]
             for each in threads:
                 each.start()
-            time.sleep(0.1)
+            while len(turns._waiting) < len(threads):
+                time.sleep(0.001)
         for each in threads:
             each.join()
     assert order == [first, first, second, second]
@@ -72,13 +76,16 @@ def test_tiles_at_the_same_time_give_the_bytes_of_one_after_the_other_and_leave_
     process.renew()
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    network, lock, busy, peak = network_of(crop), threading.Lock(), [0], [0]
+    network, lock, busy, peak, two = network_of(crop), threading.Lock(), [0], [0], threading.Event()
 
     def counted(x):
         assert torch.get_num_threads() == 1
         with lock:
             busy[0] += 1
             peak[0] = max(peak[0], busy[0])
+            if busy[0] == 2:
+                two.set()
+        two.wait(60)  # the first window is not done before a second is in, however the machine is busy
         scores = network(x)
         with lock:
             busy[0] -= 1
