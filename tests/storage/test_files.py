@@ -156,7 +156,7 @@ def test_what_is_no_plain_file_is_refused_and_never_waited_for(path, kind):
             LedgerError, match=rf"file is a {KINDS[kind]} and no plain file; remove it, and run the same"
         ):
             do(path)
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 5.0
     assert files.stamp(path) is None
     assert files.age(path) is None
     assert path.name not in set(files.listing(path.parent))

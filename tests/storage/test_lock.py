@@ -98,7 +98,7 @@ def test_the_folder_of_a_killed_process_is_free_at_once(store, holder):
     assert store.exists(LOCK)
     begin = time.monotonic()
     with lock.hold(store):
-        assert time.monotonic() - begin < 1.0 < lock.STALE_S
+        assert time.monotonic() - begin < 5.0 < lock.STALE_S
 
 
 def test_one_that_stood_still_is_replaced_and_notices_when_it_goes_on(store, holder, hasty):

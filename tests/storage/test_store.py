@@ -174,7 +174,7 @@ def test_what_is_no_plain_file_under_a_job_s_name_is_one_sentence_and_never_wait
 def test_what_is_there_is_not_waited_for():
     begin = time.monotonic()
     assert patiently(lambda: 3) == 3
-    assert time.monotonic() - begin < 0.05
+    assert time.monotonic() - begin < 0.5
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(), OSError(errno.ESTALE, "stale")])
@@ -196,7 +196,7 @@ def test_what_is_not_yet_right_is_waited_for_and_given_at_the_end(monkeypatch):
     assert patiently(lambda: next(answers), lambda found: found == 1) == 1
     begin = time.monotonic()
     assert patiently(lambda: "old", lambda found: found == "new") == "old"
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 5.0
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("gone"), LedgerError("out of reach"), PermissionError(13, "no")])
