@@ -76,7 +76,7 @@ def cpu_cluster(workers: int, memory_bytes: int) -> Iterator[Client]:
                 protocol=_TLS,
                 security=Security.temporary(),
                 dashboard_address=f"{_LOOPBACK}:0",
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,  # geoseg says itself what happens to workers
                 env=worker.environment(),
             )
         )
@@ -108,7 +108,7 @@ def gpu_cluster(gpus: int, memory_bytes: int) -> Iterator[Client]:
     common = {**guard, "nthreads": worker.THREADS, "memory_limit": memory_bytes, "dashboard": False}
     common |= {"worker_class": worker.BlockWorker}
     workers = {
-        i: {"cls": Nanny, "options": {**common, "env": worker.environment(i, names), "silence_logs": "ERROR"}}
+        i: {"cls": Nanny, "options": {**common, "env": worker.environment(i, names), "silence_logs": "CRITICAL"}}
         for i in range(len(names))
     }
     dashboard = f"{_LOOPBACK}:0"
@@ -124,7 +124,7 @@ def gpu_cluster(gpus: int, memory_bytes: int) -> Iterator[Client]:
             )
         else:
             scheduler = {"cls": Scheduler, "options": {**guard, "port": 0, "dashboard_address": dashboard}}
-            shared = {"security": guard["security"], "silence_logs": logging.ERROR}
+            shared = {"security": guard["security"], "silence_logs": logging.CRITICAL}
             theirs = _started(SpecCluster, workers=workers, scheduler=scheduler, **shared)
         yield stack.enter_context(Client(stack.enter_context(theirs)))
 

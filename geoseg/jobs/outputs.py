@@ -145,6 +145,23 @@ def files_of(store: Store, step: str) -> list[str]:
     return list(_noted(store).get(step, {"files": {}})["files"])
 
 
+def stamp_anew(store: Store, step: str) -> None:
+    """Note the files of a step as they are now, so that the next run keeps them as long as what they show is the same.
+
+    Parameters
+    ----------
+    store : Store
+        The job folder.
+    step : str
+        'report', for instance; nothing happens where no run has made it.
+    """
+    noted = _noted(store)
+    if step in noted:
+        noted[step]["files"] = _stamps(store, list(noted[step]["files"]))
+        with opened(store) as staging:
+            staging.put(DONE, json.dumps(noted, indent=1).encode())
+
+
 def block_key(record: Record) -> list[object]:
     """What of a record the outputs depend on."""
     return [record.window.row, record.window.col, record.state, sorted(record.hashes.items()), record.error]

@@ -69,4 +69,5 @@ def write(
         return str(out)
     if not store.exists(page.NAME) or store.get(page.NAME) != made:
         store.put(page.NAME, made)
+        outputs.stamp_anew(store, "report")
     return store.location(page.NAME)
