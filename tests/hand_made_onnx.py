@@ -6,12 +6,14 @@ import numpy as np
 
 
 def convolution(weight: np.ndarray, side: int | None = None, *, name: str = "weight", more: bytes = b"") -> bytes:
-    """A graph that convolves (1, band, row, col) with (class, band, 1, 1); rows and cols are `side`, or any.
+    """A graph that convolves (1, band, row, col) with (class, band, k, k); rows and cols are `side`, or any.
 
     Its tensor has a name and, beyond its numbers, `more` fields.
     """
     classes, bands = weight.shape[:2]
     node = text(1, "pixels") + text(1, name) + text(2, "scores") + text(4, "Conv")
+    if weight.shape[2] > 1:  # attribute auto_pad = SAME_UPPER, a string
+        node += part(5, text(1, "auto_pad") + text(4, "SAME_UPPER") + number(20, 3))
     tensor = b"".join(number(1, each) for each in weight.shape) + number(2, 1) + text(8, name)
     tensor += part(9, weight.astype("<f4").tobytes()) + more
     graph = part(1, node) + text(2, "graph") + part(5, tensor)

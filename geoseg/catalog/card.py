@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from geoseg.catalog.legend import LandClass, Legend
@@ -20,17 +21,18 @@ from geoseg.grid import read_crs
 
 
 class Normalisation(Spec):
-    """What turns physical values into what the network was trained on: (x - mean) / std."""
+    """What turns physical values into what the network was trained on: (x - mean) / std, or a named formula."""
 
-    kind: Literal["none", "fixed", "scene"] = "none"
-    """fixed: the numbers below. scene: mean and std of each band over a fixed sample of the whole imagery."""
+    kind: Literal["none", "fixed", "scene", "dynamic-world"] = "none"
+    """fixed: the numbers below. scene: mean and std of each band over a fixed sample of the whole imagery.
+    dynamic-world: its published formula of logarithms, with the numbers below."""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
     @model_validator(mode="after")
     def _numbers(self) -> Normalisation:
-        if (self.kind == "fixed") != (self.mean is not None and self.std is not None):
-            raise ValueError("mean and std belong to kind 'fixed', and only to it")
+        if (self.kind in ("fixed", "dynamic-world")) != (self.mean is not None and self.std is not None):
+            raise ValueError("mean and std belong to the kinds 'fixed' and 'dynamic-world', and only to them")
         if not all(math.isfinite(each) and abs(each) < 1e30 for each in (*(self.mean or ()), *(self.std or ()))):
             raise ValueError("each mean and std must be a finite number that float32 holds")
         if self.std is not None and not all(each > 1e-30 for each in self.std):
@@ -62,7 +64,7 @@ class Weights(Spec):
     """A weights file."""
 
     file: str
-    """Name inside the model folder: *.safetensors (or *.onnx)."""
+    """Name inside the model folder: *.safetensors, *.onnx or *.pt2."""
     sha256: str
     """Hash of the file's bytes."""
 
@@ -73,6 +75,34 @@ class Weights(Spec):
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
             raise ValueError("weights.sha256 must be 64 hexadecimal digits in lower case")
         return self
+
+
+class Output(Spec):
+    """What the network's output means."""
+
+    kind: Literal["logits", "sigmoid", "probabilities", "labels"] = "logits"
+    """logits: softmax makes them shares. sigmoid: each channel is a class's own logit. probabilities: shares already.
+    labels: positions in `classes`, as whole numbers (batch, row, col)."""
+    channels: int | None = None
+    """Of the output, if not one for each class; 1 with two classes: it speaks of the second, the first is the rest."""
+    name: str | None = None
+    """Which output of an ONNX file or exported graph with several."""
+
+    def check(self, classes: int) -> None:
+        """Refuse channels that cannot stand for so many classes.
+
+        Parameters
+        ----------
+        classes
+            How many the card has.
+        """
+        if self.channels in (None, classes):
+            return
+        if self.channels != 1 or classes != 2 or self.kind not in ("sigmoid", "probabilities"):
+            raise ValueError(
+                f"output.channels is {self.channels} for {classes} classes of kind {self.kind!r}; give one channel for "
+                "each class, or 1 for two classes of kind 'sigmoid' or 'probabilities'"
+            )
 
 
 Edges = tuple[float, float, float, float]
@@ -106,11 +136,13 @@ class ModelCard(Spec):
     name: str
     title: str = ""
     architecture: dict[str, Any]
-    """`{name: compact, ...}`, `{name: smp, arch: Unet, ...}` (see `geoseg.models.networks`) or `{name: onnx}`."""
+    """`{name: compact, ...}`, `{name: smp, arch: Unet, ...}`, `{name: dynamic-world}` (see `geoseg.models.networks`),
+    `{name: onnx}` or `{name: exported, trust: true}`."""
     weights: Weights
     bands: tuple[str, ...]
     """Common names in the network's channel order."""
     normalisation: Normalisation = Normalisation()
+    output: Output = Output()
     gsd_m: float | None = None
     """Ground sampling distance it was trained at, metres."""
     gsd_tolerance: float = 0.2
@@ -130,6 +162,8 @@ class ModelCard(Spec):
     """How it was made, freely put; each of its `scenes` may have `areas`, with which scores are compared."""
     licence: str = ""
     scores: dict[str, Any] = Field(default_factory=dict)
+    measured: dict[str, Any] = Field(default_factory=dict)
+    """What `geoseg models check --write` found."""
 
     @field_validator("bands")
     @classmethod
@@ -149,6 +183,7 @@ class ModelCard(Spec):
             if each is not None and len(each) != len(self.bands):
                 raise ValueError("normalisation needs one mean and one std for each band")
         self.legend.check_fits_uint8()
+        self.output.check(len(self.classes))
         try:
             self.areas  # noqa: B018  checked here, so that nobody who asks later meets a wrong one
         except ValidationError as error:
@@ -172,6 +207,53 @@ class ModelCard(Spec):
         )
 
 
+class Draft(Spec):
+    """What a person says of a network; the rest of its card is measured (`geoseg models add`)."""
+
+    name: str
+    title: str = ""
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    """As on a card; not needed where the file is a whole network."""
+    bands: tuple[str, ...]
+    normalisation: Normalisation = Normalisation()
+    output: Output = Output()
+    gsd_m: float | None = None
+    gsd_tolerance: float = 0.2
+    stride: int | None = None
+    """Only where it cannot be measured."""
+    window: int | None = None
+    legend_name: str
+    """Also the name of a legend of the catalog, where no classes are given."""
+    classes: tuple[ClassSpec, ...] = ()
+    training: dict[str, Any] = Field(default_factory=dict)
+    licence: str = ""
+
+    def card(self, weights: Weights, field: Any, core: int) -> ModelCard:
+        """The whole card.
+
+        Parameters
+        ----------
+        weights
+            The file.
+        field
+            A `receptive_field.Field`.
+        core
+            Pixels, where the draft does not say.
+        """
+        said = self.model_dump(exclude={"stride", "window"})
+        try:
+            return ModelCard(
+                **said,
+                weights=weights,
+                stride=field.stride,
+                halo=field.halo,
+                field=field.kind,
+                window=self.window or core,
+            )
+        except ValidationError as error:
+            raise ModelError(f"the draft of model {self.name!r}: {error.errors()[0]['msg']}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model folder and its card."""
@@ -183,6 +265,24 @@ class Model:
     def weights(self) -> Path:
         """The weights file."""
         return Path(self.folder) / self.card.weights.file
+
+
+def dump(card: ModelCard) -> bytes:
+    """A card as YAML."""
+    data = card.model_dump(mode="json", exclude_none=True)
+    for key, empty in (("output", card.output == Output()), ("measured", not card.measured)):
+        if empty:
+            del data[key]
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 120, "default_flow_style": None}
+    return yaml.dump(data, Dumper=_Dumper, **style).encode()
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that writes lists of rectangles as one flowing paragraph, not a line for each."""
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        rectangles = bool(sequence) and all(isinstance(each, list) for each in sequence)
+        return super().represent_sequence(tag, sequence, True if rectangles else flow_style)
 
 
 def read_model(folder: Path | str) -> Model:

@@ -212,6 +212,6 @@ def resolved_job(file: Path) -> Plan:
 
 app.command()(worker)
 
-from geoseg.cli import change, init, jobs, maps, vectors  # noqa: E402  their commands hang themselves onto `app`
+from geoseg.cli import change, init, jobs, maps, models, vectors  # noqa: E402  their commands hang themselves onto `app`
 
-__all__ = ["app", "change", "init", "jobs", "main", "maps", "vectors"]
+__all__ = ["app", "change", "init", "jobs", "main", "maps", "models", "vectors"]

@@ -40,6 +40,8 @@ class Device:
         """Windows in one pass of the network."""
         self._dtype: torch.dtype = getattr(torch, predictor.precision)
         self._network = loading.load(predictor.model, name)
+        self.square = getattr(self._network, "graph", False)
+        """Whether the network is a graph of another maker, which may take square windows only."""
         self._key = (predictor.model.card.weights.sha256, name, self.side)
         self._threads = predictor.threads
 

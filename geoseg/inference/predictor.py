@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from geoseg.catalog.card import Model
+from geoseg.catalog.card import Model, Output
 from geoseg.errors import JobError, ModelError, PredictionError
 from geoseg.grid import Tile
 from geoseg.imagery import Statistics
@@ -62,7 +62,11 @@ class Predictor:
     def facts(self) -> dict[str, Any]:
         """All that can change a pixel, as plain data."""
         card = self.model.card
+        said: dict[str, Any] = {} if card.output == Output() else {"output": card.output.model_dump()}
+        if card.normalisation.kind == "dynamic-world":
+            said["normalisation"] = card.normalisation.kind
         return {
+            **said,
             "name": card.name,
             "sha256": card.weights.sha256.lower(),
             "architecture": card.architecture,
@@ -190,7 +194,7 @@ def prepare(
         If the weights cannot be used or the card contradicts them.
     """
     card = model.card
-    mean, std = _numbers(model, statistics)
+    mean, std = numbers_of(model, statistics)
     ready = Predictor(
         Model(model.folder, card.model_copy(update={"training": {}, "scores": {}})),  # workers need no history
         mean,
@@ -207,7 +211,7 @@ def prepare(
     passed = trial.check(model, ready.core + 2 * ready.halo, ready.precision)
     if passed.side not in (None, ready.core + 2 * ready.halo):
         raise JobError(
-            f"the ONNX file of model {card.name!r} takes windows of {passed.side} pixels only; with a halo of "
+            f"the network of model {card.name!r} takes windows of {passed.side} pixels only; with a halo of "
             f"{ready.halo} inference.window is {passed.side - 2 * ready.halo}, not {ready.core}"
         )
     return replace(ready, window_bytes=passed.window_bytes, loaded_bytes=passed.loaded_bytes)
@@ -216,13 +220,26 @@ def prepare(
 # ------------------------------------------------------------------------------- checks at the door
 
 
-def _numbers(model: Model, statistics: Statistics | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of each band, whatever kind of normalisation the card asks for."""
+def numbers_of(model: Model, statistics: Statistics | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of each band, whatever kind of normalisation the card asks for.
+
+    Parameters
+    ----------
+    model : Model
+        Its card says which.
+    statistics : Statistics, optional
+        Of the imagery; needed where the kind is 'scene'.
+
+    Raises
+    ------
+    ModelError
+        If they are needed and missing, or are not numbers to divide by.
+    """
     card = model.card
     kind, bands = card.normalisation.kind, len(card.bands)
     if kind == "none":
         return (0.0,) * bands, (1.0,) * bands
-    if kind == "fixed":
+    if kind in ("fixed", "dynamic-world"):
         return card.normalisation.mean or (), card.normalisation.std or ()
     if statistics is None:
         raise ModelError(f"model {card.name!r} normalises by the scene's statistics and was given none; pass them")

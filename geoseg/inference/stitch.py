@@ -18,6 +18,8 @@ from geoseg.grid import Tile, Window, cut
 from geoseg.inference.device import Device
 from geoseg.inference.trimming import Trimming
 from geoseg.models.devices import reproducible
+from geoseg.models.normalisation import normalised
+from geoseg.models.outputs import shares_of
 
 if TYPE_CHECKING:
     from geoseg.inference.predictor import Predictor
@@ -51,7 +53,8 @@ class _Stitching:
         raw = torch.from_numpy(np.require(pixels, np.float32, ["C", "W"])).to(device.torch)  # (band, row, col)
         known = raw.isfinite()
         mean, std = (torch.tensor(each, device=device.torch)[:, None, None] for each in (predictor.mean, predictor.std))
-        self.pixels = torch.where(known, (raw - mean) / std, 0.0)
+        self.pixels = normalised(predictor.model.card.normalisation.kind, raw, mean, std)
+        self.kind = predictor.model.card.output.kind
         self.whole = known.all(dim=0)  # (row, col)
         self.wanted = torch.zeros_like(self.whole)
         self.wanted[self._at(tile.keep)] = self.whole[self._at(tile.keep)]
@@ -95,15 +98,16 @@ class _Stitching:
         down, across = (slice(self.halo, edge - self.halo) for edge in scores.shape[2:])
         scores = scores[:, :, down, across]  # (window, class, row, col)
         wanted = torch.stack([self.wanted[self._at(part)] for part in parts])
-        bad = (~scores.isfinite().all(dim=1) & wanted).any()
-        return parts, *self._decide(scores, scores.softmax(dim=1).amax(dim=1), wanted), bad
+        shares = shares_of(scores, self.kind)
+        bad = (~(scores.isfinite() & shares.isfinite()).all(dim=1) & wanted).any()
+        return parts, *self._decide(scores, shares.amax(dim=1), wanted), bad
 
     @torch.inference_mode()
     def _shares(self, cores: list[Window]) -> tuple[list[Window], Tensor]:
         scores = self._scores(cores)
         # softmax would turn a score of minus infinity into an honest-looking 0.
         finite = scores.isfinite().all(dim=1, keepdim=True)
-        return cores, torch.where(finite, scores.softmax(dim=1), torch.nan)  # (window, class, side, side)
+        return cores, torch.where(finite, shares_of(scores, self.kind), torch.nan)  # (window, class, side, side)
 
     def _scores(self, parts: list[Window]) -> Tensor:
         return self.device.scores([self.pixels[(slice(None), *self._at(part.grown(self.halo)))] for part in parts])
@@ -138,8 +142,11 @@ class _Stitching:
 
     def _refuse(self, bad: Tensor) -> None:
         if bool(bad):
+            what = "scores that are not finite"
+            if self.kind == "probabilities":
+                what += ", or shares beyond 0 to 1,"
             raise PredictionError(
-                f"model {self.predictor.model.card.name!r} gave scores that are not finite for pixels with data; "
+                f"model {self.predictor.model.card.name!r} gave {what} for pixels with data; "
                 "look for extreme values in the imagery, or use precision float32"
             )
 

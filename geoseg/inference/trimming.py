@@ -45,6 +45,7 @@ class Trimming:
             and predictor.stitch == "crop"
             and card.field == "bounded"
             and predictor.halo >= card.halo
+            and not device.square
         )
         """Elsewhere whole windows are computed."""
         self._device, self._bands = device, len(card.bands)

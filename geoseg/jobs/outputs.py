@@ -146,17 +146,14 @@ def files_of(store: Store, step: str) -> list[str]:
 
 
 def stamp_anew(store: Store, step: str) -> None:
-    """Note the files of a step as they are now, so that the next run keeps them as long as what they show is the same.
+    """Note a step's files, if a run has made them, as they are now, so that the next run keeps them.
 
     Parameters
     ----------
-    store : Store
-        The job folder.
-    step : str
-        'report', for instance; nothing happens where no run has made it.
+    store, step : Store, str
+        As for `files_of`.
     """
-    noted = _noted(store)
-    if step in noted:
+    if step in (noted := _noted(store)):
         noted[step]["files"] = _stamps(store, list(noted[step]["files"]))
         with opened(store) as staging:
             staging.put(DONE, json.dumps(noted, indent=1).encode())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geoseg.catalog.card import Model
 from geoseg.errors import ModelError
-from geoseg.models import devices, networks, onnx_graph, weights
+from geoseg.models import devices, exported, networks, onnx_graph, outputs, weights
 from geoseg.process import keep_freed_memory, kept
 
 KEPT = 4
@@ -44,7 +44,13 @@ def load(model: Model, device: str) -> Network:
     """
     networks_here = kept(_Networks)
     card = model.card
-    shape = (json.dumps(card.architecture, sort_keys=True), len(card.bands), len(card.classes), card.stride)
+    shape = (
+        json.dumps(card.architecture, sort_keys=True),
+        len(card.bands),
+        len(card.classes),
+        card.stride,
+        card.output.model_dump_json(),
+    )
     key = (card.weights.sha256.lower(), device, *shape)
     with networks_here.lock:
         network = networks_here.by_key.pop(key, None)
@@ -85,11 +91,15 @@ class _Networks:
 def _load(model: Model, device: str) -> Network:
     card, size = model.card, weights.size_of(model)
     keep_freed_memory()
-    if card.architecture.get("name") == "onnx":
-        return onnx_graph.open_graph(model, weights.read(model))
+    name, channels = card.architecture.get("name"), card.output.channels or len(card.classes)
+    if name == "onnx":
+        return outputs.Scored(onnx_graph.open_graph(model, weights.read(model)), card.output, len(card.classes))
+    if name == "exported":
+        program = exported.open_program(model, weights.read(model), device)
+        return outputs.Scored(program, card.output, len(card.classes))
     # Their weights' file bounds what a card can make us allocate, and the network what a file can make us read.
     room = max(1_000_000, 2 * size)
-    network = networks.build(card.architecture, len(card.bands), len(card.classes), most_bytes=room)
+    network = networks.build(card.architecture, len(card.bands), channels, most_bytes=room)
     needed = sum(each.nbytes for each in network.state_dict().values())
     if size > needed + weights.LARGEST_HEADER + 8:
         raise ModelError(
@@ -104,6 +114,8 @@ def _load(model: Model, device: str) -> Network:
             "correct the card"
         )
     network.load_state_dict(_checked(model, data, network.state_dict()))
+    if card.output.kind != "logits":
+        network = outputs.Scored(network, card.output, len(card.classes))
     network.eval().requires_grad_(False)
     return network.to(device).to(memory_format=torch.channels_last)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ _PARTS = {
     _TENSOR: {},
 }
 """Kind of message by field number inside each kind, as onnx.proto of ONNX 1.20 has them: the way to every tensor."""
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+"""Numbers that a graph may take."""
 _MOST_FIELDS = 5_000_000
 """A graph of more fields is refused; large tensors are one field each."""
 
@@ -36,13 +39,15 @@ class Onnx:
     """onnxruntime.InferenceSession."""
     side: int | None
     """The only edge of a window that it takes, in pixels; None: any."""
+    output: str
+    """Which of its outputs is asked for."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Scores (B, class, H, W) of (B, band, H, W) pixels."""
-        name = self.session.get_inputs()[0].name
-        windows = pixels.contiguous().cpu().numpy()
-        scores = [torch.from_numpy(self.session.run(None, {name: each[None]})[0]) for each in windows]
-        return torch.cat(scores).to(pixels.device)
+        """What it gives, (B, ...), for (B, band, H, W) pixels."""
+        asked = self.session.get_inputs()[0]
+        windows = pixels.contiguous().cpu().numpy().astype(_TYPES[asked.type], copy=False)
+        found = [torch.from_numpy(self.session.run([self.output], {asked.name: each[None]})[0]) for each in windows]
+        return torch.cat(found).to(pixels.device)
 
 
 def open_graph(model: Model, data: bytes) -> Onnx:
@@ -74,21 +79,46 @@ def open_graph(model: Model, data: bytes) -> Onnx:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's kinds have no parent of their own
         raise ModelError(f"{model.weights} is no ONNX file that runs here: {' '.join(str(error).split())}") from error
-    bands, classes = len(model.card.bands), len(model.card.classes)
-    ends = [*session.get_inputs(), *session.get_outputs()]
-    shapes = [list(each.shape) for each in ends]
-    fits = len(ends) == 2 and all(each.type == "tensor(float)" and len(each.shape) == 4 for each in ends)
-    if not fits or any(isinstance(shape[1], int) and shape[1] != n for shape, n in zip(shapes, (bands, classes))):
+    _check(model, session)
+    edges = {each for each in session.get_inputs()[0].shape[2:] if isinstance(each, int)}
+    return Onnx(session, edges.pop() if edges else None, _output(model, session).name)
+
+
+def _check(model: Model, session: Any) -> None:
+    """Refuse a graph whose input and output are not those of its card."""
+    card, inputs, output = model.card, session.get_inputs(), _output(model, session)
+    shapes = [list(each.shape) for each in (*inputs, output)]
+    takes = len(inputs) == 1 and inputs[0].type in _TYPES and len(shapes[0]) == 4
+    labels = card.output.kind == "labels"
+    channels = 1 if labels and len(shapes[-1]) == 4 else card.output.channels or len(card.classes)
+    gives = len(shapes[-1]) == 4 or (labels and len(shapes[-1]) == 3)
+    if takes and isinstance(shapes[0][1], int):
+        takes = shapes[0][1] == len(card.bands)
+    if gives and len(shapes[-1]) == 4 and isinstance(shapes[-1][1], int):
+        gives = shapes[-1][1] == channels
+    if not takes or not gives:
+        wanted = "(1, row, col) of labels" if labels else f"(1, {channels}, row, col)"
         raise ModelError(
-            f"{model.weights} has inputs and outputs of shapes {shapes}; its card asks for one float32 input "
-            f"(1, {bands}, row, col) and one output (1, {classes}, row, col)"
+            f"{model.weights} has inputs and outputs of shapes {shapes}; its card asks for one input of floats "
+            f"(1, {len(card.bands)}, row, col) and one output {wanted}"
         )
-    edges = {each for each in shapes[0][2:] if isinstance(each, int)}
-    if len(edges) > 1:
+    if len({each for each in shapes[0][2:] if isinstance(each, int)}) > 1:
         raise ModelError(
             f"{model.weights} takes windows of {shapes[0][2:]} pixels; windows are square, so export it anew"
         )
-    return Onnx(session, edges.pop() if edges else None)
+
+
+def _output(model: Model, session: Any) -> Any:
+    """The output that the card names, or the only one."""
+    found, name = {each.name: each for each in session.get_outputs()}, model.card.output.name
+    if name is None and len(found) == 1:
+        return next(iter(found.values()))
+    if name not in found:
+        none = "" if name is None else f", and none is called {name!r}"
+        raise ModelError(
+            f"{model.weights} has the outputs {', '.join(found)}{none}; name one as output.name on its card"
+        )
+    return found[name]
 
 
 def _has_tensors_elsewhere(model: Model, data: bytes) -> bool:

@@ -1,13 +1,17 @@
 """Receptive field: how far around a pixel a network looks, in pixels, measured on the network itself.
 
 A pixel that is not a number makes each score that is computed from it not a number, whatever the weights, whether
-means or maxima are taken, and also where the gradient is 0. Rows and columns are probed one after the other on long
-thin strips, so that even a wide field costs little memory.
+means or maxima are taken, and also where the gradient is 0. Networks that have no gradient (ONNX, exported graphs, any
+callable) may take such a pixel for 0, so there all scores that change with a pixel count as well. Rows and columns are
+probed one after the other on long thin strips, so that even a wide field costs little memory; a network that takes
+windows of one size only is probed on one of those.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +27,8 @@ LONGEST = 4096
 WIDE_HALO = 64
 """Halo given to an image-wide network, for which no halo is enough."""
 _ACROSS = 64  # pixels: width of the strips
+_SQUARE = 512  # pixels: edge of the windows for graphs that take only squares
+_TRIALS = 3  # with other pixels, where changes of scores are what is seen
 _WIDER = 16  # strides: width for networks that halve further inside and fail on thin strips
 
 
@@ -38,7 +44,7 @@ class Field:
     """image-wide: no halo makes the scores independent of the window."""
 
 
-def probe(network: nn.Module, bands: int) -> Field:
+def probe(network: Callable[[Tensor], Tensor], bands: int, stride: int | None = None, side: int | None = None) -> Field:
     """Measure a network's receptive field; the network itself is left as it is.
 
     A network is image-wide when its field fills every strip tried, or when its scores change with the length
@@ -47,29 +53,75 @@ def probe(network: nn.Module, bands: int) -> Field:
     Parameters
     ----------
     network
-        Float (batch, band, row, col) to (batch, class, row, col).
+        Float (batch, band, row, col) to (batch, class, row, col); a module is probed in double precision.
     bands
         Bands it takes.
+    stride
+        Rows and columns are multiples of this many pixels; by default the network's own attribute says it.
+    side
+        The only edge of a window that it takes, pixels; by default any multiple of the stride.
 
     Returns
     -------
     Field
-        Halo in pixels, stride and kind.
+        Halo in pixels, stride and kind. With a side, a field as wide as half of it counts as image-wide.
 
     Raises
     ------
     ModelError
-        If the network fails on strips that are multiples of its stride.
+        If the network fails on strips that are multiples of its stride, or does not say its stride.
     """
-    stride = stride_of(network)
-    own = copy.deepcopy(network).eval().requires_grad_(False).cpu().double()
+    stride = stride_of(network) if stride is None else stride
+    exact = is_torch(network)
+    if isinstance(network, nn.Module) and exact:
+        network = copy.deepcopy(network).eval().requires_grad_(False).cpu().double()
+    if side is not None:
+        return _probe_window(network, _Strip(bands, stride, side, exact))
     try:
-        return _probe(own, _Strip(bands, stride, _up(_ACROSS, stride)))
-    except RuntimeError:  # torch's, for windows that are too small
+        return _probe(network, _Strip(bands, stride, _up(_ACROSS, stride), exact))
+    except (RuntimeError, AssertionError):  # torch's, for windows that are too small
+        if not exact:  # squares, then, for graphs that take nothing else
+            return _probe_window(network, _Strip(bands, stride, _up(_SQUARE, stride), exact))
         try:
-            return _probe(own, _Strip(bands, stride, _WIDER * stride))
+            return _probe(network, _Strip(bands, stride, _WIDER * stride, exact))
         except RuntimeError as error:
             raise ModelError(f"the network fails on windows of {_WIDER * stride} pixels: {error}") from error
+
+
+def looks_beyond(
+    network: Callable[[Tensor], Tensor], bands: int, stride: int, halo: int, side: int | None = None
+) -> int | None:
+    """How far a network looks where that is farther than a halo; None where the halo holds all that it sees.
+
+    A quick trial for each use of a network, in single precision; `probe` finds how far without being told.
+
+    Parameters
+    ----------
+    network, bands, stride, side
+        As for `probe`.
+    halo
+        What its card says, pixels.
+    """
+    exact, length = is_torch(network), side or 2 * _up(halo + 4 * stride, stride)
+    tries = [side] if side else [_up(_ACROSS, stride), max(_WIDER * stride, length)]
+    for across in tries:
+        try:
+            return _looks_beyond(network, _Strip(bands, stride, across, exact, torch.float32), halo, length)
+        except ModelError:
+            raise
+        except Exception:  # torch and onnxruntime raise many kinds for strips that are too thin, or not square
+            if across == tries[-1]:
+                raise
+            length = max(length, tries[-1])
+    raise AssertionError("unreachable")
+
+
+def _looks_beyond(network: Callable[[Tensor], Tensor], strip: _Strip, halo: int, length: int) -> int | None:
+    most = halo
+    for axis in (2, 3):
+        found = _beyond(_marked(axis, network, strip, length), strip.stride)
+        most = max(most, length // 2 if found is None else found)
+    return most if most > halo else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +132,19 @@ class _Strip:
     stride: int
     across: int
     """Their width in pixels."""
+    exact: bool
+    """Whether the network carries on what is not a number, and has a gradient."""
+    dtype: torch.dtype | None = None
+    """Of pixels; by default what suits the network."""
 
-    def pixels(self, axis: int, length: int) -> Tensor:
-        """Random (1, band, row, col) float64; `length` pixels long along an axis."""
+    def pixels(self, axis: int, length: int, seed: int = 0) -> Tensor:
+        """Random (1, band, row, col); `length` pixels long along an axis."""
         rows, cols = (length, self.across) if axis == 2 else (self.across, length)
-        return _random((1, self.bands, rows, cols), 0)
+        dtype = self.dtype or (torch.float64 if self.exact else torch.float32)
+        return _random((1, self.bands, rows, cols), seed).to(dtype)
 
 
-def _probe(network: nn.Module, strip: _Strip) -> Field:
+def _probe(network: Callable[[Tensor], Tensor], strip: _Strip) -> Field:
     most, stride = 0, strip.stride
     for axis in (2, 3):
         found = _field_along(axis, network, strip)
@@ -97,7 +154,31 @@ def _probe(network: nn.Module, strip: _Strip) -> Field:
     return Field(_up(most, stride), stride, "bounded")
 
 
-def _field_along(axis: int, network: nn.Module, strip: _Strip) -> int | None:
+def _probe_window(network: Callable[[Tensor], Tensor], strip: _Strip) -> Field:
+    """The field of a network that takes windows of one edge only."""
+    stride, side = strip.stride, strip.across
+    found = [_beyond(_marked(axis, network, strip, side), stride) for axis in (2, 3)]
+    known = [each for each in found if each is not None]
+    halo = _up(max(known, default=0), stride)
+    if len(known) < len(found) or 2 * halo + stride >= side or not _same_when_moved(network, strip, halo):
+        return Field(min(_up(WIDE_HALO, stride), side // 4 // stride * stride), stride, "image-wide")
+    return Field(halo, stride, "bounded")
+
+
+def _same_when_moved(network: Callable[[Tensor], Tensor], strip: _Strip, halo: int) -> bool:
+    """Whether scores move along with pixels that move by a stride, but for a halo at the window's edges."""
+    stride, side = strip.stride, strip.across
+    pixels = _random((1, strip.bands, side + stride, side + stride), 0).to(strip.pixels(2, 1).dtype)
+    inner = slice(halo + stride, side - halo)
+    with torch.no_grad():
+        here = network(pixels[..., :side, :side].contiguous())[..., inner, inner]
+        there = network(pixels[..., stride:, stride:].contiguous())[
+            ..., halo : side - halo - stride, halo : side - halo - stride
+        ]
+    return bool(torch.allclose(here, there, rtol=1e-3, atol=1e-4))
+
+
+def _field_along(axis: int, network: Callable[[Tensor], Tensor], strip: _Strip) -> int | None:
     """Pixels beyond a cell of one stride that its scores depend on; None where that never ends."""
     stride = strip.stride
     length = _up(128, 8 * stride)
@@ -110,42 +191,56 @@ def _field_along(axis: int, network: nn.Module, strip: _Strip) -> int | None:
     return None
 
 
-def _marked(axis: int, network: nn.Module, strip: _Strip, length: int) -> Tensor:
+def _marked(axis: int, network: Callable[[Tensor], Tensor], strip: _Strip, length: int) -> Tensor:
     """Which scores along a strip, (length,) bool, are computed from the cell amid it.
 
     Scores of one cell lie as far from the pixels of another as its pixels do from the other's scores, for a network
     does the same to each cell.
     """
-    pixels = strip.pixels(axis, length)
-    scores = {}
-    with torch.no_grad():
-        for value in (float("nan"), 1e3, 1e6):
-            pixels.narrow(axis, length // 2, strip.stride).copy_(strip.pixels(axis, strip.stride) * value)
-            scores[value] = network(pixels)
-            marked = scores[value].isnan()
-            if marked.any():
-                break
-        else:  # it puts a number where it meets none, so all that changes with a number counts
-            marked = scores[1e3] != scores[1e6]
-    return marked[0].any(dim=0).any(dim=3 - axis)
+    marked = torch.zeros(length, dtype=torch.bool)
+    for seed in range(1 if strip.exact else _TRIALS):
+        pixels = strip.pixels(axis, length, seed)
+        before = None
+        with torch.no_grad():
+            if not strip.exact:
+                before = network(pixels)
+            for value in (float("nan"), 1e3, 1e6):
+                cell = strip.pixels(axis, strip.stride, seed) * value
+                pixels.narrow(axis, _amid(length, strip.stride), strip.stride).copy_(cell)
+                scores = network(pixels)
+                touched = scores.isnan()
+                if strip.exact and touched.any():
+                    return marked | touched[0].any(dim=0).any(dim=3 - axis)
+                if before is not None:  # what changes with a number counts
+                    touched = touched | (scores != before)
+                    marked |= touched[0].any(dim=0).any(dim=3 - axis)
+                before = None if math.isnan(value) and strip.exact else scores
+    return marked
 
 
-def _sloped(axis: int, network: nn.Module, strip: _Strip, length: int) -> Tensor:
+def _sloped(axis: int, network: Callable[[Tensor], Tensor], strip: _Strip, length: int) -> Tensor:
     """Which pixels along a strip, (length,) bool, change the scores of the cell amid it by the gradient.
 
     The sum over a whole cell takes in each phase of the stride, and cores are made of whole cells.
     """
+    if not strip.exact:
+        return torch.zeros(length, dtype=torch.bool)
     pixels = strip.pixels(axis, length).requires_grad_()
-    scores = network(pixels).narrow(axis, length // 2, strip.stride)
+    scores = network(pixels).narrow(axis, _amid(length, strip.stride), strip.stride)
     if not scores.requires_grad:  # nothing in it can be differentiated
         return torch.zeros(length, dtype=torch.bool)
     (gradient,) = torch.autograd.grad((scores * _random(scores.shape, 1)).sum(), pixels)
     return (gradient[0] != 0).any(dim=0).any(dim=3 - axis)
 
 
+def _amid(length: int, stride: int) -> int:
+    """Where the cell amid a strip begins: a whole number of strides from its edge."""
+    return length // 2 // stride * stride
+
+
 def _beyond(touched: Tensor, stride: int) -> int | None:
     """How far what is touched goes beyond the cell amid a strip; None where it meets an end of the strip."""
-    cell, found = len(touched) // 2, touched.nonzero().flatten()
+    cell, found = _amid(len(touched), stride), touched.nonzero().flatten()
     if not len(found):  # all units are dead here: the scores depend on nothing
         return 0
     first, last = int(found.min()), int(found.max())
@@ -154,7 +249,7 @@ def _beyond(touched: Tensor, stride: int) -> int | None:
     return max(cell - first, last + 1 - (cell + stride), 0)
 
 
-def _same_in_any_length(axis: int, network: nn.Module, strip: _Strip, halo: int) -> bool:
+def _same_in_any_length(axis: int, network: Callable[[Tensor], Tensor], strip: _Strip, halo: int) -> bool:
     """Whether a cell with just its halo scores as it does within a strip three times as long."""
     stride = strip.stride
     near = 2 * halo + stride
@@ -163,7 +258,13 @@ def _same_in_any_length(axis: int, network: nn.Module, strip: _Strip, halo: int)
     with torch.no_grad():
         whole = network(pixels).narrow(axis, start + halo, stride)
         alone = network(pixels.narrow(axis, start, near)).narrow(axis, halo, stride)
-    return bool(torch.allclose(whole, alone, rtol=1e-7, atol=1e-9))
+    rtol, atol = (1e-7, 1e-9) if strip.exact else (1e-3, 1e-4)
+    return bool(torch.allclose(whole, alone, rtol=rtol, atol=atol))
+
+
+def is_torch(network: Callable[[Tensor], Tensor]) -> bool:
+    """Whether a network, and what it wraps, is a torch module, which carries on what is not a number."""
+    return isinstance(network, nn.Module) and isinstance(getattr(network, "network", network), nn.Module)
 
 
 def _random(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -31,6 +32,8 @@ LONGEST_S = 600.0
 _LIBRARIES = {"compact": 0, "onnx": 120_000_000}
 """Bytes that an architecture's own libraries take once they are imported; those of smp's take more."""
 _SMP = 220_000_000
+_FACTS = {"architecture", "weights", "bands", "classes", "stride", "halo", "field", "output"}
+"""Of the card, all that a trial depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +93,52 @@ def main() -> None:
     print(json.dumps(found))
 
 
-class _Windows:
-    """What a window takes, of networks that this process has followed."""
+class _Known:
+    """What this process has found out of networks."""
 
     def __init__(self) -> None:
         self.bytes: dict[str, int | None] = {}
+        self.bounded: set[str] = set()
 
 
 def _load(model: Model, side: int, precision: str) -> Passed:
     from geoseg.models import activations, loading  # load torch, which is here already or in its own process
 
     network, name = loading.load(model, "cpu"), model.card.architecture.get("name", "")
-    known = kept(_Windows).bytes
-    if side and (key := _key(model, side, precision)) not in known:
-        known[key] = activations.peak_bytes(network, len(model.card.bands), side, precision)
+    known = kept(_Known)
+    if model.card.field == "bounded" and (whole := _key(model, 0, "")) not in known.bounded:
+        _check_field(model, network)
+        known.bounded.add(whole)
+    if side and (key := _key(model, side, precision)) not in known.bytes:
+        known.bytes[key] = activations.peak_bytes(network, len(model.card.bands), side, precision)
     return Passed(
         getattr(network, "side", None),
-        known[key] if side else None,
+        known.bytes[key] if side else None,
         _LIBRARIES.get(name, _SMP) + 2 * weights.size_of(model),
     )
+
+
+def _check_field(model: Model, network: Any) -> None:
+    """Refuse a network that looks farther than its card says: its map would depend on where windows are cut."""
+    from geoseg.models import receptive_field
+
+    card = model.card
+    try:
+        found = receptive_field.looks_beyond(
+            network, len(card.bands), card.stride, card.halo, getattr(network, "side", None)
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # torch and onnxruntime raise many kinds for windows that a network does not take
+        said = " ".join(str(error).split())[:300]
+        raise ModelError(f"the network of {model.weights} fails on a window that fits its card: {said}") from error
+    if found is not None:
+        halo = -(-found // card.stride) * card.stride
+        raise ModelError(
+            f"the network of model {card.name!r} looks {found} pixels around a core or farther, but its card says halo "
+            f"{card.halo}; correct the card (halo: {halo} or more, or field: image-wide), which "
+            "'geoseg models check' measures"
+        )
 
 
 def _elsewhere(model: Model, side: int, precision: str) -> Passed:
@@ -144,7 +174,7 @@ def _key(model: Model, side: int, precision: str) -> str:
     facts = [
         side,
         precision,
-        card.model_dump(mode="json", include={"architecture", "weights", "bands", "classes", "stride"}),
+        card.model_dump(mode="json", include=_FACTS),
         __version__,
         version("torch"),
         sys.version,

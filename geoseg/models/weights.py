@@ -1,7 +1,7 @@
 """Weights: a model's weights file is what its card says, checked without torch and without running anything.
 
-Weights are safetensors, or an ONNX file where the card says `architecture: {name: onnx}`, inside the model folder.
-Pickles are refused unread, nothing is downloaded.
+Weights are safetensors, or an ONNX file or exported graph where the card's architecture says so, inside the model
+folder. Pickles are refused unread, nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ def size_of(model: Model) -> int:
     path = model.weights
     if path.suffix.lower() in _PICKLES:
         raise _pickled(path)
-    if path.suffix.lower() not in (".safetensors", ".onnx"):
-        raise ModelError(f"{path}: weights are *.safetensors or *.onnx; convert them")
+    if path.suffix.lower() not in (".safetensors", ".onnx", ".pt2"):
+        raise ModelError(f"{path}: weights are *.safetensors, *.onnx or *.pt2; convert them")
+    if path.suffix.lower() == ".pt2" and model.card.architecture.get("name") != "exported":
+        raise ModelError(
+            f"{path} is an exported graph; say so on its card: architecture: {{name: exported, trust: true}}"
+        )
     if path.exists() and not path.is_file():
         raise ModelError(f"{path} is no plain file, but a folder, pipe or device; name a *.safetensors file")
     try:
@@ -44,7 +48,8 @@ def size_of(model: Model) -> int:
             header = file.read(LARGEST_HEADER) if path.suffix.lower() == ".safetensors" else b""
     except OSError as error:
         raise _unreadable(path, error) from error
-    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):
+    zipped = start[:2] == b"PK" and path.suffix.lower() != ".pt2"  # an exported graph is a zip archive
+    if zipped or (start[:1] == b"\x80" and start[1:2] <= b"\x05"):
         raise _pickled(path)
     if path.suffix.lower() == ".safetensors":
         check_header(path, start + header, size)

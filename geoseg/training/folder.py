@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 import geoseg
 from geoseg import imagery
 from geoseg.catalog import Catalog
-from geoseg.catalog.card import AreasSpec, ClassSpec, ModelCard, Weights
+from geoseg.catalog.card import AreasSpec, ClassSpec, ModelCard, Weights, dump
 from geoseg.catalog.legend import Legend
 from geoseg.grid import Grid, Window
 from geoseg.jobs import plan as job_plan
@@ -183,18 +182,3 @@ def write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row]) ->
     store.put("learning_curves.csv", text.getvalue().encode())
     curves.learning_curves(rows, store.path("learning_curves.png"), legend=card.legend)
     store.put("card.yaml", dump(card))
-
-
-def dump(card: ModelCard) -> bytes:
-    """A card as YAML."""
-    data = card.model_dump(mode="json", exclude_none=True)
-    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 120, "default_flow_style": None}
-    return yaml.dump(data, Dumper=_Dumper, **style).encode()
-
-
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper that writes lists of rectangles as one flowing paragraph, not a line for each."""
-
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        rectangles = bool(sequence) and all(isinstance(each, list) for each in sequence)
-        return super().represent_sequence(tag, sequence, True if rectangles else flow_style)

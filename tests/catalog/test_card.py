@@ -43,8 +43,11 @@ def test_a_card_says_all_that_a_run_needs(tmp_path):
         ({"classes": [CARD["classes"][0], {**CARD["classes"][0]}]}, "uses id 1 twice"),
         ({"weights": {"file": "../weights.safetensors", "sha256": "0" * 64}}, "lies in the model folder itself"),
         ({"weights": {"file": "weights.safetensors", "sha256": "abc"}}, "64 hexadecimal digits"),
-        ({"normalisation": {"kind": "fixed"}}, "mean and std belong to kind 'fixed'"),
-        ({"normalisation": {"kind": "scene", "mean": [0, 0], "std": [1, 1]}}, "mean and std belong to kind 'fixed'"),
+        ({"normalisation": {"kind": "fixed"}}, "mean and std belong to the kinds 'fixed' and 'dynamic-world'"),
+        (
+            {"normalisation": {"kind": "scene", "mean": [0, 0], "std": [1, 1]}},
+            "mean and std belong to the kinds 'fixed' and 'dynamic-world'",
+        ),
         ({"normalisation": {"kind": "fixed", "mean": [0], "std": [1]}}, "one mean and one std for each band"),
         ({"normalisation": {"kind": "fixed", "mean": [0, 0], "std": [1, 0]}}, "each std must be positive"),
         ({"halos": 3}, "unknown key 'halos'; did you mean 'halo'?"),

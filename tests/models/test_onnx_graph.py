@@ -61,7 +61,7 @@ def test_an_onnx_file_that_does_not_fit_its_card_is_refused(model):
         JobError, match=r"takes windows of 24 pixels only; with a halo of 2 inference.window is 20, not 16"
     ):
         prepare(onnx(model, convolution(weight, 24)))
-    with pytest.raises(ModelError, match=r"its card asks for one float32 input \(1, 2, row, col\)"):
+    with pytest.raises(ModelError, match=r"its card asks for one input of floats \(1, 2, row, col\)"):
         prepare(onnx(model, convolution(np.zeros((4, 2, 1, 1), "float32"))))
     with pytest.raises(ModelError, match="is no ONNX file that runs here"):
         prepare(onnx(model, b"not a graph"))

@@ -306,3 +306,57 @@ def test_a_network_that_halves_further_than_its_stride_is_given_wider_strips():
     assert receptive_field.probe(Chain([inner], 64), 2).kind == "image-wide"
     with pytest.raises(ModelError, match=r"the network fails on windows of 16 pixels: .*size"):
         receptive_field.probe(Chain([inner], 1), 2)
+
+
+# ------------------------------------------------------------------------- networks without a gradient
+
+
+BOTH = [
+    {"name": "compact", "width": 3, "depth": 1},
+    {"name": "compact", "width": 3, "depth": 2},
+    {"name": "dynamic-world"},
+]
+
+
+@pytest.mark.parametrize("architecture", BOTH, ids=str)
+def test_changing_pixels_finds_what_the_gradient_finds(architecture):
+    network = seeded(architecture)
+    field = receptive_field.probe(network, 3)
+
+    def plain(pixels):  # as an ONNX session: no module, no gradient, and what is no number becomes 0
+        with torch.no_grad():
+            return network(pixels.nan_to_num(0.0))
+
+    assert receptive_field.probe(plain, 3, field.stride) == field
+    side = 2 * field.halo + 8 * field.stride
+    assert receptive_field.probe(plain, 3, field.stride, side) == field
+
+
+@pytest.mark.parametrize("architecture", BOTH, ids=str)
+def test_a_halo_that_is_too_small_is_noticed_and_one_that_is_not_is_not(architecture):
+    network = seeded(architecture)
+    field = receptive_field.probe(network, 3)
+    for looks in (network, lambda pixels: network(pixels.nan_to_num(0.0))):
+        assert receptive_field.looks_beyond(looks, 3, field.stride, field.halo) is None
+        assert receptive_field.looks_beyond(looks, 3, field.stride, field.halo + field.stride) is None
+        for less in (0, field.halo - field.stride):
+            assert receptive_field.looks_beyond(looks, 3, field.stride, less) > less
+
+
+@pytest.mark.parametrize("side", [None, 64])
+def test_a_callable_that_looks_everywhere_is_image_wide(side):
+    def mean_of_all(pixels):
+        return pixels + pixels.mean(dim=(2, 3), keepdim=True)
+
+    assert receptive_field.probe(mean_of_all, 2, 1, side).kind == "image-wide"
+    assert receptive_field.looks_beyond(mean_of_all, 2, 1, 8, side) > 8
+
+
+def test_labels_without_shares_have_a_field_too():
+    weight = torch.randn(3, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+
+    def labels(pixels):
+        found = nn.functional.conv2d(pixels.nan_to_num(0.0), weight, padding=2).argmax(dim=1)
+        return nn.functional.one_hot(found, 3).movedim(-1, 1).float()
+
+    assert receptive_field.probe(labels, 2, 1) == receptive_field.Field(2, 1, "bounded")

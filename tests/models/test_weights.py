@@ -69,7 +69,7 @@ def test_a_pickle_is_refused_by_its_name(model, name):
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("weights.h5", r"weights are \*\.safetensors or \*\.onnx"),
+        ("weights.h5", r"weights are \*\.safetensors, \*\.onnx or \*\.pt2"),
         ("absent.safetensors", "cannot be read: No such file"),
     ],
 )

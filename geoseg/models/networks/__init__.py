@@ -6,5 +6,6 @@ columns, which must be multiples of its stride. Weights are never downloaded and
 
 from geoseg.models.networks.build import build, stride_of
 from geoseg.models.networks.compact import Compact, parameters_of
+from geoseg.models.networks.dynamic_world import DynamicWorld, dynamic_world_order
 
-__all__ = ["Compact", "build", "parameters_of", "stride_of"]
+__all__ = ["Compact", "DynamicWorld", "build", "dynamic_world_order", "parameters_of", "stride_of"]

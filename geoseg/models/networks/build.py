@@ -14,9 +14,10 @@ from torch.overrides import TorchFunctionMode
 from geoseg.catalog.yaml import Spec, nearest, parse
 from geoseg.errors import ModelError
 from geoseg.models.networks.compact import Compact
+from geoseg.models.networks.dynamic_world import DynamicWorld
 
-NAMES = ("compact", "smp")
-"""Architectures that torch runs; `onnx` is read by `geoseg.models.onnx_graph`."""
+NAMES = ("compact", "smp", "dynamic-world")
+"""Architectures that are built here; `onnx` and `exported` are read by modules of `geoseg.models` of their own."""
 _REFUSED = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs", "self")
 
 
@@ -29,13 +30,19 @@ class CompactSpec(Spec):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+class DynamicWorldSpec(Spec):
+    """`architecture: {name: dynamic-world}`."""
+
+    name: Literal["dynamic-world"]
+
+
 def build(architecture: Mapping[str, Any], bands: int, classes: int, *, most_bytes: int | None = None) -> nn.Module:
     """A network with random weights, in training mode; nothing is downloaded.
 
     Parameters
     ----------
     architecture
-        `{name: compact, width: 24, depth: 3, dropout: 0.0}`, all but the name optional; or
+        `{name: compact, width: 24, depth: 3, dropout: 0.0}`, all but the name optional; `{name: dynamic-world}`; or
         `{name: smp, arch: Unet, encoder: resnet18, ...}` with any further argument that the class of
         segmentation-models-pytorch takes (its weights always start random).
     bands, classes
@@ -61,6 +68,9 @@ def build(architecture: Mapping[str, Any], bands: int, classes: int, *, most_byt
     if name == "compact":
         spec = parse(CompactSpec, dict(architecture), "architecture", ModelError)
         return Compact(bands, classes, spec.width, spec.depth, spec.dropout)
+    if name == "dynamic-world":
+        parse(DynamicWorldSpec, dict(architecture), "architecture", ModelError)
+        return DynamicWorld(bands, classes)
     if name == "smp":
         return _build_smp(dict(architecture), bands, classes)
     if name is None:
@@ -93,10 +103,19 @@ class _StepsOnCpu(TorchFunctionMode):
         return func(*args, **{**(kwargs or {}), **here})
 
 
-def stride_of(network: nn.Module) -> int:
-    """Rows and columns of the network's input must be multiples of this many pixels."""
-    owner: Any = network if hasattr(network, "stride") else network.encoder
-    return int(getattr(owner, "stride", None) or owner.output_stride)
+def stride_of(network: Any) -> int:
+    """Rows and columns of the network's input must be multiples of this many pixels.
+
+    Parameters
+    ----------
+    network
+        One that has an attribute `stride`, or an encoder that has one; 1 for those that have neither.
+    """
+    for owner in (network, getattr(network, "encoder", None)):
+        for name in ("stride", "output_stride"):
+            if isinstance(found := getattr(owner, name, None), int):
+                return found
+    return 1
 
 
 def _build_smp(architecture: dict[str, Any], bands: int, classes: int) -> nn.Module:
