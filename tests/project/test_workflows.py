@@ -123,3 +123,38 @@ def test_labels_in_a_notebook_add_up(place):
     printed = run(place, run_line(place / "workflows/label_in_a_notebook.py"))
     shares = [float(each) for each in re.findall(r"([\d.]+)%", printed)]
     assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
+@pytest.mark.slow
+def test_dynamic_world_maps_a_real_scene_as_its_golden_labels_say(place, shared_data):
+    """The golden scene's pixels, turned back into digital numbers; at the scene's edges the two fill differently."""
+    from geoseg.models.adding import _DYNAMIC_WORLD_LOGS, DYNAMIC_WORLD_BANDS
+
+    held = shared_data / "dynamic_world"
+    golden = np.load(held / "golden_wroclaw_tf2.21.npz")
+    mean, std = np.array(_DYNAMIC_WORLD_LOGS).T[:, :, None, None]
+    shares = golden["inputs_normalised"][0].astype(np.float64).transpose(2, 0, 1)
+    logs = (np.log(shares / (1 - shares)) + 1) / 5
+    numbers = (np.expm1(logs * std + mean) / 0.005).astype("float32")
+    wanted = golden["softmax"][0].argmax(axis=-1)
+    codes = np.array([80, 10, 30, 90, 40, 20, 50, 60, 70], np.uint8)[wanted]
+    profile = {"driver": "GTiff", "height": 256, "width": 256, "crs": "EPSG:32633"}
+    profile |= {"transform": Affine(10, 0, 640000, 0, -10, 5670000)}
+    with rasterio.open(place / "s2.tif", "w", count=9, dtype="float32", **profile) as file:
+        file.write(numbers)
+    with rasterio.open(place / "wc.tif", "w", count=1, dtype="uint8", **profile) as file:
+        file.write(codes, 1)
+    known = yaml.safe_load((place / "data_catalog.yaml").read_text())
+    known["imagery"]["sentinel2"] = {"files": "s2.tif", "bands": {n: at for at, n in enumerate(DYNAMIC_WORLD_BANDS, 1)}}
+    known["references"]["worldcover"] = {"file": "wc.tif", "legend": "worldcover"}
+    (place / "data_catalog.yaml").write_text(yaml.safe_dump(known))
+
+    run(place, ["geoseg", "models", "add", "dynamic-world", "--from", str(held)])
+    run(place, run_line(place / "workflows/dynamic_world.yaml"))
+    with rasterio.open(place / "dynamic_world/map.tif") as file:
+        found = file.read(1)
+    inner = np.s_[22:-22, 22:-22]
+    assert (found[inner] != wanted[inner]).mean() < 1e-4  # digital numbers are float32 here
+    assert (found == wanted).mean() > 0.9
+    assert (place / "dynamic_world/vectors/map.gpkg").is_file()
+    assert "built" in run(place, ["geoseg", "areas", "dynamic_world/map.tif"])
