@@ -105,6 +105,27 @@ class Output(Spec):
             )
 
 
+class Radiometry(Spec):
+    """What the values of imagery must be like, in physical units, so that other ones are noticed before a run."""
+
+    what: str
+    """In words: 'reflectance x 10,000'."""
+    low: float
+    """Hardly any value lies below this."""
+    high: float
+    """Hardly any value lies above this."""
+    dark: float | None = None
+    """In some band at least, the darkest hundredth of a scene lies below this."""
+    bright: float | None = None
+    """In some band at least, the brightest hundredth of a scene lies above this."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Radiometry:
+        if not self.low < self.high:
+            raise ValueError(f"radiometry.low is {self.low:g} and high is {self.high:g}; low lies below high")
+        return self
+
+
 Edges = tuple[float, float, float, float]
 """(left, bottom, right, top) in units of a CRS."""
 
@@ -143,6 +164,7 @@ class ModelCard(Spec):
     """Common names in the network's channel order."""
     normalisation: Normalisation = Normalisation()
     output: Output = Output()
+    radiometry: Radiometry | None = None
     gsd_m: float | None = None
     """Ground sampling distance it was trained at, metres."""
     gsd_tolerance: float = 0.2
@@ -217,6 +239,7 @@ class Draft(Spec):
     bands: tuple[str, ...]
     normalisation: Normalisation = Normalisation()
     output: Output = Output()
+    radiometry: Radiometry | None = None
     gsd_m: float | None = None
     gsd_tolerance: float = 0.2
     stride: int | None = None

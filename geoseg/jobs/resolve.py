@@ -21,6 +21,7 @@ from geoseg.errors import GridError, JobError
 from geoseg.grid import Demand, Grid, Layout, Window, block_edge, windows_that_fit, worker_bytes
 from geoseg.inference import predictor
 from geoseg.inference.predictor import Predictor
+from geoseg.jobs import radiometry
 from geoseg.jobs.plan import USABLE, Plan, demand, ground_resolution
 from geoseg.jobs.spec import Inference, JobSpec
 from geoseg.quantities import counted, length, plain
@@ -69,6 +70,10 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
             f"a job has {MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
         )
     notes = [] if ready is None else _notes(ready, grid, extent)
+    if model is not None and (trouble := radiometry.trouble(model.card, scene)):
+        if not spec.inference.any_values:
+            raise JobError(f"{trouble}, or go on all the same with inference.any_values: true")
+        notes.append(trouble)
     if unseen := imagery.unseen(scene):
         others = f" and {counted(len(unseen) - 1, 'more file')}" if unseen[1:] else ""
         notes.append(

@@ -61,6 +61,8 @@ class Inference(Spec):
     device: str = "auto"
     block: int | Auto = "auto"
     """Edge of a block in pixels, rounded down to whole cores."""
+    any_values: bool = False
+    """Go on though the imagery's values are not like those that the model expects."""
 
     @model_validator(mode="after")
     def _positive(self) -> Inference:

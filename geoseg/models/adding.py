@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from geoseg.catalog.card import ClassSpec, Draft, Model, ModelCard, Normalisation, Weights, dump
+from geoseg.catalog.card import ClassSpec, Draft, Model, ModelCard, Normalisation, Radiometry, Weights, dump
 from geoseg.catalog.legend import Legend
 from geoseg.errors import ModelError
 from geoseg.models import loading, networks, receptive_field, tensorflow_checkpoint, weights
@@ -100,6 +100,7 @@ def dynamic_world(folder: Path, legend: Legend) -> Added:
         architecture={"name": "dynamic-world"},
         bands=DYNAMIC_WORLD_BANDS,
         normalisation=Normalisation(kind="dynamic-world", mean=mean, std=std),
+        radiometry=Radiometry(what="reflectance x 10,000", low=-500, high=20_000, dark=900, bright=100),
         gsd_m=10.0,
         legend_name=legend.name,
         classes=tuple(ClassSpec(id=each.id, name=each.name, colour=each.colour) for each in legend.classes),

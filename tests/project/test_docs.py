@@ -7,7 +7,17 @@ import pytest
 import yaml
 
 from geoseg.catalog import read
-from geoseg.catalog.card import AreasSpec, ClassSpec, Draft, LegendSpec, ModelCard, Normalisation, Output, Weights
+from geoseg.catalog.card import (
+    AreasSpec,
+    ClassSpec,
+    Draft,
+    LegendSpec,
+    ModelCard,
+    Normalisation,
+    Output,
+    Radiometry,
+    Weights,
+)
 from geoseg.catalog.entries import (
     BandSpec,
     CatalogSpec,
@@ -38,7 +48,7 @@ def examples(page: str, start: str) -> list[str]:
         ("catalog.md", [CatalogSpec, ImagerySpec, BandSpec, ReferenceSpec, CrosswalkSpec, ModelSpec, RegionSpec]),
         ("catalog.md", [LegendSpec, ClassSpec]),
         ("job.md", [JobSpec, GridSpec, ReferenceUse, Outputs, Inference, RegionSpec, ClusterSpec]),
-        ("model_folder.md", [ModelCard, Weights, Normalisation, Output, ClassSpec, AreasSpec]),
+        ("model_folder.md", [ModelCard, Weights, Normalisation, Output, Radiometry, ClassSpec, AreasSpec]),
         ("bring_your_own_model.md", [Draft]),
         ("training.md", [Recipe, SceneSpec, ChipsSpec]),
     ],
