@@ -31,6 +31,7 @@ def score(
     catalog_file: Path | None = None,
     ignore: str = "",
     nodata: int | None = None,
+    interval_block: str | None = None,
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -52,6 +53,9 @@ def score(
         Classes of the map or the reference to leave out, see `ignore.read`.
     nodata : int, optional
         Value of the map that means no data, in place of what the file declares.
+    interval_block : str, optional
+        Edge of the blocks that are resampled for intervals, as '64 px' or '2 km'; default: chosen by how far errors
+        hang together.
 
     Raises
     ------
@@ -65,7 +69,15 @@ def score(
     where = None if region is None else _region(region, map_file, known)
     left_out, trained = ignoring.read(ignore, mine, other.legend), trained_of(map_file, known)
     return scoring.score(
-        map_file, other, walk, legend=mine, region=where, nodata=nodata, ignore=left_out, trained=trained
+        map_file,
+        other,
+        walk,
+        legend=mine,
+        region=where,
+        nodata=nodata,
+        ignore=left_out,
+        trained=trained,
+        interval_block=interval_block,
     )
 
 

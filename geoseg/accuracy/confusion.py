@@ -175,6 +175,72 @@ def frequency_weighted_iou(matrix: np.ndarray) -> float:
     return float((weights[found] * iou(matrix)[found]).sum() / weights.sum()) if found.any() else math.nan
 
 
+def balanced_accuracy(matrix: np.ndarray) -> float:
+    """Mean recall of the classes that the reference has, each counting alike (Brodersen et al. 2010, ICPR).
+
+    NaN without any pixel.
+
+    >>> balanced_accuracy(np.array([[90, 0], [10, 0]]))
+    0.5
+    """
+    each = recall(matrix)
+    return float(each[np.isfinite(each)].mean()) if matrix.sum() else math.nan
+
+
+def kappa(matrix: np.ndarray) -> float:
+    """Cohen's kappa: agreement beyond that of a map with the same totals, placed at random (Cohen 1960, EPM 20:37).
+
+    NaN where that agreement is 1 already: a single class in both, or no pixel.
+
+    >>> kappa(np.array([[90, 0], [10, 0]]))
+    0.0
+    """
+    total, hits, by_chance = _exact(matrix)
+    return (total * hits - by_chance) / (total**2 - by_chance) if total**2 > by_chance else math.nan
+
+
+def quantity_disagreement(matrix: np.ndarray) -> float:
+    """Share of pixels that disagree because a class has more or fewer of them on the map than in the reference.
+
+    After Pontius and Millones 2011, Int. J. Remote Sens. 32:4407, eq. 2 and 3; NaN without any pixel.
+
+    >>> quantity_disagreement(np.array([[80, 10], [5, 5]]))
+    0.05
+    """
+    return float(_ratio(np.abs(matrix.sum(0) - matrix.sum(1)).sum() // 2, matrix.sum()))
+
+
+def allocation_disagreement(matrix: np.ndarray) -> float:
+    """Share of pixels that disagree though no class has too many or too few: they lie in the wrong places.
+
+    After Pontius and Millones 2011, eq. 4 and 5; with `quantity_disagreement` it makes 1 - `pixel_accuracy`. NaN
+    without any pixel.
+
+    >>> allocation_disagreement(np.array([[80, 10], [5, 5]]))
+    0.1
+    """
+    misplaced = matrix.sum() - np.trace(matrix) - np.abs(matrix.sum(0) - matrix.sum(1)).sum() // 2
+    return float(_ratio(misplaced, matrix.sum()))
+
+
+def confused(matrix: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """Pairs of a reference class and the other class that the map gives instead, most pixels first.
+
+    Parameters
+    ----------
+    matrix : (class, class) integers
+        Rows are the reference, columns the map.
+    most : int
+        How many pairs at most.
+
+    >>> confused(np.array([[5, 2], [3, 9]]), 5)
+    [(1, 0), (0, 1)]
+    """
+    wrong = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    return [(int(row), int(col)) for row, col in zip(*np.unravel_index(order, wrong.shape)) if wrong[row, col]]
+
+
 # ------------------------------------------------------------------------- counting in two legends
 
 
@@ -253,6 +319,12 @@ def unknown_ids(what: str, ids: Collection[int], legend: Legend) -> CatalogError
         f"{what} holds id {listed}, which legend {legend.name!r} lacks (its ids are "
         f"{', '.join(map(str, legend.ids))}); correct the legend or nodata"
     )
+
+
+def _exact(matrix: np.ndarray) -> tuple[int, int, int]:
+    """Pixels, those that agree, and the pixels squared times the agreement by chance; beyond 64 bits."""
+    by_chance = sum(row * col for row, col in zip(matrix.sum(1).tolist(), matrix.sum(0).tolist()))
+    return int(matrix.sum()), int(np.trace(matrix)), by_chance
 
 
 def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:

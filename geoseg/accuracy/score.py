@@ -9,26 +9,26 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy import comparison, seen
-from geoseg.accuracy.confusion import Confusion, fold, tally, unknown_ids
+from geoseg.accuracy import blocks, comparison, counting, intervals, seen
+from geoseg.accuracy.blocks import Blocks
+from geoseg.accuracy.confusion import Confusion, fold, unknown_ids
+from geoseg.accuracy.counting import Comparison
 from geoseg.accuracy.ignore import NOTHING, Ignore, advice
+from geoseg.accuracy.intervals import Intervals
 from geoseg.accuracy.references import LabelRaster, Resampling, opened
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.errors import CatalogError, RasterError
-from geoseg.grid import Grid, Region, Window, cut, read_crs
+from geoseg.grid import Grid, Region, Window, read_crs
 from geoseg.quantities import length, plain
-from geoseg.rasters import footprints, masks
-
-_STEP = 1024
-"""Edge in pixels of what is read at once."""
+from geoseg.rasters import footprints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +38,8 @@ class Accuracy:
     legend: Legend
     """Classes compared: the map's, or the reference's where the crosswalk leads there."""
     confusion: Confusion
+    areas_m2: np.ndarray
+    """(2, class) float64: area of each class in the compared pixels, by the reference and by the map."""
     crosswalk: Crosswalk
     direction: str
     """'reference to map', 'map to reference' or 'same legend'."""
@@ -53,6 +55,11 @@ class Accuracy:
     """Of the map, the reference and the region; plain data."""
     notes: tuple[str, ...]
     """Sentences that a reader of the scores should know."""
+    blocks: Blocks
+    """What was compared, by small blocks of the comparison's grid."""
+    intervals: Intervals
+    side_m: float
+    """Side of a pixel of the comparison's grid, metres."""
 
 
 def score(
@@ -67,6 +74,7 @@ def score(
     nodata: int | None = None,
     ignore: Ignore = NOTHING,
     trained: Trained | None = None,
+    interval_block: str | None = None,
 ) -> Accuracy:
     """Score a map against a reference, on the map's grid, block by block.
 
@@ -97,6 +105,8 @@ def score(
         Classes of the map or the reference whose pixels count as not labelled.
     trained : Trained, optional
         Where the map's model was trained; the notes then say what share of the scored pixels lies there.
+    interval_block : str, optional
+        Edge of the blocks that are resampled for intervals, see `blocks.given`. Default: by the correlogram of errors.
 
     Returns
     -------
@@ -109,7 +119,7 @@ def score(
     CatalogError
         If the crosswalk does not join the legends, leaves out all that is common, or a raster holds unknown ids.
     GridError
-        If the region cannot be brought to the map's CRS.
+        If the region cannot be brought to the map's CRS, or `interval_block` is no length or too short.
     """
     path = str(map_path)
     chosen, direction = comparison.choose(legend, reference.legend, crosswalk)
@@ -122,88 +132,60 @@ def score(
         how: Any = resampling
         if resampling == "auto":
             how = "mode" if round(fineness, 2) >= 2 else "nearest"
-        ground = None if trained is None else seen.on(trained, mapped.grid, mapped.window)
-        counts, unknown, ignored, met = _count(mapped, legend, source, reference.legend, how, region, ignore, ground)
+        target, *joined = comparison.join(chosen, direction, legend, reference.legend)
+        asked = Comparison(
+            legends=(legend, reference.legend),
+            grid=mapped.grid,
+            extent=mapped.window,
+            resampling=("nearest", how),
+            ignore=ignore,
+            ground=region.on(mapped.grid) if region is not None else None,
+            trained=None if trained is None else seen.on(trained, mapped.grid, mapped.window),
+            classes=(joined[0], joined[1], len(target)),
+            edge=1,
+        )
+        edge = blocks.edge_for(asked.extent, math.prod(asked.shape))
+        if interval_block is not None:
+            edge = blocks.given(interval_block, counting.pixel_side_m(asked), asked.extent)
+        asked = replace(asked, edge=edge)
+        found = counting.count(asked, mapped, source, asked.squares)
         aligned = footprints.own(source.source, mapped.grid) is not None
         hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
         provenance = _provenance(mapped, reference, region, ignore)
         side = math.sqrt(mapped.grid.pixel_area)
         unit = read_crs(mapped.grid.crs, path).units[0]
     for which, what, ids, theirs in (
-        ("map", f"map {path}", unknown[0], legend),
-        ("reference", f"reference {reference.name!r}", unknown[1], reference.legend),
+        ("map", f"map {path}", found.unknown[0], legend),
+        ("reference", f"reference {reference.name!r}", found.unknown[1], reference.legend),
     ):
         if ids and not (ignore_unknown or ignore.unknown):
             error = unknown_ids(what, ids, theirs)
             raise CatalogError(f"{error}, or leave them out: geoseg evaluate ... {advice(which, sorted(ids))}")
-    target, rows, cols = comparison.join(chosen, direction, legend, reference.legend)
-    folded = fold(counts, rows, cols, len(target))
-    _check_compared(counts, folded, path, reference, chosen, region, ignored, hint)
+    folded = fold(found.pairs, *asked.classes)
+    _check_compared(found.pairs, folded, path, reference, chosen, region, found.ignored, hint)
+    sized = fold(found.sizes, *asked.classes).matrix
     sizes = side, side / fineness if fineness else math.nan
-    notes = _notes(folded, counts, sizes, unit, ignored)
+    notes = _notes(folded, found.pairs, sizes, unit, found.ignored)
     if trained is not None:
-        scored = {kind: int(fold(each, rows, cols, len(target)).matrix.sum()) for kind, each in met.items()}
+        scored = {kind: int(fold(each, *asked.classes).matrix.sum()) for kind, each in found.met.items()}
         provenance["seen_in_training"] = {"model": trained.model, "pixels": scored}
         notes += (seen.sentence(trained.model, scored, int(folded.matrix.sum())),)
     return Accuracy(
         legend=target,
         confusion=folded,
+        areas_m2=np.array([sized.sum(1), sized.sum(0)]) * counting.area_weights(asked)[1],
         crosswalk=chosen,
         direction=direction,
-        lossy=comparison.lossy_met(chosen, counts, direction),
+        lossy=comparison.lossy_met(chosen, found.pairs, direction),
         resampling="none" if aligned else how,
         pixel_sizes=sizes,
         unit=unit,
         provenance=provenance,
         notes=notes,
+        blocks=found.blocks,
+        intervals=intervals.of(found.blocks, given=interval_block is not None),
+        side_m=counting.pixel_side_m(asked),
     )
-
-
-def _count(
-    mapped: LabelRaster,
-    legend: Legend,
-    source: LabelRaster,
-    theirs: Legend,
-    resampling: Resampling,
-    region: Region | None,
-    ignore: Ignore,
-    trained: seen.Ground | None,
-) -> tuple[np.ndarray, tuple[set[int], set[int]], int, dict[str, np.ndarray]]:
-    """Counts in the two legends, the ids that each lacks (of map and reference), and the pixels that were ignored.
-
-    Then the counts of the pixels where a model was trained, for each kind of such areas.
-    """
-    grid, extent = mapped.grid, mapped.window
-    ground = region.on(grid) if region is not None else None
-    map_positions, reference_positions = ignore.tables(legend, theirs)
-    ignored = 0
-    counts = np.zeros((len(theirs) + 2, len(legend) + 2), np.int64)
-    met = {kind: np.zeros_like(counts) for kind in seen.KINDS} if trained is not None else {}
-    unknown: tuple[set[int], set[int]] = set(), set()
-    for square in cut(extent, _STEP):
-        window = square.meet(extent)
-        assert window is not None
-        inside = masks.inside(ground, grid, window) if ground is not None else None
-        if inside is not None and not inside.any():
-            continue
-        if inside is not None and inside.all():
-            inside = None
-        pair = mapped.labels(grid, window, "nearest"), source.labels(grid, window, resampling)
-        ours, other = (each if inside is None else each[inside] for each in pair)
-        at, other_at = map_positions[ours], reference_positions[other]
-        if ignore.map or ignore.reference:
-            dropped = ignore.among(ours, other)
-            ignored += int(dropped.sum())
-            other_at[dropped] = len(theirs)
-        part = tally(other_at, at, len(theirs), len(legend))
-        if part[-1].any() or part[:, -1].any():
-            unknown[0].update(np.unique(ours[at == len(legend) + 1]).tolist())
-            unknown[1].update(np.unique(other[other_at == len(theirs) + 1]).tolist())
-        counts += part
-        for kind, mask in (trained.within(window) if trained is not None else {}).items():
-            there = mask if inside is None else mask[inside]
-            met[kind] += tally(other_at[there], at[there], len(theirs), len(legend))
-    return counts, unknown, ignored, met
 
 
 def _check_compared(

@@ -10,26 +10,47 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from geoseg.accuracy.confusion import (
+    allocation_disagreement,
+    balanced_accuracy,
+    confused,
     f1,
     frequency_weighted_iou,
     iou,
+    kappa,
     mean_iou,
     pixel_accuracy,
     precision,
+    quantity_disagreement,
     recall,
 )
+from geoseg.accuracy.intervals import LEVEL, REPLICATES, SEED
 from geoseg.accuracy.score import Accuracy
-from geoseg.quantities import counted
+from geoseg.catalog.legend import Legend
+from geoseg.quantities import counted, length
 from geoseg.storage.store import Store
 
+SCHEMA = 2
+"""Of accuracy.json; a number more whenever a key changes its meaning or goes."""
+_SHOWN = 5
+"""Confusions that are said in words."""
 _MEASURES = ("iou", "precision", "recall", "f1", "reference_pixels", "map_pixels", "unlabelled_pixels")
+_AREAS = ("reference_area_m2", "map_area_m2")
+_OVERALL: Mapping[str, Callable[[np.ndarray], float]] = {
+    "mean_iou": mean_iou,
+    "pixel_accuracy": pixel_accuracy,
+    "frequency_weighted_iou": frequency_weighted_iou,
+    "balanced_accuracy": balanced_accuracy,
+    "kappa": kappa,
+    "quantity_disagreement": quantity_disagreement,
+    "allocation_disagreement": allocation_disagreement,
+}
 
 
 def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
@@ -56,9 +77,11 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
     store.put("accuracy.json", as_json(accuracy).encode())
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(("class", "id", *_MEASURES))
-    for each, values in zip(accuracy.legend.classes, _rows(accuracy)):
-        lines.writerow((each.name, each.id, *("" if v is None else v for v in values)))
+    ends = [f"{name}_{end}" for name in accuracy.intervals.classes for end in ("low", "high")]
+    lines.writerow(("class", "id", *_MEASURES, *_AREAS, *ends))
+    for at, (each, values) in enumerate(zip(accuracy.legend.classes, _rows(accuracy))):
+        between = [_number(end) for pairs in accuracy.intervals.classes.values() for end in pairs[at]]
+        lines.writerow((each.name, each.id, *("" if v is None else v for v in (*values, *between))))
     store.put("accuracy.csv", text.getvalue().encode())
     return store.path("accuracy.json"), store.path("accuracy.csv")
 
@@ -92,11 +115,21 @@ def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | 
     """
     head = ("class", "IoU", "precision", "recall", "F1", "ref px", "map px", "nodata px")
     rows = [(name, *(values[each] for each in _MEASURES)) for name, values in scores["classes"].items()]
-    means = [scores[each] for each in ("mean_iou", "pixel_accuracy", "frequency_weighted_iou")]
-    mean, accuracy, weighted = ("-" if each is None else f"{each:.3f}" for each in means)
+    said = {each: "-" if scores.get(each) is None else f"{scores[each]:.3f}" for each in _OVERALL}
     feet = [
-        f"mean IoU {mean} over {scores['classes_in_mean']} of {counted(len(rows), 'class', 'classes')}, pixel accuracy "
-        f"{accuracy}, frequency-weighted IoU {weighted}, {scores['pixels']['compared']:,} pixels compared",
+        f"mean IoU {said['mean_iou']} over {scores['classes_in_mean']} of {counted(len(rows), 'class', 'classes')}, "
+        f"pixel accuracy {said['pixel_accuracy']}, frequency-weighted IoU {said['frequency_weighted_iou']}, "
+        f"{scores['pixels']['compared']:,} pixels compared",
+    ]
+    if "kappa" in scores:  # older files lack it
+        feet.append(
+            f"balanced accuracy {said['balanced_accuracy']}, kappa {said['kappa']}; disagreement in quantity "
+            f"{said['quantity_disagreement']}, in allocation {said['allocation_disagreement']}"
+        )
+    feet += _said(scores)
+    if scores.get("top_confusions"):
+        feet.append(f"most confused: {'; '.join(each['text'] for each in scores['top_confusions'])}")
+    feet += [
         *scores["notes"],
         *(
             f"crosswalk: {each['class']} ({each['pixels']:,} px): {each['note']}"
@@ -107,13 +140,17 @@ def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | 
 
 
 def _rows(accuracy: Accuracy) -> list[tuple[Any, ...]]:
-    """`_MEASURES` of each class, None where a measure has no value."""
+    """`_MEASURES` and `_AREAS` of each class, None where a measure has no value."""
     counted = accuracy.confusion
     matrix = counted.matrix
     shares = [measure(matrix) for measure in (iou, precision, recall, f1)]
     pixels = (matrix.sum(1), matrix.sum(0), counted.unlabelled)
     return [
-        (*(_number(share[i]) for share in shares), *(int(each[i]) for each in pixels))
+        (
+            *(_number(share[i]) for share in shares),
+            *(int(each[i]) for each in pixels),
+            *(float(each) for each in accuracy.areas_m2[:, i]),
+        )
         for i in range(len(accuracy.legend))
     ]
 
@@ -123,9 +160,8 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
     counted, legend = accuracy.confusion, accuracy.legend
     matrix = counted.matrix
     return {
-        "mean_iou": _number(mean_iou(matrix)),
-        "pixel_accuracy": _number(pixel_accuracy(matrix)),
-        "frequency_weighted_iou": _number(frequency_weighted_iou(matrix)),
+        "schema": SCHEMA,
+        **{name: _number(measure(matrix)) for name, measure in _OVERALL.items()},
         "classes_in_mean": int(np.isfinite(iou(matrix)).sum()),
         "pixels": {
             "compared": int(matrix.sum()),
@@ -134,9 +170,12 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
             "ignored": counted.ignored,
         },
         "classes": {
-            each.name: {"id": each.id, **dict(zip(_MEASURES, values))}
-            for each, values in zip(legend.classes, _rows(accuracy))
+            each.name: {"id": each.id, **dict(zip((*_MEASURES, *_AREAS), values))}
+            | {f"{name}_interval": _pair(pairs[at]) for name, pairs in accuracy.intervals.classes.items()}
+            for at, (each, values) in enumerate(zip(legend.classes, _rows(accuracy)))
         },
+        "intervals": _intervals(accuracy),
+        "top_confusions": _confusions(matrix, legend),
         "confusion": {
             "rows": "reference",
             "columns": "map",
@@ -159,6 +198,56 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
         **accuracy.provenance,
         "notes": list(accuracy.notes),
     }
+
+
+def _intervals(accuracy: Accuracy) -> dict[str, Any]:
+    """How intervals were made, and those of the measures of all classes together."""
+    found = accuracy.intervals
+    return {
+        "level": LEVEL,
+        "method": "spatial block bootstrap, expanded percentiles",
+        "block_pixels": found.block or None,
+        "block_m": found.block * accuracy.side_m if found.block else None,
+        "block_by": "correlogram" if found.chosen else "option",
+        "blocks": found.blocks,
+        "replicates": REPLICATES,
+        "seed": SEED,
+        "correlogram": {"lag_pixels": found.cell, "correlation": [_number(each) for each in found.correlogram]},
+        **{name: _pair(pair) for name, pair in found.overall.items()},
+        "why_not": found.why_not or None,
+    }
+
+
+def _said(scores: Mapping[str, Any]) -> list[str]:
+    """The intervals in words."""
+    made = scores.get("intervals")
+    if not made:
+        return []
+    if made["why_not"]:
+        return [f"no 95 % intervals: {made['why_not']}"]
+    pairs = {"mean IoU": made["mean_iou"], "pixel accuracy": made["pixel_accuracy"]}
+    pairs |= {f"IoU of {name}": values["iou_interval"] for name, values in scores["classes"].items()}
+    known = [f"{name} {pair[0]:.3f} to {pair[1]:.3f}" for name, pair in pairs.items() if pair is not None]
+    how = f"{made['blocks']:,} blocks of {made['block_pixels']:,} px ({length(made['block_m'])})"
+    without = sum(pair is None for name, pair in pairs.items())
+    rest = f"; {without} more {'has' if without == 1 else 'have'} none, see docs/accuracy.md" if without else ""
+    return [f"95 % intervals, by resampling {how}: {', '.join(known) or 'none'}{rest}"]
+
+
+def _pair(pair: Sequence[float]) -> list[float] | None:
+    return [float(each) for each in pair] if np.isfinite(pair).all() else None
+
+
+def _confusions(matrix: np.ndarray, legend: Legend) -> list[dict[str, Any]]:
+    """The pairs of classes with most confused pixels, also in words."""
+    found = []
+    for row, col in confused(matrix, _SHOWN):
+        share = matrix[row, col] / matrix[row].sum()
+        said = f"{share:.0%}".replace("%", " %") if share >= 0.005 else "less than 1 %"
+        text = f"{said} of {legend.names[row]} is mapped as {legend.names[col]}"
+        pair = {"reference": legend.names[row], "map": legend.names[col]}
+        found.append({**pair, "pixels": int(matrix[row, col]), "share": float(share), "text": text})
+    return found
 
 
 def _number(value: float) -> float | None:

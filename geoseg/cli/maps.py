@@ -36,6 +36,13 @@ def evaluate(
         ),
     ] = "",
     nodata: Annotated[int | None, typer.Option(help="Value of MAP that means no data; default: what it says.")] = None,
+    interval_block: Annotated[
+        str | None,
+        typer.Option(
+            help="Edge of the blocks that are resampled for the 95 % intervals: '64 px', '2 km'; default: five times "
+            "the distance over which errors hang together."
+        ),
+    ] = None,
     catalog: CatalogFile = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what accuracy.json holds, not a table.")] = False,
@@ -53,6 +60,7 @@ def evaluate(
         catalog_file=catalog,
         ignore=ignore,
         nodata=nodata,
+        interval_block=interval_block,
     )
     written = () if folder is None else tables.write(scores, folder)
     if as_json:

@@ -12,7 +12,7 @@ from shapely.geometry import Polygon
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from geoseg import catalog
-from geoseg.accuracy import score
+from geoseg.accuracy import counting, score
 from geoseg.accuracy.confusion import iou, mean_iou, pixel_accuracy
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, LandClass, Legend
@@ -125,7 +125,7 @@ def test_the_size_of_what_is_read_at_once_changes_no_count(tmp_path, monkeypatch
     region = Region.of_shape(Polygon(corners), CRS, "triangle")
     source = reference(tmp_path / "truth.tif", FINE)
     whole = score.score(tmp_path / "map.tif", source, WALK, legend=COARSE, region=region)
-    monkeypatch.setattr(score, "_STEP", step)
+    monkeypatch.setattr(counting, "STEP", step)
     parts = score.score(tmp_path / "map.tif", source, WALK, legend=COARSE, region=region)
     assert np.array_equal(whole.confusion.matrix, parts.confusion.matrix)
     assert np.array_equal(whole.confusion.unlabelled, parts.confusion.unlabelled)

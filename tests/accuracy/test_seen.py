@@ -8,7 +8,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.accuracy import score, seen, tables
+from geoseg.accuracy import counting, score, seen, tables
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog import Reference, shipped
 from geoseg.catalog.card import AreasSpec
@@ -145,7 +145,7 @@ def pair(tmp_path):
 
 @pytest.mark.parametrize("region", [None, (0, 5, 33, 22)])
 def test_only_scored_pixels_count(pair, region, monkeypatch):
-    monkeypatch.setattr(score, "_STEP", 16)
+    monkeypatch.setattr(counting, "STEP", 16)
     path, reference, scored = pair
     trained = Trained("net", (areas(train=(3, 4, 20, 30), validation=(10, 0, 30, 50)),))
     where = None
