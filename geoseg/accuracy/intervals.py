@@ -57,7 +57,8 @@ def of(blocks: Blocks, *, given: bool) -> Intervals:
     """Intervals of all measures.
 
     A measure has none where its errors hang together over so long a distance that fewer than `FEWEST` blocks remain,
-    where a class occurs in fewer blocks, or where all replicates are alike, as where nothing is wrong.
+    where a class occurs in fewer blocks, or where all replicates are alike; where
+    nothing is wrong there is none at all.
 
     Parameters
     ----------
@@ -80,10 +81,12 @@ def of(blocks: Blocks, *, given: bool) -> Intervals:
     sums = merged.sums[merged.compared > 0]
     none = {name: np.full((classes, 2), np.nan) for name in ("iou", "precision", "recall", "f1")}
     why = ""
-    if not given and not times:
+    if len(sums) and not blocks.wrong.any():
+        why = "map and reference agree on every compared pixel"
+    elif not given and not times:
         why = (
-            "errors hang together over such a distance that the compared pixels make fewer than "
-            f"{FEWEST} blocks of {_TIMES} times that"
+            f"errors hang together over such a distance that blocks of {_TIMES} times its length are fewer than "
+            f"{FEWEST} on the compared pixels"
         )
     elif len(sums) < FEWEST:
         edge = f"{merged.edge:,} pixels"

@@ -228,7 +228,7 @@ def _said(scores: Mapping[str, Any]) -> list[str]:
     pairs = {"mean IoU": made["mean_iou"], "pixel accuracy": made["pixel_accuracy"]}
     pairs |= {f"IoU of {name}": values["iou_interval"] for name, values in scores["classes"].items()}
     known = [f"{name} {pair[0]:.3f} to {pair[1]:.3f}" for name, pair in pairs.items() if pair is not None]
-    how = f"{made['blocks']:,} blocks of {made['block_pixels']:,} px ({length(made['block_m'])})"
+    how = f"{counted(made['blocks'], 'block')} of {made['block_pixels']:,} px ({length(made['block_m'])})"
     without = sum(pair is None for name, pair in pairs.items())
     rest = f"; {without} more {'has' if without == 1 else 'have'} none, see docs/accuracy.md" if without else ""
     return [f"95 % intervals, by resampling {how}: {', '.join(known) or 'none'}{rest}"]

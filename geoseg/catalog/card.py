@@ -18,6 +18,7 @@ from geoseg.catalog.legend import LandClass, Legend
 from geoseg.catalog.yaml import Spec, load_yaml, parse
 from geoseg.errors import ModelError
 from geoseg.grid import read_crs
+from geoseg.quantities import counted
 
 
 class Normalisation(Spec):
@@ -100,8 +101,8 @@ class Output(Spec):
             return
         if self.channels != 1 or classes != 2 or self.kind not in ("sigmoid", "probabilities"):
             raise ValueError(
-                f"output.channels is {self.channels} for {classes} classes of kind {self.kind!r}; give one channel for "
-                "each class, or 1 for two classes of kind 'sigmoid' or 'probabilities'"
+                f"output.channels is {self.channels} for {counted(classes, 'class', 'classes')} of kind {self.kind!r}; "
+                "give one channel for each class, or 1 for two classes of kind 'sigmoid' or 'probabilities'"
             )
 
 

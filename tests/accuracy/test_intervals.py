@@ -136,11 +136,13 @@ def test_a_class_in_few_blocks_has_no_interval_nor_has_one_that_is_nowhere():
     assert np.isfinite(found.overall["mean_iou"]).all()
 
 
-def test_a_perfect_map_has_no_interval_rather_than_one_from_1_to_1():
-    _, other = noise((400, 400))
+@pytest.mark.parametrize("side", [40, 400])
+def test_a_perfect_map_has_no_interval_rather_than_one_from_1_to_1_and_says_why(side):
+    _, other = noise((side, side))
     found = intervals.of(blocks_of(other, other, 8), given=False)
     assert np.isnan(list(found.overall.values())).all()
     assert np.isnan(found.classes["iou"]).all()
+    assert found.why_not == "map and reference agree on every compared pixel"
 
 
 # ------------------------------------------------------------------------------------------------ coverage

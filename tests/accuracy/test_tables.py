@@ -98,7 +98,7 @@ def test_intervals_are_told_where_there_are_some(tmp_path):
     scores = tables.plain(replace(PAPER, intervals=made))
     _, _, feet = tables.table(scores)
     low, high = made.overall["mean_iou"]
-    assert feet[2].startswith("95 % intervals, by resampling 10,000 blocks of 8 px (240 m): mean IoU")
+    assert feet[2].startswith("95 % intervals, by resampling 10000 blocks of 8 px (240 m): mean IoU")
     assert f"mean IoU {low:.3f} to {high:.3f}" in feet[2]
     assert feet[2].endswith("1 more has none, see docs/accuracy.md")
     assert scores["classes"]["green"]["iou_interval"] == list(made.classes["iou"][0])
