@@ -77,3 +77,22 @@ def loaded(folder: Path, part: Any = None, normalisation: Any = "scene", buffer:
     spec = SceneSpec(imagery="scene", reference="truth", part=part or {})
     squares = Squares(16, 0.15, 0.15, buffer, 1)
     return scenes.load(known, spec, ("nir", "red"), known.legend("plain"), squares, Normalisation(kind=normalisation))
+
+
+def cropped(folder: Path, row: int, col: int, height: int, width: int) -> None:
+    """The scene and its reference cut out under the name 'crop', as another date of the same ground would be."""
+    for name, crop in (("scene", "crop"), ("truth", "crop_truth")):
+        with rasterio.open(folder / f"{name}.tif") as file:
+            window = rasterio.windows.Window(col, row, width, height)
+            profile = file.profile | {
+                "height": height,
+                "width": width,
+                "transform": file.transform @ Affine.translation(col, row),
+            }
+            values = file.read(window=window)
+        with rasterio.open(folder / f"{crop}.tif", "w", **profile) as file:
+            file.write(values)
+    text = (folder / "data_catalog.yaml").read_text()
+    text = text.replace("references:", "  crop: {files: crop.tif, bands: {red: 1, nir: 2}}\nreferences:")
+    text = text.replace("legends:", "  crop: {file: crop_truth.tif, legend: codes}\nlegends:", 1)
+    (folder / "data_catalog.yaml").write_text(text)

@@ -44,7 +44,7 @@ def rewritten(path: Path) -> bytes:
     except OSError as error:
         if isinstance(error, RasterError):
             raise
-        raise RasterError(f"{path} cannot be read: {error.strerror}; check the path of the region's file") from error
+        raise RasterError(f"{path} cannot be read: {error.strerror}; check the path of the file of polygons") from error
     except (ValueError, RecursionError) as error:  # json's and unicode's are ValueErrors
         if isinstance(error, GridError):
             raise

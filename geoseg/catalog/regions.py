@@ -211,7 +211,7 @@ def _checked(path: Path) -> Path | bytes:
     Refused are an OGR VRT, a GML file with its schema and other kinds that name what to open next, and pipes beside it.
     """
     if not path.exists():
-        raise RasterError(f"{path} does not exist; check the path of the region's file")
+        raise RasterError(f"{path} does not exist; check the path of the file of polygons")
     if not path.is_file():
         raise RasterError(f"{path} is no plain file, but a folder, pipe or device; name a file of polygons")
     try:
@@ -223,7 +223,7 @@ def _checked(path: Path) -> Path | bytes:
     except OSError as error:
         if isinstance(error, GeosegError):
             raise
-        raise RasterError(f"{path} cannot be read: {error.strerror}; check the path of the region's file") from error
+        raise RasterError(f"{path} cannot be read: {error.strerror}; check the path of the file of polygons") from error
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return geojson.rewritten(path)
     if not start.startswith(_KNOWN):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from geoseg.training.augmentation import changed
 from geoseg.training.division import TRAIN
-from geoseg.training.recipe import ChipsSpec
+from geoseg.training.recipe import AugmentSpec, ChipsSpec
 from geoseg.training.scenes import LabelledScene
 
 
@@ -15,16 +16,27 @@ class Draw:
     """Draws chips for training, the same ones in the same order for the same seed.
 
     A chip is drawn on a pixel of a class which is chosen first, so that rare classes are met; then turned and
-    mirrored by chance, and each band given a random gain and offset.
+    mirrored by chance, shown in another light, and each band given a random gain and offset. Scenes without a label to
+    learn from are left out.
     """
 
-    def __init__(self, scenes: Sequence[LabelledScene], chips: ChipsSpec, classes: int, seed: int) -> None:
+    def __init__(
+        self,
+        scenes: Sequence[LabelledScene],
+        chips: ChipsSpec,
+        classes: int,
+        seed: int,
+        augment: AugmentSpec | None = None,
+    ) -> None:
         self.chips, self.random = chips, np.random.default_rng(seed)
+        self.augment = augment or AugmentSpec()
         edge = chips.size
+        scenes = [each for each in scenes if each.counts(TRAIN, classes).any()]
+        self.zeros = [each.zero for each in scenes]
         self.pixels = [_padded(each.seen(), edge, np.nan) for each in scenes]
         learnt = [np.where(each.division == TRAIN, each.labels, np.int16(-1)) for each in scenes]
         self.labels = [_padded(each, edge, -1) for each in learnt]
-        self.positions = [[np.flatnonzero(each == kind) for kind in range(classes)] for each in self.labels]
+        self.positions = [[_where(each == kind) for kind in range(classes)] for each in self.labels]
         counts = np.array([[len(found) for found in each] for each in self.positions], float)
         often = np.where(counts > 0, np.maximum(counts, 1) ** (1 - chips.rarity), 0)
         self.classes = often / often.sum(axis=1, keepdims=True)
@@ -50,8 +62,15 @@ class Draw:
         pixels, labels = np.rot90(pixels, turns, (1, 2)), np.rot90(labels, turns)
         if random.random() < 0.5:
             pixels, labels = pixels[:, :, ::-1], labels[:, ::-1]
+        pixels = changed(pixels, self.augment, self.zeros[scene], random)
         gain, offset = random.normal(0, self.chips.jitter, (2, len(pixels), 1, 1)).astype(np.float32)
         return np.nan_to_num(pixels * (1 + gain) + offset, nan=0.0), labels.astype(np.int64)
+
+
+def _where(mask: np.ndarray) -> np.ndarray:
+    """Positions in a flattened mask, in as few bytes as hold them."""
+    found = np.flatnonzero(mask)
+    return found.astype(np.uint32) if mask.size < 2**32 else found
 
 
 def _padded(values: np.ndarray, edge: int, fill: float) -> np.ndarray:

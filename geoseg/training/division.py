@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
 from geoseg.grid import Window
 from geoseg.models.receptive_field import Field
-from geoseg.training.recipe import ChipsSpec, Side
+from geoseg.training.recipe import ChipsSpec, Side, SplitSpec
 
 TRAIN, VALIDATION, TEST, BEYOND, BUFFER = 0, 1, 2, 3, 4
 """Divisions of a scene; BEYOND lies outside its `part`, BUFFER on training squares but too near to what is held out."""
@@ -38,9 +38,15 @@ class Squares:
     buffer: int
     """Pixels of training squares within this distance (along rows and columns) of held-out ones are not learnt from."""
     seed: int
+    folds: int | None = None
+    """What is no test square is cut into so many parts."""
+    fold: int = 0
+    """Which of them is for validation, instead of a share."""
+    moved: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """Groups, see `group`, of squares (row, col) that go elsewhere than chance would have them."""
 
     @classmethod
-    def of(cls, chips: ChipsSpec, seed: int, field: Field) -> Squares:
+    def of(cls, chips: ChipsSpec, seed: int, field: Field, split: SplitSpec | None = None) -> Squares:
         """What a spec asks for, or what fits the network where it says nothing.
 
         Parameters
@@ -52,12 +58,59 @@ class Squares:
             Of the hash.
         field
             The network's receptive field.
+        split
+            Its folds, if any.
         """
         buffer = chips.buffer
         if buffer is None:
             buffer = field.halo if field.kind == "bounded" else chips.size // 2
         edge = chips.square if chips.square is not None else max(_SMALLEST, 4 * buffer)
-        return cls(edge, chips.validation, chips.test, buffer, seed)
+        split = split or SplitSpec()
+        return cls(edge, chips.validation, chips.test, buffer, seed, split.folds, split.fold)
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are: train, validation and test; or test and each of the folds."""
+        return 3 if self.folds is None else 1 + self.folds
+
+    def group(self, chance: float) -> int:
+        """Where a number that chance draws leads: a division, or with folds 0 for test and the fold's number + 1.
+
+        Parameters
+        ----------
+        chance
+            From 0 to 1.
+        """
+        if self.folds is None:
+            if chance < self.validation:
+                return VALIDATION
+            return TEST if chance < self.validation + self.test else TRAIN
+        if chance < self.test:
+            return 0
+        return 1 + min(int((chance - self.test) / (1 - self.test) * self.folds), self.folds - 1)
+
+    def division(self, group: int) -> int:
+        """What a group is used for: TRAIN, VALIDATION or TEST.
+
+        Parameters
+        ----------
+        group
+            From `group`.
+        """
+        if self.folds is None:
+            return group
+        return TEST if group == 0 else VALIDATION if group == self.fold + 1 else TRAIN
+
+    def drawn(self, row: int, col: int) -> int:
+        """The group of a square.
+
+        Parameters
+        ----------
+        row, col
+            Its position among squares, from the lattice's origin.
+        """
+        moved = self.moved.get((row, col))
+        return self.group(chance(f"{self.seed} {row} {col}")) if moved is None else moved
 
 
 def divide(window: Window, part: Mapping[Side, float], squares: Squares) -> np.ndarray:
@@ -83,16 +136,19 @@ def divide(window: Window, part: Mapping[Side, float], squares: Squares) -> np.n
     rows = np.arange(wide.row, wide.row_end) // squares.edge
     cols = np.arange(wide.col, wide.col_end) // squares.edge
     drawn = np.array(
-        [[_drawn(row, col, squares) for col in range(cols[0], cols[-1] + 1)] for row in range(rows[0], rows[-1] + 1)],
+        [
+            [squares.division(squares.drawn(row, col)) for col in range(cols[0], cols[-1] + 1)]
+            for row in range(rows[0], rows[-1] + 1)
+        ],
         np.uint8,
     )
     around = drawn[rows - rows[0]][:, cols - cols[0]]
-    near = _grown(around != TRAIN, squares.buffer)[window.within(wide)]
+    near = grown(around != TRAIN, squares.buffer)[window.within(wide)]
     division = around[window.within(wide)].copy()
     for side, share in part.items():
         beyond = _beyond(window, side, share)
         division[beyond] = BEYOND
-        near |= _grown(beyond, squares.buffer)
+        near |= grown(beyond, squares.buffer)
     division[near & (division == TRAIN)] = BUFFER
     return division
 
@@ -130,17 +186,28 @@ def _beyond(window: Window, side: Side, share: float) -> np.ndarray:
     return out
 
 
-def _grown(mask: np.ndarray, distance: int) -> np.ndarray:
-    """Where a pixel of the mask lies within a distance along both axes, which is the shape of what a network sees."""
+def grown(mask: np.ndarray, distance: int) -> np.ndarray:
+    """Where a pixel of the mask lies within a distance along both axes, which is the shape of what a network sees.
+
+    Parameters
+    ----------
+    mask
+        (row, col) bool.
+    distance
+        Pixels.
+    """
     size = 2 * distance + 1
     grown = ndimage.maximum_filter1d(mask.view(np.uint8), size, axis=0, mode="constant")
     found: np.ndarray = ndimage.maximum_filter1d(grown, size, axis=1, mode="constant").view(bool)
     return found
 
 
-def _drawn(row: int, col: int, squares: Squares) -> int:
-    digest = hashlib.sha256(f"{squares.seed} {row} {col}".encode()).digest()
-    chance = int.from_bytes(digest[:8], "big") / 2**64
-    if chance < squares.validation:
-        return VALIDATION
-    return TEST if chance < squares.validation + squares.test else TRAIN
+def chance(text: str) -> float:
+    """A number from 0 to 1 by a hash: the same for the same text on every machine.
+
+    Parameters
+    ----------
+    text
+        A seed and what is drawn for.
+    """
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -7,36 +7,33 @@ machine, with one number of threads, the same spec and seed give the same weight
 
 from __future__ import annotations
 
-import copy
-import math
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from geoseg import catalog
 from geoseg.catalog.card import Model, read_model
-from geoseg.catalog.legend import Legend
 from geoseg.errors import JobError, ModelError
 from geoseg.models import networks, receptive_field
 from geoseg.models.networks import parameters_of
 from geoseg.storage.store import Store
+from geoseg.training import checkpoint, loop, scenes, scoring
 from geoseg.training import folder as folders
-from geoseg.training import scenes, scoring
-from geoseg.training.chips import Draw
-from geoseg.training.division import TRAIN, VALIDATION, Squares
+from geoseg.training import split as splits
+from geoseg.training.division import Squares
+from geoseg.training.loop import Progress
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledScene
-from geoseg.training.scoring import Row
 
-_DECAY = 0.99
-
-Progress = Callable[[int, int, Row | None], None]
-"""Called with batches done, batches in all, and after each epoch its row of the learning curves."""
+_COPIES = 8
+"""Of the weights that a folder holds while a network is trained: its checkpoint, the old one, and the model."""
+_FASTEST = 1.0
+"""Learning rates above it never lead anywhere."""
 
 
 def train(
@@ -47,11 +44,11 @@ def train(
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Model:
-    """Fit a network and write its model folder: card, weights and learning curves.
+    """Fit a network and write its model folder: card, weights, learning curves, and what was held out.
 
-    Pixels without a label, without data in any band, or within the buffer of a held-out square are not learnt from. The
+    Pixels without a label, without data in any band, or within the buffer of what is held out are not learnt from. The
     weights kept are a running mean of the trained ones, from the epoch whose mean IoU over all scenes' validation
-    squares is best.
+    areas is best. A training that was stopped goes on after its last whole epoch when it is asked for again.
 
     Parameters
     ----------
@@ -60,11 +57,11 @@ def train(
     folder : path, optional
         Model folder; default: the recipe's `out`.
     overwrite : bool
-        Replace a model that the folder holds.
+        Replace a model, or the checkpoint of another training, that the folder holds.
     device : str, optional
         A torch device; default: a CUDA device if there is one, else the CPU.
     progress : callable, optional
-        Called with the batches done and the batches in all, and after each epoch its scores.
+        Called with the steps done and the steps in all, and after each epoch its scores.
 
     Returns
     -------
@@ -73,9 +70,9 @@ def train(
     Raises
     ------
     ModelError
-        If the architecture is unknown, the folder holds a model already, or the loss is not finite.
+        If the architecture is unknown, the folder holds a model or another training already, or the loss is not finite.
     CatalogError, RasterError, JobError
-        If a scene cannot be read, or leaves no labels to train or validate on.
+        If a scene cannot be read, or leaves no labels to train or validate on, or the spec cannot work.
     """
     store = Store(str(Path(folder or recipe.out or recipe.name).absolute()))
     if store.exists("card.yaml") and not overwrite:
@@ -90,90 +87,25 @@ def train(
         network = networks.build(recipe.architecture, len(recipe.bands), len(legend))
         field = receptive_field.probe(network, len(recipe.bands))
         _check_sizes(recipe, field)
-        squares = Squares.of(recipe.chips, recipe.seed, field)
-        labelled = [
+        squares = Squares.of(recipe.chips, recipe.seed, field, recipe.split)
+        loaded = [
             scenes.load(known, each, recipe.bands, legend, squares, recipe.normalisation) for each in recipe.all_scenes
         ]
-        rows = _fit(network.to(where), labelled, recipe, legend, field, progress or (lambda done, total, row: None))
-    how = folders.description(recipe, known, labelled, squares, rows, legend)
+        _check_scenes(recipe, loaded)
+        split = splits.split(loaded, recipe, squares, legend, field)
+        del loaded
+        _check_room(store, network)
+        told = progress or (lambda done, total, row: None)
+        rows = loop.fit(network.to(where), split.scenes, recipe, legend, field, store, told, overwrite=overwrite)
+    how = folders.description(recipe, known, split, rows, legend)
     how |= {"seconds": round(time.monotonic() - started), "parameters": parameters_of(network)}
-    scores = scoring.scores_by_scene(network, field, labelled, legend)
+    scores = scoring.scores_by_scene(network, field, split.scenes, legend)
     data = safetensors.torch.save({name: each.cpu().contiguous() for name, each in network.state_dict().items()})
-    folders.write(store, folders.card_of(recipe, known, legend, field, data, how, scores), data, rows)
-    return read_model(store.root)
-
-
-# ----------------------------------------------------------------------------------------- fitting
-
-
-def _fit(
-    network: nn.Module,
-    labelled: Sequence[LabelledScene],
-    recipe: Recipe,
-    legend: Legend,
-    field: receptive_field.Field,
-    progress: Progress,
-) -> list[Row]:
-    """Fit in place; the network ends with the best weights. Returns the learning curves."""
-    draw = Draw(labelled, recipe.chips, len(legend), recipe.seed)
-    where = next(network.parameters()).device
-    weights = _class_weights(labelled, legend, recipe.class_weight)
-    loss_of = nn.CrossEntropyLoss(weights.to(where), ignore_index=-1)
-    steps = -(-recipe.chips.per_epoch // recipe.batch)
-    adam = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        adam, recipe.learning_rate, total_steps=recipe.epochs * steps, pct_start=0.15
+    folders.write(
+        store, folders.card_of(recipe, known, legend, field, data, how, scores), data, rows, folders.drawn(split.scenes)
     )
-    mean = copy.deepcopy(network).eval()
-    rows: list[Row] = []
-    best, kept = -1.0, copy.deepcopy(mean.state_dict())
-    for epoch in range(recipe.epochs):
-        began, total = time.monotonic(), 0.0
-        network.train()
-        for step in range(steps):
-            pixels, labels = (torch.from_numpy(each).to(where) for each in draw(recipe.batch))
-            loss = loss_of(network(pixels.contiguous(memory_format=torch.channels_last)), labels)
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            schedule.step()
-            total += _finite(loss, epoch)
-            _blend(mean, network, len(rows) * steps + step)
-            progress(epoch * steps + step + 1, recipe.epochs * steps, None)
-        first, *others = (scoring.judge(mean, field, each, VALIDATION, weights) for each in labelled)
-        rate, seconds = float(schedule.get_last_lr()[0]), time.monotonic() - began
-        rows.append(scoring.row_of(epoch, total / steps, sum(others, first), rate, legend, seconds))
-        progress((epoch + 1) * steps, recipe.epochs * steps, rows[-1])
-        if rows[-1]["mean_iou"] > best:
-            best, kept = rows[-1]["mean_iou"], copy.deepcopy(mean.state_dict())
-    network.load_state_dict(kept)
-    network.eval()
-    return rows
-
-
-def _class_weights(labelled: Sequence[LabelledScene], legend: Legend, power: float) -> Tensor:
-    """(class,) rarity ** power, 1 on average over the labels; 0 for a class without labels."""
-    counts = np.sum([each.counts(TRAIN, len(legend)) for each in labelled], axis=0).astype(float)
-    weights = np.where(counts > 0, (np.maximum(counts, 1) / counts.sum()) ** -power, 0)
-    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
-
-
-@torch.no_grad()
-def _blend(mean: nn.Module, network: nn.Module, step: int) -> None:
-    """Move the running mean of weights and statistics towards the network; at first it follows fast."""
-    decay = min(_DECAY, (1 + step) / (10 + step))
-    for old, new in zip(mean.state_dict().values(), network.state_dict().values()):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - decay)
-        else:
-            old.copy_(new)
-
-
-def _finite(loss: Tensor, epoch: int) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise ModelError(f"the loss is {value} in epoch {epoch + 1}; make learning_rate smaller")
-    return value
+    store.drop(checkpoint.NAME)
+    return read_model(store.root)
 
 
 def _check_sizes(recipe: Recipe, field: receptive_field.Field) -> None:
@@ -181,4 +113,33 @@ def _check_sizes(recipe: Recipe, field: receptive_field.Field) -> None:
         raise JobError(
             f"chips.size is {recipe.chips.size}; the network takes multiples of {field.stride} pixels, "
             f"for instance {-(-recipe.chips.size // field.stride) * field.stride}"
+        )
+    if recipe.learning_rate > _FASTEST:
+        raise JobError(
+            f"learning_rate is {recipe.learning_rate:g}; no network learns above {_FASTEST:g}, so make learning_rate "
+            "smaller, for instance 0.003"
+        )
+
+
+def _check_scenes(recipe: Recipe, loaded: Sequence[LabelledScene]) -> None:
+    size = recipe.chips.size
+    for scene in loaded:
+        if size > max(scene.window.shape):
+            rows, cols = scene.window.shape
+            raise JobError(
+                f"chips.size is {size} pixels, but imagery {scene.name!r} has only {rows} x {cols}; make it smaller"
+            )
+
+
+def _check_room(store: Store, network: nn.Module) -> None:
+    """Refuse a folder on a full disk before the first epoch."""
+    needed = _COPIES * sum(each.nbytes for each in network.state_dict().values()) + 10_000_000
+    there = Path(store.root)
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise JobError(
+            f"{store.root} needs {needed / 1e6:.0f} MB on its disk, where {free / 1e6:.0f} MB are free; make room or "
+            "name another folder"
         )

@@ -6,28 +6,33 @@ import csv
 import functools
 import hashlib
 import io
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 import torch
+from odc.geo.geom import Geometry
 
 import geoseg
 from geoseg import imagery
 from geoseg.catalog import Catalog
 from geoseg.catalog.card import AreasSpec, ClassSpec, ModelCard, Weights, dump
 from geoseg.catalog.legend import Legend
-from geoseg.grid import Grid, Window
+from geoseg.grid import Grid, Window, project, read_crs
 from geoseg.jobs import plan as job_plan
 from geoseg.models import receptive_field
 from geoseg.report import curves
 from geoseg.storage.store import Store
 from geoseg.training import scoring
-from geoseg.training.division import DIVISIONS, TEST, TRAIN, VALIDATION, Squares, rectangles
+from geoseg.training.division import DIVISIONS, TEST, TRAIN, VALIDATION, rectangles
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledScene
 from geoseg.training.scoring import Row
+from geoseg.training.split import Split
 
 MOST_AREAS = 500
 """Rectangles of a division that a card lists for a scene."""
@@ -36,8 +41,7 @@ MOST_AREAS = 500
 def description(
     recipe: Recipe,
     known: Catalog,
-    scenes: Sequence[LabelledScene],
-    squares: Squares,
+    split: Split,
     rows: Sequence[Row],
     legend: Legend,
 ) -> dict[str, Any]:
@@ -49,10 +53,8 @@ def description(
         What was asked for.
     known
         Catalog that holds its scenes.
-    scenes
-        Those of the recipe, as they were loaded.
-    squares
-        How they were divided.
+    split
+        Its scenes, divided.
     rows
         The learning curves.
     legend
@@ -61,24 +63,24 @@ def description(
     best = max(rows, key=lambda row: row["mean_iou"])
     said: list[dict[str, Any]] = []
     pixels = np.zeros((len(DIVISIONS), len(legend)), np.int64)
-    for scene, each in zip(scenes, recipe.all_scenes):
+    for scene, each in zip(split.scenes, recipe.all_scenes):
         counts = np.array([scene.counts(kind, len(legend)) for kind in range(len(DIVISIONS))])
         pixels += counts
         labelled = dict(zip(DIVISIONS, counts.sum(axis=1).tolist()))
         texts = (known.imagery(each.imagery).attribution, known.reference(each.reference).attribution)
         facts = {"imagery": each.imagery, "reference": each.reference, "part": {**each.part}}
         facts |= {"labelled_pixels": labelled, "attribution": "; ".join(dict.fromkeys(text for text in texts if text))}
-        grid = imagery.open(known.imagery(each.imagery).select(recipe.bands, "training")).grid
-        said.append(facts | {"areas": areas_of(scene, grid).model_dump(mode="json")})
-    chips = recipe.chips.model_copy(update={"square": squares.edge, "buffer": squares.buffer})
-    stated = recipe.model_copy(update={"chips": chips})
+        assert scene.grid is not None
+        said.append(facts | {"areas": areas_of(scene, scene.grid).model_dump(mode="json")})
+    chips = recipe.chips.model_copy(update={"square": split.squares.edge, "buffer": split.squares.buffer})
+    by_file = recipe.split.file and Path(recipe.split.file).name
+    stated = recipe.model_copy(update={"chips": chips, "split": recipe.split.model_copy(update={"file": by_file})})
     return {
         "scenes": said,
         "labelled_pixels": {name: dict(zip(DIVISIONS, pixels[:, at].tolist())) for at, name in enumerate(legend.names)},
-        "division": f"squares of {squares.edge} pixels, by a hash of their position and seed {squares.seed}; labels "
-        f"within {squares.buffer} pixels of what is held out are not learnt from; the best epoch is chosen on "
-        "validation squares, nothing on test squares; what is beyond a part is never seen",
-        "epochs": recipe.epochs,
+        "division": split.said,
+        **({"notes": list(split.notes)} if split.notes else {}),
+        "epochs": len(rows),
         "best_epoch": int(best["epoch"]),
         "geoseg": geoseg.__version__,
         "torch": torch.__version__.split("+")[0],
@@ -150,7 +152,7 @@ def card_of(
         stride=field.stride,
         halo=field.halo,
         field=field.kind,
-        window=-(-scoring.CORE // field.stride) * field.stride,
+        window=scoring.core_of(field),
         legend_name=legend.name,
         classes=tuple(ClassSpec(id=each.id, name=each.name, colour=each.colour) for each in legend.classes),
         training=training,
@@ -159,7 +161,32 @@ def card_of(
     )
 
 
-def write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row]) -> None:
+def drawn(scenes: Sequence[LabelledScene]) -> bytes:
+    """The divisions of all scenes as GeoJSON, in longitude and latitude, as RFC 7946 has it.
+
+    Parameters
+    ----------
+    scenes
+        Divided; each pixel lies in one of its scene's features, and its division is the feature's.
+    """
+    features = []
+    for scene in scenes:
+        assert scene.grid is not None
+        for kind, name in enumerate(DIVISIONS):
+            windows = rectangles(scene.division == kind, scene.window)
+            if not windows:
+                continue
+            whole = shapely.union_all([scene.grid.footprint(each).geom for each in windows])
+            left, bottom, right, top = whole.bounds
+            ground = Geometry(whole, read_crs(scene.grid.crs, scene.name))
+            placed = project(ground, "EPSG:4326", max(right - left, top - bottom) / 100).geom
+            facts = {"imagery": scene.name, "division": name}
+            outline = shapely.geometry.mapping(shapely.set_precision(placed, 1e-7))
+            features.append({"type": "Feature", "properties": facts, "geometry": outline})
+    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
+def write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row], divisions: bytes | None = None) -> None:
     """Write the whole folder. Without a card it is no model, so the card goes first and comes last.
 
     Parameters
@@ -172,6 +199,8 @@ def write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row]) ->
         Bytes of the weights file.
     rows
         The learning curves.
+    divisions
+        From `drawn`.
     """
     store.drop("card.yaml")
     store.put(card.weights.file, weights)
@@ -181,4 +210,6 @@ def write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row]) ->
     lines.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
     store.put("learning_curves.csv", text.getvalue().encode())
     curves.learning_curves(rows, store.path("learning_curves.png"), legend=card.legend)
+    if divisions is not None:
+        store.put("division.geojson", divisions)
     store.put("card.yaml", dump(card))

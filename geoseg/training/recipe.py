@@ -29,6 +29,8 @@ class SceneSpec(Spec):
     """`{west: 0.5}`: only the western half is seen; the rest can serve as an independent test."""
     weight: float = Field(1.0, gt=0)
     """How often chips come from this scene, relative to the others."""
+    division: Literal["train", "validation", "test"] | None = None
+    """Where the whole scene goes, whatever `split` says of the others."""
 
     @model_validator(mode="after")
     def _share(self) -> SceneSpec:
@@ -64,6 +66,57 @@ class ChipsSpec(Spec):
         return self
 
 
+class SplitSpec(Spec):
+    """What is held out: squares of each scene, whole scenes, or the polygons of a layer."""
+
+    by: Literal["squares", "scenes", "polygons"] = "squares"
+    folds: int | None = Field(None, ge=2, le=100)
+    """What is no test area is cut into so many parts, of which one is for validation."""
+    fold: int = Field(0, ge=0)
+    """Which of them, from 0."""
+    file: str | None = None
+    """Polygons, each with the name of a division."""
+    layer: str | None = None
+    column: str = "division"
+    """Attribute of the polygons that holds train, validation or test."""
+
+    @model_validator(mode="after")
+    def _together(self) -> SplitSpec:
+        if (self.by == "polygons") != (self.file is not None):
+            raise ValueError("'file' belongs to by: polygons, which needs it")
+        if self.folds is not None and self.by == "polygons":
+            raise ValueError("'folds' belongs to by: squares and by: scenes; polygons say themselves what is held out")
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"fold {self.fold} is asked for; folds are numbered from 0 to {(self.folds or 1) - 1}")
+        return self
+
+
+class LossSpec(Spec):
+    """What is made small."""
+
+    focal: float = Field(0.0, ge=0, le=10)
+    """Power by which pixels that are labelled rightly already count less; 0: cross-entropy."""
+    dice: float = Field(0.0, ge=0, le=1)
+    """Share of 1 - Dice in the loss, the rest is cross-entropy or focal."""
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of a label that is given to all classes alike, for labels with errors."""
+
+
+class AugmentSpec(Spec):
+    """Light, air and sensors that differ between scenes; 0: none of it."""
+
+    gain: float = Field(0.0, ge=0, le=2)
+    """Standard deviation of the logarithm of a factor of all bands."""
+    offset: float = Field(0.0, ge=0, le=2)
+    """Standard deviation of what is added to all bands, in standard deviations of each."""
+    gamma: float = Field(0.0, ge=0, le=1)
+    """Standard deviation of the logarithm of a power of all bands."""
+    haze: float = Field(0.0, ge=0, lt=1)
+    """Most that a bright veil, uneven over the chip, takes of the pixels' place."""
+    drop: float = Field(0.0, ge=0, lt=1)
+    """How often one band of a chip is replaced by its mean."""
+
+
 class Recipe(Spec):
     """`geoseg train`'s YAML; paths are relative to the file."""
 
@@ -86,8 +139,21 @@ class Recipe(Spec):
     gsd_m: float | None = Field(None, gt=0)
     """Ground sampling distance to state on the card; default: the first scene's own."""
     chips: ChipsSpec = ChipsSpec()
+    split: SplitSpec = SplitSpec()
+    augment: AugmentSpec = AugmentSpec()
+    loss: LossSpec = LossSpec()
     epochs: int = Field(30, ge=1)
+    patience: int | None = Field(None, ge=1)
+    """Epochs without a better one after which training stops."""
     batch: int = Field(16, ge=1)
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are added up for a step."""
+    averaging: float = Field(0.99, ge=0, lt=1)
+    """Share that the running mean of the weights keeps of itself at a step."""
+    warm_up: float = Field(0.15, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises to its highest."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's arithmetic in training."""
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     class_weight: float = Field(0.25, ge=0, le=1)
@@ -123,5 +189,8 @@ def read(path: Path | str) -> Recipe:
     data = load_yaml(path, JobError)
     kinds.check_keys(data, path, "training", JobError)
     spec = parse(Recipe, data, str(path), JobError)
-    paths = {"catalog": str(path.parent / spec.catalog), "out": str(path.parent / (spec.out or spec.name))}
-    return spec.model_copy(update=paths)
+    changed: dict[str, Any] = {"catalog": str(path.parent / spec.catalog)}
+    changed["out"] = str(path.parent / (spec.out or spec.name))
+    if spec.split.file is not None:
+        changed["split"] = spec.split.model_copy(update={"file": str(path.parent / spec.split.file)})
+    return spec.model_copy(update=changed)

@@ -46,7 +46,7 @@ def table(card: ModelCard) -> tuple[tuple[str, ...], list[tuple[str | float | in
 
 
 def _warnings(rows: list[tuple[Any, ...]], card: ModelCard) -> list[str]:
-    found = []
+    found = list(card.training.get("notes", ()))
     for name, train, validation, test, *_ in rows:
         if train == 0:
             found.append(f"class {name!r} has no label to learn from; the network will not map it")

@@ -18,8 +18,8 @@ from geoseg.catalog import Catalog
 from geoseg.catalog.card import Normalisation
 from geoseg.catalog.legend import Legend
 from geoseg.errors import JobError
-from geoseg.grid import Window
-from geoseg.training.division import BEYOND, BUFFER, DIVISIONS, TRAIN, VALIDATION, Squares, divide
+from geoseg.grid import Grid, Window
+from geoseg.training.division import BEYOND, Squares, divide
 from geoseg.training.recipe import SceneSpec
 
 _MOST_BYTES = 12_000_000_000
@@ -42,6 +42,20 @@ class LabelledScene:
     """(row, col) uint8: TRAIN, VALIDATION, TEST, BEYOND or BUFFER."""
     weight: float
     """How often chips come from it, relative to other scenes."""
+    grid: Grid | None = None
+    """Its own; None where it lies nowhere."""
+    centred: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and std that its pixels were normalised with; None: 0 and 1."""
+    reference: str = ""
+    """Reference's name in the catalog."""
+
+    @property
+    def zero(self) -> np.ndarray:
+        """What a physical value of 0 is as a normalised one, (band,) float64."""
+        if self.centred is None:
+            return np.zeros(len(self.pixels))
+        mean, std = self.centred
+        return -np.array(mean) / np.array(std)
 
     def seen(self) -> np.ndarray:
         """The pixels with all that lies beyond the scene's part taken away, as training sees them."""
@@ -93,7 +107,7 @@ def load(
     CatalogError, RasterError
         If something is not in the catalog or cannot be read.
     JobError
-        If the scene is too large for memory, or no label is left to train or to validate on.
+        If the scene is too large for memory, or the crosswalk is one between other legends.
     """
     scene = imagery.open(known.imagery(spec.imagery).select(bands, "training"))
     reference = known.reference(spec.reference)
@@ -117,11 +131,9 @@ def load(
     pixels -= np.array(mean, np.float32)[:, None, None]
     pixels /= np.array(std, np.float32)[:, None, None]
     division = divide(scene.window, spec.part, squares)
-    found = LabelledScene(spec.imagery, scene.window, pixels, labels, division, spec.weight)
-    for kind in (TRAIN, VALIDATION):
-        if not found.counts(kind, len(legend)).any():
-            raise JobError(_without(found, kind, reference.name, squares))
-    return found
+    return LabelledScene(
+        spec.imagery, scene.window, pixels, labels, division, spec.weight, scene.grid, (mean, std), reference.name
+    )
 
 
 def centre(scene: imagery.Scene, normalisation: Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -139,20 +151,6 @@ def centre(scene: imagery.Scene, normalisation: Normalisation) -> tuple[tuple[fl
         return found.mean, found.std
     bands = len(scene.bands)
     return normalisation.mean or (0.0,) * bands, normalisation.std or (1.0,) * bands
-
-
-def _without(scene: LabelledScene, division: int, reference: str, squares: Squares) -> str:
-    """Why a scene has no label to train or to validate on, and what to do."""
-    if division == TRAIN and (scene.labels[scene.division == BUFFER] >= 0).any():
-        return (
-            f"every label of reference {reference!r} on train squares of imagery {scene.name!r} lies within "
-            f"{squares.buffer} pixels of what is held out; make chips.square ({squares.edge}) larger, chips.buffer "
-            "smaller or change the seed"
-        )
-    return (
-        f"no label of reference {reference!r} falls on {DIVISIONS[division]} squares of imagery {scene.name!r}; check "
-        f"that they overlap, make chips.square ({squares.edge}) smaller or change the seed"
-    )
 
 
 def _indices(table: np.ndarray, legend: Legend) -> np.ndarray:

@@ -21,8 +21,22 @@ from geoseg.training.scenes import LabelledScene
 CORE = 256
 """Core of the windows that are scored, and the one that a card suggests, pixels; rounded up to the stride."""
 
+WIDE = 64
+"""Halo above which cores are twice as long, since most of a window would be halo; pixels."""
+
 Row = dict[str, float]
 """One line of the learning curves."""
+
+
+def core_of(field: receptive_field.Field) -> int:
+    """Edge of the cores that suit a network, pixels.
+
+    Parameters
+    ----------
+    field
+        Its receptive field.
+    """
+    return -(-(CORE if field.halo <= WIDE else 2 * CORE) // field.stride) * field.stride
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +101,7 @@ def judge(
     pixels = scene.pixels if division == BEYOND else scene.seen()
     wanted = (scene.division == division) & (scene.labels >= 0)
     where = next(network.parameters()).device
-    core = -(-CORE // field.stride) * field.stride
+    core = core_of(field)
     for window in cut(scene.window, core):
         part = window.meet(scene.window)
         if part is None or not wanted[part.within(scene.window)].any():

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import math
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from labelled_scenes import RECIPE, loaded
 
 from geoseg import catalog
 from geoseg.catalog.card import read_model
-from geoseg.errors import CatalogError, JobError, ModelError
+from geoseg.errors import GeosegError, JobError, ModelError
 from geoseg.training import fit, recipe
 from geoseg.training.division import BUFFER, TRAIN
 from geoseg.training.recipe import SceneSpec
@@ -48,6 +48,7 @@ def test_training_learns_and_writes_a_whole_model_folder(folder):
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert (folder / "tiny" / "learning_curves.png").read_bytes()[:4] == b"\x89PNG"
     assert not list((folder / "tiny").glob(".new-*"))
+    assert not (folder / "tiny" / "checkpoint.safetensors").exists()
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(folder):
@@ -84,15 +85,34 @@ def test_a_model_is_not_replaced_unasked(folder):
         ),
         (("square: 16", "square: 4000"), "no label of reference 'truth' falls on (train|validation) squares"),
         (("[nir, red]", "[nir, green]"), "training needs band 'green'"),
-        (("learning_rate: 0.02", "learning_rate: 1.0e+38"), "make learning_rate smaller"),
+        (("learning_rate: 0.02", "learning_rate: 1.0e+38"), "no network learns above 1, so make learning_rate smaller"),
+        (("size: 16", "size: 128"), "chips.size is 128 pixels, but imagery 'scene' has only 96 x 112; make it smaller"),
+        (("seed: 1", "split: {by: scene}"), "split.by: input should be 'squares', 'scenes' or 'polygons'"),
+        (
+            ("seed: 1", "split: {by: scenes}"),
+            "no label of any scene is for validation by the split of 1 scene by scenes",
+        ),
+        (("seed: 1", "split: {by: squares, folds: 3, fold: 3}"), "fold 3 is asked for; folds are numbered from 0 to 2"),
+        (("seed: 1", "split: {by: polygons}"), "'file' belongs to by: polygons, which needs it"),
+        (
+            ("seed: 1", "split: {by: polygons, file: none.gpkg}"),
+            "none.gpkg does not exist; check the path of the file of polygons",
+        ),
         (("reference: truth", "reference: truth\ncrosswalk: nlcd-to-landsat-6class"), "'plain' is to be learnt"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_a_sentence(folder, change, said):
     (folder / "training.yaml").write_text(RECIPE.replace(*change))
-    with pytest.raises((JobError, ModelError, CatalogError), match=said):
+    with pytest.raises(GeosegError, match=said):
         fit.train(recipe.read(folder / "training.yaml"))
     assert not (folder / "tiny" / "card.yaml").exists()
+
+
+def test_a_full_disk_is_told_before_the_first_epoch(folder, monkeypatch):
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=9_000_000))
+    with pytest.raises(JobError, match="tiny needs 10 MB on its disk, where 9 MB are free; make room or name another"):
+        fit.train(recipe.read(folder / "training.yaml"), progress=lambda *_: pytest.fail("an epoch began"))
 
 
 def relabelled(folder, where):
@@ -129,25 +149,6 @@ def test_without_a_buffer_labels_beside_held_out_squares_are_learnt_from(folder)
     relabelled(folder, near)
     assert fit.train(spec, folder / "after").card.weights.sha256 != before.weights.sha256
     assert before.training["scenes"][0]["labelled_pixels"]["buffer"] == 0
-
-
-@pytest.mark.parametrize("power", [0.0, 0.25, 1.0])
-def test_class_weights_are_powers_of_rarity_and_1_on_average(folder, power):
-    scene = loaded(folder)
-    legend = catalog.read(folder / "data_catalog.yaml").legend("plain")
-    weights = fit._class_weights([scene, scene], legend, power).numpy().astype(float)
-    counts = scene.counts(TRAIN, 3)
-    np.testing.assert_allclose(weights / weights[0], (counts / counts[0]) ** -power, rtol=1e-5)
-    assert (weights * counts).sum() / counts.sum() == pytest.approx(1, rel=1e-5)
-
-
-def test_a_class_without_labels_has_no_weight(folder):
-    scene = loaded(folder)
-    labels = np.where(scene.labels == 1, np.int16(-1), scene.labels)
-    legend = catalog.read(folder / "data_catalog.yaml").legend("plain")
-    weights = fit._class_weights([replace(scene, labels=labels)], legend, 0.5)
-    assert weights[1] == 0
-    assert (weights[[0, 2]] > 0).all()
 
 
 def test_curves_hold_what_the_card_and_the_scene_say(folder):

@@ -6,7 +6,7 @@ import rasterio
 import rasterio.warp
 import rasterio.windows
 from affine import Affine
-from labelled_scenes import loaded
+from labelled_scenes import cropped, loaded
 from scipy import ndimage
 
 from geoseg import catalog, imagery
@@ -86,28 +86,6 @@ def test_a_buffer_takes_labels_from_training_and_from_nothing_else(folder):
     assert (buffered.counts(BUFFER, 3) > 0).all()
 
 
-def test_a_buffer_that_leaves_nothing_to_learn_from_is_refused(folder):
-    said = (
-        r"every label of reference 'truth' on train squares of imagery 'scene' lies within 90 pixels of what is held "
-        r"out; make chips.square \(16\) larger, chips.buffer smaller or change the seed"
-    )
-    with pytest.raises(JobError, match=said):
-        loaded(folder, buffer=90)
-
-
-@pytest.mark.parametrize(("validation", "kind"), [(0.0, "validation"), (1.0, "train")])
-def test_a_scene_without_labels_in_a_division_is_refused(folder, validation, kind):
-    known = catalog.read(folder / "data_catalog.yaml")
-    cut = Squares(16, validation, 0.0, 0, 1)
-    said = (
-        rf"no label of reference 'truth' falls on {kind} squares of imagery 'scene'; check that they overlap, make "
-        r"chips.square \(16\) smaller or change the seed"
-    )
-    spec = SceneSpec(imagery="scene", reference="truth")
-    with pytest.raises(JobError, match=said):
-        scenes.load(known, spec, ("nir", "red"), known.legend("plain"), cut, scenes.Normalisation(kind="scene"))
-
-
 def test_a_crosswalk_between_other_legends_is_refused(folder):
     known = catalog.read(folder / "data_catalog.yaml")
     spec = SceneSpec(imagery="scene", reference="truth", crosswalk="nlcd-to-landsat-6class")
@@ -117,25 +95,6 @@ def test_a_crosswalk_between_other_legends_is_refused(folder):
     )
     with pytest.raises(JobError, match=said):
         scenes.load(known, spec, ("nir",), known.legend("plain"), Squares(16, 0.1, 0.1, 0, 1), scenes.Normalisation())
-
-
-def cropped(folder, row, col, height, width):
-    """The scene and its reference cut out under the name 'crop', as another date of the same ground would be."""
-    for name, crop in (("scene", "crop"), ("truth", "crop_truth")):
-        with rasterio.open(folder / f"{name}.tif") as file:
-            window = rasterio.windows.Window(col, row, width, height)
-            profile = file.profile | {
-                "height": height,
-                "width": width,
-                "transform": file.transform @ Affine.translation(col, row),
-            }
-            values = file.read(window=window)
-        with rasterio.open(folder / f"{crop}.tif", "w", **profile) as file:
-            file.write(values)
-    text = (folder / "data_catalog.yaml").read_text()
-    text = text.replace("references:", "  crop: {files: crop.tif, bands: {red: 1, nir: 2}}\nreferences:")
-    text = text.replace("legends:", "  crop: {file: crop_truth.tif, legend: codes}\nlegends:", 1)
-    (folder / "data_catalog.yaml").write_text(text)
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (13, 21), (30, 7)])

@@ -28,6 +28,7 @@ class CompactSpec(Spec):
     width: int = Field(24, ge=1, le=512)
     depth: int = Field(3, ge=1, le=6)
     dropout: float = Field(0.0, ge=0, lt=1)
+    stem: int = Field(1, ge=1, le=8)
 
 
 class DynamicWorldSpec(Spec):
@@ -42,7 +43,8 @@ def build(architecture: Mapping[str, Any], bands: int, classes: int, *, most_byt
     Parameters
     ----------
     architecture
-        `{name: compact, width: 24, depth: 3, dropout: 0.0}`, all but the name optional; `{name: dynamic-world}`; or
+        `{name: compact, width: 24, depth: 3, dropout: 0.0, stem: 1}`, all but the name optional;
+        `{name: dynamic-world}`; or
         `{name: smp, arch: Unet, encoder: resnet18, ...}` with any further argument that the class of
         segmentation-models-pytorch takes (its weights always start random).
     bands, classes
@@ -67,7 +69,7 @@ def build(architecture: Mapping[str, Any], bands: int, classes: int, *, most_byt
     name = architecture.get("name")
     if name == "compact":
         spec = parse(CompactSpec, dict(architecture), "architecture", ModelError)
-        return Compact(bands, classes, spec.width, spec.depth, spec.dropout)
+        return Compact(bands, classes, spec.width, spec.depth, spec.dropout, spec.stem)
     if name == "dynamic-world":
         parse(DynamicWorldSpec, dict(architecture), "architecture", ModelError)
         return DynamicWorld(bands, classes)

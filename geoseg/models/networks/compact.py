@@ -1,7 +1,7 @@
 """Compact: geoseg's own encoder-decoder, small enough for a CPU, with a bounded receptive field.
 
-Convolutions, BatchNorm and nearest upsampling only: nothing in it looks at the whole window, so a halo of a
-few dozen pixels makes a tiled map equal to one made in a single piece.
+Convolutions, BatchNorm and upsampling only: nothing in it looks at the whole window, so a halo of some dozen to a few
+hundred pixels makes a tiled map equal to one made in a single piece.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ class Compact(nn.Module):
     width
         Channels at full resolution; level l has (l + 1) x width.
     depth
-        Number of halvings; the stride is 2 ** depth.
+        Number of halvings; the stride is stem x 2 ** depth.
     dropout
         Share of the deepest level's channels dropped in training.
+    stem
+        Edge of the squares of pixels that are taken as one at the start, each pixel a channel; the scores are brought
+        back to full resolution bilinearly. 2 sees twice as far for a quarter of the work, for labels that are coarse.
     """
 
-    def __init__(self, bands: int, classes: int, width: int, depth: int, dropout: float = 0.0) -> None:
+    def __init__(self, bands: int, classes: int, width: int, depth: int, dropout: float = 0.0, stem: int = 1) -> None:
         super().__init__()
         widths = [width * (level + 1) for level in range(depth + 1)]
-        self.stride = 2**depth
-        self.encoders = nn.ModuleList([_twice(bands, widths[0]), *(_twice(w, w) for w in widths[1:])])
+        self.stride = stem * 2**depth
+        self.gather = nn.PixelUnshuffle(stem) if stem > 1 else nn.Identity()
+        self.spread = nn.Upsample(scale_factor=stem, mode="bilinear") if stem > 1 else nn.Identity()
+        self.encoders = nn.ModuleList([_twice(bands * stem**2, widths[0]), *(_twice(w, w) for w in widths[1:])])
         self.downs = nn.ModuleList(_down(a, b) for a, b in pairwise(widths))
         self.drop = nn.Dropout2d(dropout)
         self.ups = nn.ModuleList(_up(b, a) for a, b in pairwise(widths))
@@ -48,14 +53,14 @@ class Compact(nn.Module):
                 f"the network takes multiples of {self.stride} pixels, got {rows} x {cols}; pad the window"
             )
         kept = []
-        x = self.encoders[0](pixels)  # (B, W0, H, W)
+        x = self.encoders[0](self.gather(pixels))  # (B, W0, H, W); below, H and W are those of the squares of a stem
         for down, encoder in zip(self.downs, self.encoders[1:]):
             kept.append(x)
             x = encoder(down(x))  # (B, (l + 1) W0, H / 2^l, W / 2^l) at level l = 1 .. depth
         x = self.drop(x)  # (B, (depth + 1) W0, H / stride, W / stride)
         for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(kept)):
             x = decoder(up(x) + skip)  # (B, (l + 1) W0, H / 2^l, W / 2^l) at level l = depth - 1 .. 0
-        scores: Tensor = self.head(x)  # (B, class, H, W)
+        scores: Tensor = self.spread(self.head(x))  # (B, class, H, W) of the pixels
         return scores
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geoseg.errors import ModelError
-from geoseg.models import networks
+from geoseg.models import networks, receptive_field
 from geoseg.models.networks.compact import Compact, parameters_of, seeded
 
 
@@ -21,6 +21,22 @@ def test_scores_have_the_rows_and_columns_of_the_pixels(depth, stride):
     found = scores(network, torch.zeros(5, 3 * stride, 7 * stride))
     assert found.shape == (7, 3 * stride, 7 * stride)
     assert networks.stride_of(network) == stride
+
+
+@pytest.mark.parametrize(("stem", "depth"), [(2, 1), (2, 2), (4, 1)])
+def test_a_stem_sees_as_far_as_its_halo_says(stem, depth):
+    network = Compact(3, 4, 4, depth, stem=stem).eval()
+    field = receptive_field.probe(network, 3)
+    assert (field.stride, field.kind) == (stem * 2**depth, "bounded")
+    pixels = torch.rand((3, 320, 320), generator=seeded(0))
+    side, halo = 2 * field.stride, field.halo
+    first = (160 // field.stride) * field.stride
+    around = pixels[:, first - halo : first + side + halo, first - halo : first + side + halo]
+    whole = scores(network, pixels)[:, first : first + side, first : first + side]
+    found = scores(network, around)[:, halo : halo + side, halo : halo + side]
+    assert torch.equal(found.argmax(0), whole.argmax(0))
+    torch.testing.assert_close(found, whole)
+    assert halo < 160
 
 
 def test_a_window_off_the_stride_is_refused():
