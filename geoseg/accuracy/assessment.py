@@ -27,6 +27,7 @@ def score(
     crosswalk: str | None = None,
     legend: str | None = None,
     reference_legend: str | None = None,
+    column: str | None = None,
     region: str | None = None,
     catalog_file: Path | None = None,
     ignore: str = "",
@@ -40,11 +41,14 @@ def score(
     map_file : Path
         Land-cover GeoTIFF or VRT.
     reference : str
-        Name of a reference in the catalog, or path of a raster.
+        Name of a reference in the catalog, or path of a raster, or with `column` of polygons or points.
     crosswalk : str, optional
         Name in the catalog; default: the only one between the two legends, or none for equal legends.
     legend, reference_legend : str, optional
         Legends by name, where the files do not say so themselves.
+    column : str, optional
+        Attribute of the reference's polygons or points that holds their class, by id or name; their legend is the map's
+        where none is given.
     region : str, optional
         What to stay inside of: a region of the catalog, a vector file, or 'left,bottom,right,top' in the map's CRS.
     catalog_file : Path, optional
@@ -64,7 +68,7 @@ def score(
     """
     known = open_catalog(catalog_file)
     mine = legend_of(map_file, legend, known, "--legend")
-    other = _reference(reference, reference_legend, known)
+    other = _reference(reference, reference_legend, column, mine, known)
     walk = known.crosswalk(crosswalk) if crosswalk else _between(known, other.legend, mine)
     where = None if region is None else _region(region, map_file, known)
     left_out, trained = ignoring.read(ignore, mine, other.legend), trained_of(map_file, known)
@@ -156,14 +160,14 @@ def _region(text: str, map_file: Path, known: Catalog) -> Region:
         raise CatalogError(f"{error}; or give a vector file, or left,bottom,right,top in the map's CRS") from None
 
 
-def _reference(name: str, legend: str | None, known: Catalog) -> Reference:
-    if name in known.names("references"):
-        return known.reference(name)
-    if not Path(name).is_file():
+def _reference(name: str, legend: str | None, column: str | None, mine: Legend, known: Catalog) -> Reference:
+    if name in known.names("references") or not Path(name).is_file():
         return known.reference(name)  # raises, naming the nearest
-    return Reference(
-        Path(name).name, str(Path(name).absolute()), 1, legend_of(Path(name), legend, known, "--reference-legend"), None
-    )
+    if column is not None:
+        theirs = mine if legend is None else known.legend(legend)
+    else:
+        theirs = legend_of(Path(name), legend, known, "--reference-legend")
+    return Reference(Path(name).name, str(Path(name).absolute()), 1, theirs, None, column=column)
 
 
 def _between(known: Catalog, reference: Legend, mine: Legend) -> Crosswalk:

@@ -1,4 +1,4 @@
-"""References: rasters of class ids, read onto any grid.
+"""References: rasters of class ids, and polygons and points with a class, read onto any grid.
 
 Arrays are (row, col) int32 of class ids in the raster's own legend, -1 where there is no label. Ids are taken, never
 interpolated, and a pixel's id depends on the raster and the grid alone, not on the window asked for.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,16 +18,20 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as FileWindow
 
+from geoseg.accuracy import drawn
 from geoseg.accuracy.confusion import UNLABELLED, positions, unknown_ids
 from geoseg.catalog import Reference
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window, cut, read_crs
 from geoseg.quantities import counted
-from geoseg.rasters import checks, datasets, footprints, validity, warping
+from geoseg.rasters import checks, datasets, footprints, identity, validity, warping
 from geoseg.rasters.datasets import Dataset
 from geoseg.rasters.environment import environment
 from geoseg.rasters.files import Source
 from geoseg.rasters.footprints import SQUARE
+
+_BESIDE = {".shp": (".dbf", ".shx", ".prj", ".cpg")}
+"""What else is read of a vector file."""
 
 Resampling = Literal["auto", "nearest", "mode"]
 
@@ -67,10 +72,12 @@ def on_grid(
     ------
     RasterError
         If the file cannot be read, has no CRS, or does not hold whole numbers.
+    GridError
+        If a file of polygons or points lacks what is asked for.
     CatalogError
         If the window holds ids that the reference's legend lacks, or nodata is a class.
     """
-    with opened(reference) as source:
+    with drawn.as_raster(reference, grid, window) as raster, opened(raster) as source:
         labels = source.labels(grid, window, resampling)
     table = positions(reference.legend)
     unknown = np.unique(labels[table[labels] > len(reference.legend)])
@@ -82,8 +89,25 @@ def on_grid(
 
 def check(reference: Reference) -> None:
     """Refuse a reference that cannot be used: no such file, band or CRS, or a class as nodata; pixels are not read."""
+    if reference.column is not None:
+        drawn.check(reference)
+        return
     with opened(reference):
         pass
+
+
+def identity_of(reference: Reference) -> str:
+    """A word for what a reference's local files are now; another one once any of them has changed.
+
+    Parameters
+    ----------
+    reference : Reference
+        From the catalog.
+    """
+    path = Path(reference.file)
+    beside = [path.with_suffix(each) for each in _BESIDE.get(path.suffix.lower(), ())] if reference.column else []
+    beside += [path.with_name(f"{path.name}-wal")] if reference.column else []  # what SQLite has not yet taken in
+    return " ".join(identity.of(str(each)) for each in (path, *beside))
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,10 @@ def assess(
     where, columns, crs = read_points(points)
     if label not in columns:
         raise GridError(f"{points} has no column {label!r}; {nearest(label, tuple(columns))}")
-    labels = [_label(value, of_map.legend, points) for value in columns[label]]
+    try:
+        labels = [choice.label_of(value, of_map.legend) for value in columns[label].tolist()]
+    except CatalogError as error:
+        raise CatalogError(f"{points}: {error}") from None
     mapped = _at(of_map, where, crs)
     drawn = mapped if strata is None else _at(sources.described(strata), where, crs)
     usable = [a is not None and b >= 0 and c >= 0 for a, b, c in zip(labels, mapped, drawn)]
@@ -137,19 +140,6 @@ def as_json(found: Assessment) -> dict[str, Any]:
         "points": {"used": found.used, "left_out": dict(found.left_out)},
         "total_m2": found.total_m2,
     }
-
-
-def _label(value: object, legend: Legend | None, path: Path) -> int | None:
-    """The class that a label means; None where there is none."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return None
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    if not text:
-        return None
-    ids = choice.ids_of(text, legend)
-    if len(ids) != 1 or (legend is not None and ids[0] not in legend.ids):
-        raise CatalogError(f"{path}: the label {text!r} is no class of the map; give an id or a name of its legend")
-    return ids[0]
 
 
 def _at(of_raster: sources.Source, where: np.ndarray, crs: str) -> np.ndarray:

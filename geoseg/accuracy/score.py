@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy import blocks, comparison, counting, intervals, seen
+from geoseg.accuracy import blocks, comparison, counting, drawn, intervals, seen
 from geoseg.accuracy.blocks import Blocks
 from geoseg.accuracy.confusion import Confusion, fold, unknown_ids
 from geoseg.accuracy.counting import Comparison
@@ -125,7 +125,8 @@ def score(
     chosen, direction = comparison.choose(legend, reference.legend, crosswalk)
     with (
         opened(Reference("map", path, 1, legend, nodata)) as mapped,
-        opened(reference) as source,
+        drawn.as_raster(reference, mapped.grid, mapped.window) as raster,
+        opened(raster) as source,
     ):
         row, col = mapped.window.row + mapped.window.height // 2, mapped.window.col + mapped.window.width // 2
         fineness = footprints.fineness(source.source, mapped.grid, Window(row, col, 1, 1))

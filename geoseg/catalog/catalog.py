@@ -77,6 +77,9 @@ class Catalog:
             spec.crs,
             spec.attribution,
             spec.trust_vrt,
+            spec.column,
+            spec.layer,
+            spec.where,
         )
 
     def legend(self, name: str) -> Legend:

@@ -74,6 +74,36 @@ def ids_of(text: str, legend: Legend | None) -> list[int]:
     return [int(word) for word in words]
 
 
+def label_of(value: object, legend: Legend | None) -> int | None:
+    """The id that a cell of an attribute table means; None where it is empty.
+
+    Parameters
+    ----------
+    value : object
+        Text or a number: an id or a name of a class.
+    legend : Legend or None
+        None: only ids are known.
+
+    Raises
+    ------
+    CatalogError
+        If it is neither.
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    if not text:
+        return None
+    if legend is None:
+        return ids_of(text, None)[0]
+    named = {_plain(each.name): each.id for each in reversed(legend.classes)}
+    if _plain(text) in named:
+        return named[_plain(text)]
+    if text.isdecimal() and int(text) in legend.ids:
+        return int(text)
+    raise CatalogError(f"no class {text!r} in legend {legend.name!r}; {nearest(text, legend.names)}")
+
+
 def _items(text: str, legends: Mapping[str, Legend]) -> Iterator[str]:
     """The parts of a list; one that holds commas is the longest name that is known."""
     parts = text.split(",")

@@ -101,7 +101,7 @@ class ImagerySpec(Spec):
 
 
 class ReferenceSpec(Spec):
-    """A reference map as YAML has it."""
+    """A reference map as YAML has it: a raster of class ids, or polygons or points with a class."""
 
     title: str = ""
     file: PathText
@@ -112,6 +112,19 @@ class ReferenceSpec(Spec):
     attribution: str = ""
     licence: str = ""
     trust_vrt: bool = False
+    column: str | None = None
+    """Attribute with the class of each polygon or point, an id or a name of the legend."""
+    layer: str | None = None
+    where: str | None = None
+    """Filter on attributes, see `filters`."""
+
+    @model_validator(mode="after")
+    def _either(self) -> ReferenceSpec:
+        if self.column is None and (self.layer is not None or self.where is not None):
+            raise ValueError("'layer' and 'where' belong to polygons or points; give 'column', which holds their class")
+        if self.column is not None and not {"band", "nodata", "trust_vrt"}.isdisjoint(self.model_fields_set):
+            raise ValueError("'band', 'nodata' and 'trust_vrt' belong to rasters, 'column' to polygons or points")
+        return self
 
 
 class CrosswalkSpec(Spec):

@@ -6,6 +6,7 @@ Coordinates are (x, y) in the region's own CRS. Nothing is simplified or repaire
 from __future__ import annotations
 
 import glob
+import io
 import logging
 import sqlite3
 import warnings
@@ -28,7 +29,10 @@ from geoseg.grid import Region, read_crs
 _log = logging.getLogger(__name__)
 _SQLITE = b"SQLite format 3\0"
 _CONTENTS = "gpkg_contents"
-_KNOWN = (_SQLITE, b"\0\0\x27\x0a", b"fgb", b"PAR1")
+_AREAS = ("Polygon", "MultiPolygon")
+_LABELLED = (*_AREAS, "Point", "MultiPoint")
+_PARQUET = b"PAR1"
+_KNOWN = (_SQLITE, b"\0\0\x27\x0a", b"fgb", _PARQUET)
 """How files of regions begin, whatever they are called, but for GeoJSON."""
 
 
@@ -81,7 +85,7 @@ def read_region(
     source = _checked(path)
     with _reading(path):
         layer = _layer(path, source, layer)
-    meta, fids, blobs = _read(path, source, layer, asked)
+    meta, fids, blobs, _ = _read(path, source, layer, asked)
     if len(fids) == 0:
         which = f"the filter {where!r} selects no feature" if where else "there is no feature"
         raise GridError(f"{path}: {which} in layer {layer!r}; a region needs at least one polygon")
@@ -183,26 +187,76 @@ def read_points(path: str | Path, layer: str | None = None) -> tuple[np.ndarray,
     return shapely.get_coordinates(shapes), dict(zip(map(str, meta["fields"]), data)), str(meta["crs"])
 
 
+def read_labels(
+    path: str | Path, column: str, layer: str | None = None, where: str | None = None, *, crs: str | None = None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Polygons and points of a vector file, what a column says of each, and their CRS as 'EPSG:n' or WKT.
+
+    Parameters
+    ----------
+    path, layer, where, crs
+        As in `read_region`.
+    column : str
+        Attribute to read.
+
+    Returns
+    -------
+    (feature,) object
+        Polygons, multipolygons, points and multipoints.
+    (feature,)
+        What the column holds.
+    str
+        The CRS.
+
+    Raises
+    ------
+    RasterError
+        If the file is missing or cannot be read.
+    GridError
+        If it lacks the layer, the column or a CRS, the filter is wrong or selects nothing, or a feature is a line, has
+        no geometry or crosses itself.
+    """
+    path = Path(path)
+    asked = None if where is None else filters.read(where)
+    source = _checked(path)
+    with _reading(path):
+        layer = _layer(path, source, layer)
+        fields = [str(each) for each in pyogrio.read_info(source, layer=layer)["fields"]]
+    if column not in fields:
+        raise GridError(f"{path} has no column {column!r}; {nearest(column, tuple(fields))}")
+    meta, fids, blobs, values = _read(path, source, layer, asked, column)
+    if len(fids) == 0:
+        which = f"the filter {where!r} selects no feature" if where else "there is no feature"
+        raise GridError(f"{path}: {which} in layer {layer!r}; give at least one polygon or point with a class")
+    shapes = np.array([_shape(path, fid, blob, _LABELLED) for fid, blob in zip(fids, blobs)], object)
+    found = crs or meta["crs"]
+    if not found:
+        raise GridError(f"{path} has no CRS; add one to the file or state 'crs' beside it")
+    read_crs(found, str(path))
+    return shapes, values, found
+
+
 def _read(
-    path: Path, source: Path | bytes, layer: str, asked: filters.Filter | None
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """What GDAL says of a layer, and numbers and WKB of its features."""
-    condition, needed = None, []
+    path: Path, source: Path | bytes, layer: str, asked: filters.Filter | None, column: str | None = None
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray, Any]:
+    """What GDAL says of a layer; numbers and WKB of its features, and what a column says of them."""
+    condition, needed = None, [] if column is None else [column]
     if asked is not None:
         with _reading(path):
             facts = pyogrio.read_info(source, layer=layer)
         fields = [str(each) for each in facts["fields"]]
-        condition, needed = asked.sql(fields, facts["fid_column"] or "FID"), asked.used(fields)
+        condition = asked.sql(fields, facts["fid_column"] or "FID")
+        needed = [*dict.fromkeys([*needed, *asked.used(fields)])]
     try:
         with _reading(path):
-            meta, fids, blobs, _ = pyogrio.raw.read(  # a shapefile's filter sees only the columns that are read
+            meta, fids, blobs, data = pyogrio.raw.read(  # a shapefile's filter sees only the columns that are read
                 source, layer=layer, columns=needed, where=condition, return_fids=True, force_2d=True
             )
     except RasterError as error:
         if asked is None:
             raise
         raise GridError(f"{path}: the filter {asked.text!r} does not work: {error.__cause__}") from error
-    return meta, fids, blobs
+    return meta, fids, blobs, data[list(map(str, meta["fields"])).index(column)] if column is not None else None
 
 
 def _checked(path: Path) -> Path | bytes:
@@ -232,7 +286,20 @@ def _checked(path: Path) -> Path | bytes:
         )
     if start.startswith(_SQLITE):
         _check_geopackage(path, start)
+    if start.startswith(_PARQUET):
+        return _flatgeobuf(path)
     return path
+
+
+def _flatgeobuf(path: Path) -> bytes:
+    """A GeoParquet file as what every build of GDAL reads; few have its driver."""
+    import geopandas  # half a second, for few
+
+    held = io.BytesIO()
+    with _reading(path):
+        frame = geopandas.read_parquet(path)
+        frame.to_file(held, driver="FlatGeobuf", layer=path.stem, SPATIAL_INDEX="NO")  # the index would reorder them
+    return held.getvalue()
 
 
 def _check_geopackage(path: Path, start: bytes) -> None:
@@ -263,16 +330,22 @@ def _layer(path: Path, source: Path | bytes, asked: str | None) -> str:
 
 
 def _polygon(path: Path, fid: int, blob: bytes | None) -> shapely.Geometry:
+    return _shape(path, fid, blob, _AREAS)
+
+
+def _shape(path: Path, fid: int, blob: bytes | None, kinds: tuple[str, ...]) -> shapely.Geometry:
     if blob is None:
         raise GridError(f"{path}: feature {fid} has no geometry; delete it or leave it out with a filter")
     try:
         shape = shapely.from_wkb(blob)
     except shapely.errors.ShapelyError as error:
         raise GridError(f"{path}: feature {fid} is broken: {error}; repair it") from error
-    if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        raise GridError(f"{path}: feature {fid} is a {shape.geom_type}; a region is made of polygons")
+    if shape.geom_type not in kinds:
+        wanted = "a region is made of polygons" if kinds == _AREAS else "give polygons or points"
+        raise GridError(f"{path}: feature {fid} is a {shape.geom_type}; {wanted}")
     if shape.is_empty:
-        raise GridError(f"{path}: feature {fid} is an empty polygon; delete it or leave it out with a filter")
+        kind = shape.geom_type.lower()
+        raise GridError(f"{path}: feature {fid} is an empty {kind}; delete it or leave it out with a filter")
     if not shape.is_valid:
         raise GridError(
             f"{path}: the outline of feature {fid} is not valid ({shapely.is_valid_reason(shape)}); "

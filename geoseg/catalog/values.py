@@ -99,3 +99,8 @@ class Reference:
     attribution: str = ""
     trust_vrt: bool = False
     """Whether a VRT may name files that do not lie beside or below it."""
+    column: str | None = None
+    """Attribute that holds the class of polygons or points; None: the file is a raster."""
+    layer: str | None = None
+    where: str | None = None
+    """Which layer of a vector file, and which of its features."""

@@ -18,10 +18,13 @@ MapLegend = Annotated[str | None, typer.Option("--legend", help="Legend of MAP, 
 @refusing
 def evaluate(
     map_file: MapFile,
-    reference: Annotated[str, typer.Argument(help="A reference of the catalog, or a GeoTIFF.")],
+    reference: Annotated[str, typer.Argument(help="A reference of the catalog, a GeoTIFF, or polygons or points.")],
     crosswalk: Annotated[str | None, typer.Option(help="Crosswalk of the catalog between the legends.")] = None,
     legend: MapLegend = None,
     reference_legend: Annotated[str | None, typer.Option(help="Legend of REFERENCE, if it is a file.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of REFERENCE's polygons or points with their class, by id or name.")
+    ] = None,
     region: Annotated[
         str | None,
         typer.Option(
@@ -56,6 +59,7 @@ def evaluate(
         crosswalk=crosswalk,
         legend=legend,
         reference_legend=reference_legend,
+        column=column,
         region=region,
         catalog_file=catalog,
         ignore=ignore,

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg import __version__, catalog
+from geoseg.accuracy import references, seen, tables
 from geoseg.accuracy import score as scoring
-from geoseg.accuracy import seen, tables
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog.card import read_model
 from geoseg.catalog.legend import Legend
@@ -28,7 +28,6 @@ from geoseg.jobs.resolve import reference_of
 from geoseg.maps import cog, sheets, view
 from geoseg.maps.blocks import BlockFile
 from geoseg.maps.style import confidence_style, qgis_style
-from geoseg.rasters import identity
 from geoseg.storage.digests import digest_of, sha256
 from geoseg.storage.record import Record
 from geoseg.storage.staging import Staging, opened
@@ -307,7 +306,7 @@ def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], map_path: Path, f
     try:
         reference, crosswalk = reference_of(plan.spec, catalog.read(plan.spec.catalog), plan.legend)
         compared = {"reference": asdict(reference), "crosswalk": asdict(crosswalk)}
-        compared["file"] = {"identity": identity.of(reference.file)}
+        compared["file"] = {"identity": references.identity_of(reference)}
         trained = _trained(plan)
         compared["trained"] = {} if trained is None else trained.plain()
     except GeosegError as error:

@@ -67,8 +67,9 @@ def description(
         counts = np.array([scene.counts(kind, len(legend)) for kind in range(len(DIVISIONS))])
         pixels += counts
         labelled = dict(zip(DIVISIONS, counts.sum(axis=1).tolist()))
-        texts = (known.imagery(each.imagery).attribution, known.reference(each.reference).attribution)
-        facts = {"imagery": each.imagery, "reference": each.reference, "part": {**each.part}}
+        texts = [known.imagery(each.imagery).attribution]
+        texts += [known.reference(name).attribution for name in each.references]
+        facts: dict[str, Any] = {"imagery": each.imagery, "reference": each.reference, "part": {**each.part}}
         facts |= {"labelled_pixels": labelled, "attribution": "; ".join(dict.fromkeys(text for text in texts if text))}
         assert scene.grid is not None
         said.append(facts | {"areas": areas_of(scene, scene.grid).model_dump(mode="json")})

@@ -22,7 +22,8 @@ class SceneSpec(Spec):
     """One scene to learn from: names in the catalog, and how much of it."""
 
     imagery: str
-    reference: str
+    reference: str | tuple[str, ...]
+    """One, or several of which the first with a label at a pixel decides."""
     crosswalk: str | None = None
     """From the reference's legend to the one to learn; default: the only one known."""
     part: dict[Side, float] = Field(default_factory=dict)
@@ -36,7 +37,14 @@ class SceneSpec(Spec):
     def _share(self) -> SceneSpec:
         if len(self.part) > 1 or not all(0 < share < 1 for share in self.part.values()):
             raise ValueError("part names one side and a share between 0 and 1, for instance {west: 0.5}")
+        if not self.reference:
+            raise ValueError("reference is an empty list; name a reference of the catalog")
         return self
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names, the one that decides first."""
+        return (self.reference,) if isinstance(self.reference, str) else self.reference
 
 
 class ChipsSpec(Spec):
@@ -127,7 +135,7 @@ class Recipe(Spec):
     """Model folder to write; default: the model's name."""
     catalog: str = "data_catalog.yaml"
     imagery: str | None = None
-    reference: str | None = None
+    reference: str | tuple[str, ...] | None = None
     crosswalk: str | None = None
     """A single scene; or several under 'scenes'."""
     scenes: tuple[SceneSpec, ...] = ()
@@ -173,7 +181,9 @@ class Recipe(Spec):
         """The scenes, however they were given."""
         if self.scenes:
             return self.scenes
-        return (SceneSpec(imagery=str(self.imagery), reference=str(self.reference), crosswalk=self.crosswalk),)
+        assert self.imagery is not None
+        assert self.reference is not None
+        return (SceneSpec(imagery=self.imagery, reference=self.reference, crosswalk=self.crosswalk),)
 
 
 def read(path: Path | str) -> Recipe:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg import imagery
-from geoseg.accuracy import references
-from geoseg.catalog import Catalog
+from geoseg.accuracy import drawn
+from geoseg.accuracy.references import on_grid
+from geoseg.catalog import Catalog, Reference
 from geoseg.catalog.card import Normalisation
 from geoseg.catalog.legend import Legend
 from geoseg.errors import JobError
@@ -110,13 +111,7 @@ def load(
         If the scene is too large for memory, or the crosswalk is one between other legends.
     """
     scene = imagery.open(known.imagery(spec.imagery).select(bands, "training"))
-    reference = known.reference(spec.reference)
-    crosswalk = known.crosswalk(spec.crosswalk) if spec.crosswalk else known.crosswalk_between(reference.legend, legend)
-    if (crosswalk.source.ids, crosswalk.target.ids) != (reference.legend.ids, legend.ids):
-        raise JobError(
-            f"crosswalk {crosswalk.name!r} leads from {crosswalk.source.name!r} to {crosswalk.target.name!r}; "
-            f"reference {reference.name!r} has legend {reference.legend.name!r}, and {legend.name!r} is to be learnt"
-        )
+    references = [_brought(known, name, spec.crosswalk, legend) for name in spec.references]
     needed = scene.window.pixels * (4 * len(bands) + 3)
     if needed > _MOST_BYTES:
         raise JobError(
@@ -124,15 +119,26 @@ def load(
             "that training uses; cut out a smaller scene to train on"
         )
     pixels = np.concatenate([imagery.read(scene, scene.grid, part) for part in _strips(scene.window)], axis=1)
-    ids = np.concatenate([references.on_grid(reference, scene.grid, part) for part in _strips(scene.window)])
     void = np.isnan(pixels).any(axis=0)
-    labels = np.where(void, -1, _indices(crosswalk.table(), legend)[ids]).astype(np.int16)
+    labels = np.full(void.shape, -1, np.int16)
+    for reference, indices in references:
+        found = indices[_ids(reference, scene)]
+        labels = np.where(labels < 0, found, labels)
+    labels[void] = -1
     mean, std = centre(scene, normalisation)
     pixels -= np.array(mean, np.float32)[:, None, None]
     pixels /= np.array(std, np.float32)[:, None, None]
     division = divide(scene.window, spec.part, squares)
     return LabelledScene(
-        spec.imagery, scene.window, pixels, labels, division, spec.weight, scene.grid, (mean, std), reference.name
+        spec.imagery,
+        scene.window,
+        pixels,
+        labels,
+        division,
+        spec.weight,
+        scene.grid,
+        (mean, std),
+        references[0][0].name,
     )
 
 
@@ -151,6 +157,24 @@ def centre(scene: imagery.Scene, normalisation: Normalisation) -> tuple[tuple[fl
         return found.mean, found.std
     bands = len(scene.bands)
     return normalisation.mean or (0.0,) * bands, normalisation.std or (1.0,) * bands
+
+
+def _brought(known: Catalog, name: str, crosswalk: str | None, legend: Legend) -> tuple[Reference, np.ndarray]:
+    """A reference, and what its ids are in the legend to learn: see `_indices`."""
+    reference = known.reference(name)
+    walk = known.crosswalk(crosswalk) if crosswalk else known.crosswalk_between(reference.legend, legend)
+    if (walk.source.ids, walk.target.ids) != (reference.legend.ids, legend.ids):
+        raise JobError(
+            f"crosswalk {walk.name!r} leads from {walk.source.name!r} to {walk.target.name!r}; "
+            f"reference {reference.name!r} has legend {reference.legend.name!r}, and {legend.name!r} is to be learnt"
+        )
+    return reference, _indices(walk.table(), legend)
+
+
+def _ids(reference: Reference, scene: imagery.Scene) -> np.ndarray:
+    """(row, col) int32: a reference's ids on a scene's own pixels, -1 for none."""
+    with drawn.as_raster(reference, scene.grid, scene.window) as raster:
+        return np.concatenate([on_grid(raster, scene.grid, part) for part in _strips(scene.window)])
 
 
 def _indices(table: np.ndarray, legend: Legend) -> np.ndarray:

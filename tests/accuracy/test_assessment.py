@@ -4,12 +4,14 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import yaml
 from affine import Affine
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, confusion_matrix
 
 from geoseg.accuracy import assessment
 from geoseg.accuracy.confusion import pixel_accuracy
@@ -188,3 +190,25 @@ def test_a_map_by_the_shipped_model_elsewhere_says_that_nothing_was_seen(folder)
     assert found.provenance["seen_in_training"]["model"] == "landsat-6class"
     assert found.provenance["seen_in_training"]["pixels"]["train"] == 0
     assert found.notes[-1].startswith("no scored pixel lies in an area that the model landsat-6class was trained on")
+
+
+@pytest.mark.parametrize("points", [False, True])
+def test_a_map_is_scored_against_polygons_and_points_as_scikit_learn_does(tmp_path, points):
+    random = np.random.default_rng(3)
+    mapped = random.choice(np.array([10, 11, 20, 255], np.uint8), (60, 80))
+    write(tmp_path / "map.tif", mapped, FINE)
+    affine = Affine(30, 0, WEST, 0, -30, NORTH)
+    rows, cols = random.permutation(60)[:40], random.integers(0, 76, 40)
+    kinds = random.choice([10, 11, 20], 40)
+    corners = [affine @ (col, row) for row, col in zip(rows, cols)]
+    shapes = [shapely.Point(x + 4, y - 4) if points else shapely.box(x, y - 30, x + 120, y) for x, y in corners]
+    frame = geopandas.GeoDataFrame({"seen": [f"Fine {kind}" for kind in kinds]}, geometry=shapes, crs="EPSG:32612")
+    frame.to_crs("EPSG:4326" if points else "EPSG:32612").to_file(tmp_path / "seen.gpkg")
+    found = assessment.score(tmp_path / "map.tif", str(tmp_path / "seen.gpkg"), column="seen")
+    truth = np.zeros((60, 80), int)
+    for row, col, kind in zip(rows, cols, kinds):
+        truth[row, col : col + (1 if points else 4)] = kind
+    both = (truth > 0) & (mapped < 255)
+    np.testing.assert_array_equal(
+        found.confusion.matrix, confusion_matrix(truth[both], mapped[both], labels=[10, 11, 20])
+    )

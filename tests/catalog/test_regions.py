@@ -20,11 +20,12 @@ SQUARES = [shapely.box(0, 0, 10, 10), shapely.box(10, 0, 20, 30), shapely.box(40
 
 def region(path, shapes):
     names = [f"n{index}" for index in range(len(shapes))]
-    geopandas.GeoDataFrame({"name": names}, geometry=shapes, crs="EPSG:32612").to_file(path)
+    frame = geopandas.GeoDataFrame({"name": names}, geometry=shapes, crs="EPSG:32612")
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_file(path)
     return path
 
 
-@pytest.mark.parametrize("ending", [".shp", ".gpkg", ".geojson"])
+@pytest.mark.parametrize("ending", [".shp", ".gpkg", ".geojson", ".fgb", ".parquet"])
 def test_a_region_is_the_union_of_the_polygons(tmp_path, ending):
     path = region(tmp_path / f"parks{ending}", SQUARES)
     shape, crs = read_region(path)
@@ -33,8 +34,9 @@ def test_a_region_is_the_union_of_the_polygons(tmp_path, ending):
     assert shape.geom_type == "MultiPolygon"
 
 
-def test_a_filter_selects_features(tmp_path):
-    path = region(tmp_path / "parks.gpkg", SQUARES)
+@pytest.mark.parametrize("ending", [".shp", ".gpkg", ".geojson", ".fgb", ".parquet"])
+def test_a_filter_selects_features(tmp_path, ending):
+    path = region(tmp_path / f"parks{ending}", SQUARES)
     shape, _ = read_region(path, where="name = 'n1'")
     assert shape.equals(SQUARES[1])
 
@@ -48,6 +50,16 @@ def test_a_filter_that_is_wrong_or_selects_nothing_is_refused(tmp_path, ending):
         read_region(path, where="name = = 3")
     with pytest.raises(GridError, match="names field 'nam', which the layer lacks; did you mean 'name'"):
         read_region(path, where="nam = 3")
+
+
+def test_a_parquet_file_without_geometry_or_cut_short_is_refused(tmp_path):
+    pandas.DataFrame({"a": [1]}).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(RasterError, match=r"table\.parquet cannot be read: .*geo"):
+        read_region(tmp_path / "table.parquet")
+    whole = region(tmp_path / "parks.parquet", SQUARES).read_bytes()
+    (tmp_path / "half.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RasterError, match=r"half\.parquet cannot be read"):
+        read_region(tmp_path / "half.parquet")
 
 
 def test_layers_are_named_and_the_nearest_is_suggested(tmp_path):

@@ -1,15 +1,19 @@
 """Scenes: labels of the reference on the scene's grid, and what is seen of them."""
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
 import rasterio.warp
 import rasterio.windows
+import shapely
 from affine import Affine
 from labelled_scenes import cropped, loaded
+from rasterio import features
 from scipy import ndimage
 
 from geoseg import catalog, imagery
+from geoseg.catalog.card import Normalisation
 from geoseg.errors import JobError
 from geoseg.training import scenes
 from geoseg.training.division import BEYOND, BUFFER, TEST, TRAIN, VALIDATION, Squares
@@ -84,6 +88,53 @@ def test_a_buffer_takes_labels_from_training_and_from_nothing_else(folder):
     left = buffered.counts(TRAIN, 3) + buffered.counts(BUFFER, 3)
     np.testing.assert_array_equal(left, plain.counts(TRAIN, 3))
     assert (buffered.counts(BUFFER, 3) > 0).all()
+
+
+def with_polygons(folder, **kept):
+    """The reference as polygons with the names of its classes, under the name 'fields'."""
+    with rasterio.open(folder / "truth.tif") as file:
+        codes = file.read(1)
+        found = features.shapes(codes, codes > 0, transform=file.transform)
+        shapes = [(shapely.geometry.shape(each), int(code)) for each, code in found]
+    names = {10: "deep", 20: "bare", 30: "lush", 99: "doubtful"}
+    chosen = [(each, names[code]) for each, code in shapes if names[code] in kept.get("only", names.values())]
+    cover, outlines = [name for _, name in chosen], [each for each, _ in chosen]
+    frame = geopandas.GeoDataFrame({"cover": cover}, geometry=outlines, crs="EPSG:32633")
+    frame.to_file(folder / "fields.gpkg")
+    text = (folder / "data_catalog.yaml").read_text()
+    entry = "  fields: {file: fields.gpkg, column: cover, legend: codes}\n"
+    (folder / "data_catalog.yaml").write_text(text.replace("legends:", entry + "legends:", 1))
+    known = catalog.read(folder / "data_catalog.yaml")
+    return known, Squares(16, 0.15, 0.15, 0, 1)
+
+
+def test_labels_from_polygons_are_those_of_their_raster(folder):
+    known, cut = with_polygons(folder)
+    legend = known.legend("plain")
+    of_raster, of_polygons = (
+        scenes.load(known, SceneSpec(imagery="scene", reference=each), ("nir",), legend, cut, Normalisation())
+        for each in ("truth", "fields")
+    )
+    assert (of_raster.labels >= 0).sum() > 8000
+    np.testing.assert_array_equal(of_polygons.labels, of_raster.labels)
+
+
+def test_of_several_references_the_first_with_a_label_decides(folder):
+    known, cut = with_polygons(folder, only=("deep",))
+    legend = known.legend("plain")
+
+    def labels(*names):
+        spec = SceneSpec(imagery="scene", reference=names)
+        return scenes.load(known, spec, ("nir",), legend, cut, Normalisation()).labels
+
+    deep, truth = labels("fields"), labels("truth")
+    assert set(np.unique(deep)) == {-1, legend.ids.index(1)}
+    np.testing.assert_array_equal(labels("fields", "truth"), truth)
+    with rasterio.open(folder / "truth.tif", "r+") as file:
+        codes = file.read(1)
+        file.write(np.where(codes == 10, np.uint8(20), codes), 1)
+    np.testing.assert_array_equal(labels("fields", "truth"), truth)
+    assert (labels("truth", "fields") != truth).any()
 
 
 def test_a_crosswalk_between_other_legends_is_refused(folder):
