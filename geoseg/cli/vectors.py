@@ -40,6 +40,10 @@ def vectorize(
     classes: Annotated[str | None, typer.Option(help="Only these classes: ids or names, separated by commas.")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="One file for each class.")] = False,
     min_area: MinArea = None,
+    simplify: Annotated[
+        str | None,
+        typer.Option(help="Outlines lose corners that stand out by less: 30m or 1.5px; borders stay shared."),
+    ] = None,
     legend: MapLegend = None,
     workers: Workers = None,
     catalog: CatalogFile = None,
@@ -58,6 +62,7 @@ def vectorize(
         legend=named,
         per_class=per_class,
         min_area=min_area or (),
+        simplify=simplify,
         changed_areas=_show,
         workers=workers or cores(),
     )

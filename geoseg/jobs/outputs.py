@@ -205,8 +205,8 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     if plan.spec.reference is not None:
         found.append(_accuracy_step(plan, made_of_map, map_path, folder))
     if wanted.vectors and any(counts.values()):
-        vectors = partial(_vectors, plan.legend, map_path, folder, wanted.vectors)
-        found.append(Step("vectors", {**made_of_map, "formats": list(wanted.vectors)}, vectors, reads_map=True))
+        shape = {key: getattr(wanted, key) for key in ("vectors", "min_area", "simplify")}
+        found.append(Step("vectors", made_of_map | shape, partial(_vectors, plan, map_path, folder), reads_map=True))
     if wanted.report and any("labels" in record.hashes for record in records):
         told = page.facts(plan, records, counts)
         scored = next((step.key for step in found if step.name == "accuracy"), None)
@@ -334,14 +334,15 @@ def _raise(error: GeosegError) -> Sequence[Path]:
     raise error
 
 
-def _vectors(legend: Legend, map_path: Path, folder: Path, formats: Sequence[str]) -> Sequence[Path]:
+def _vectors(plan: Plan, map_path: Path, folder: Path) -> Sequence[Path]:
     """The map's polygons, traced once for all formats; the files of a Shapefile and the styles are listed too."""
     from geoseg.vectors import polygons  # so does geopandas
 
-    into = Store.at(folder).folder("vectors")
-    made = list(polygons.vectorize(map_path, [into / f"map.{ending}" for ending in formats], legend=legend))
-    companions = {path.with_suffix(each) for path in made for each in _COMPANIONS}
-    return [*made, *sorted(path for path in companions if path.is_file())]
+    wanted = plan.spec.outputs
+    outs = [Store.at(folder).folder("vectors") / f"map.{ending}" for ending in wanted.vectors]
+    polygons.vectorize(map_path, outs, legend=plan.legend, **wanted.model_dump(include={"min_area", "simplify"}))
+    beside = {path.with_suffix(each) for path in outs for each in _COMPANIONS}
+    return [*outs, *sorted(filter(Path.is_file, beside))]
 
 
 def _report(plan: Plan, staging: Staging, facts: Mapping[str, Any], map_path: Path, scored: bool) -> Sequence[Path]:

@@ -18,7 +18,7 @@ from geoseg.catalog.card import Model
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.catalog.regions import region_of
 from geoseg.errors import GridError, JobError
-from geoseg.grid import Demand, Grid, Layout, Window, block_edge, windows_that_fit, worker_bytes
+from geoseg.grid import Demand, Grid, Layout, Window, block_edge, read_crs, windows_that_fit, worker_bytes
 from geoseg.inference import predictor
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs import radiometry
@@ -60,6 +60,7 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     check_reference(spec, known, legend)
     scene = imagery.open(layer)
     grid = scene.grid if spec.grid == "source" else Grid.regular(spec.grid.crs, spec.grid.resolution)
+    _check_vectors(spec, grid, legend)
     extent, region = extent_of(spec.region, known, scene, grid)
     ready = None if model is None else predictor_of(spec.inference, model, partial(imagery.statistics, scene))
     core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
@@ -98,6 +99,19 @@ def check_reference(spec: JobSpec, known: Catalog, legend: Legend) -> None:
     """
     if spec.reference is not None:
         reference_of(spec, known, legend)
+
+
+def _check_vectors(spec: JobSpec, grid: Grid, legend: Legend) -> None:
+    """Refuse what polygons cannot be made with, before there is a map."""
+    wanted = spec.outputs
+    if wanted.min_area:
+        from geoseg.vectors import mapping_unit  # numba takes a second
+
+        mapping_unit.parse(wanted.min_area, legend)
+    if wanted.simplify is not None:
+        from geoseg.vectors import simplify
+
+        simplify.check(wanted.simplify, read_crs(grid.crs, "grid").proj, grid.affine, "the map")
 
 
 def reference_of(spec: JobSpec, known: Catalog, legend: Legend) -> tuple[catalog.Reference, Crosswalk]:

@@ -23,6 +23,10 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 class GridSpec(Spec):
     """A grid of the user's choice."""
 
@@ -44,10 +48,20 @@ class Outputs(Spec):
 
     confidence: bool = False
     vectors: tuple[VectorFormat, ...] = ()
+    min_area: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Of vectors: smaller regions join a neighbour, see `vectors.mapping_unit.parse`."""
+    simplify: str | None = None
+    """Of vectors: outlines lose corners that stand out by less, see `vectors.simplify.tolerance`."""
     quicklook: bool = True
     report: bool = True
     sheet_pixels: int = Field(65536, ge=512)
     """A map wider or higher than this becomes several sheets and a map.vrt."""
+
+    @model_validator(mode="after")
+    def _of_vectors(self) -> Outputs:
+        if (self.min_area or self.simplify) and not self.vectors:
+            raise ValueError("'min_area' and 'simplify' shape polygons; list their formats under 'vectors'")
+        return self
 
 
 class Inference(Spec):

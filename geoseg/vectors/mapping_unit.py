@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -26,7 +27,7 @@ from geoseg.storage.files import UNFINISHED
 from geoseg.vectors import areas
 from geoseg.vectors import source as sources
 from geoseg.vectors.regions import OUTSIDE
-from geoseg.vectors.sieve import Sieved, Strips, sieve
+from geoseg.vectors.sieve import Sieved, sieve
 from geoseg.vectors.source import Source
 
 TAG = "GEOSEG_GENERALISED"
@@ -114,35 +115,27 @@ def sieved(of_map: Source, unit: MappingUnit, *, workers: int = 1) -> tuple[Siev
     return found, changes
 
 
-def wanted_strips(of_map: Source, found: Sieved) -> Strips:
-    """The sieved pixels of the classes that are wanted.
-
-    Parameters
-    ----------
-    of_map : Source
-        Says which.
-    found : Sieved
-        Of that map.
-    """
-    wanted = of_map.wanted
-    if wanted is None:
-        return found.strips
-    return lambda: (np.where(np.isin(strip, wanted), strip, OUTSIDE) for strip in found.strips())
-
-
-def tag(unit: MappingUnit, changes: Sequence[Change]) -> str:
+def tag(changes: Sequence[Change], unit: MappingUnit | None = None, simplify: str | None = None) -> str:
     """The metadata item's text.
 
     Parameters
     ----------
-    unit : MappingUnit
-        Least areas.
     changes : sequence of Change
-        What they did.
+        What was done to classes.
+    unit : MappingUnit, optional
+        Least areas.
+    simplify : str, optional
+        Tolerance, as it was asked for.
     """
-    before_after = {each.class_name: [round(each.before_m2, 3), round(each.after_m2, 3)] for each in changes}
-    least = {"others": unit.of_others, **{str(id): area for id, area in unit.of_class.items()}}
-    return json.dumps({"min_area_m2": least, "area_m2_before_after": before_after}, ensure_ascii=False)
+    facts: dict[str, Any] = {}
+    if unit is not None:
+        facts["min_area_m2"] = {"others": unit.of_others, **{str(id): area for id, area in unit.of_class.items()}}
+    if simplify is not None:
+        facts["simplify"] = simplify
+    facts["area_m2_before_after"] = {
+        each.class_name: [round(each.before_m2, 3), round(each.after_m2, 3)] for each in changes
+    }
+    return json.dumps(facts, ensure_ascii=False)
 
 
 def write_sieved(
@@ -192,7 +185,7 @@ def write_sieved(
     except OSError as error:
         raise RasterError(f"{out.parent} cannot be written to: {error}") from error
     try:
-        _write(of_map, found, {TAG: tag(unit, changes)}, staging)
+        _write(of_map, found, {TAG: tag(changes, unit)}, staging)
         (staging / "map.tif").replace(out)
     except (rasterio.errors.RasterioError, OSError) as error:
         raise RasterError(f"{out} cannot be written: {error}") from error

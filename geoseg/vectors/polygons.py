@@ -2,12 +2,14 @@
 
 Coordinates are (x, y) in the map's CRS. A polygon is a set of pixels of one class that touch along edges
 (4-connectivity; joining across corners would give invalid polygons). Nodata is left out. Outlines follow pixel
-edges: nothing is smoothed or simplified, and nothing is dropped.
+edges, or with a tolerance some of their corners; either way neighbours share their borders, and nothing is dropped.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -17,10 +19,13 @@ import shapely
 from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_region
 from geoseg.vectors import areas, features, files, mapping_unit, source, stream
+from geoseg.vectors import simplify as simple
 from geoseg.vectors.features import Features
 from geoseg.vectors.files import check_ending, write
 from geoseg.vectors.mapping_unit import Change
+from geoseg.vectors.regions import OUTSIDE
 from geoseg.vectors.sieve import Strips
+from geoseg.vectors.simplify import Kept
 from geoseg.vectors.source import Source
 
 __all__ = ["read_region", "trace", "vectorize", "write"]
@@ -34,6 +39,7 @@ def vectorize(
     legend: Legend | None = None,
     per_class: bool = False,
     min_area: Sequence[str] = (),
+    simplify: str | None = None,
     changed_areas: Callable[[list[Change]], None] = lambda changes: None,
     workers: int = 1,
 ) -> dict[Path, int]:
@@ -50,6 +56,8 @@ def vectorize(
     min_area : sequence of str
         Least areas of regions, see `mapping_unit.parse`: smaller ones join a neighbour, and the polygons are those of
         the map that `mapping_unit.write_sieved` writes.
+    simplify : str, optional
+        Tolerance, see `simplify.tolerance`: outlines lose corners that stand out by less, after least areas.
     changed_areas : callable
         Called with what that does to each class's area, before anything is written.
     workers : int
@@ -59,23 +67,35 @@ def vectorize(
     -------
     dict of Path to int
         Files written and the number of polygons in each.
+
+    Raises
+    ------
+    RasterError, CatalogError
+        As `trace` and `files.write`; if a map in degrees is to be simplified that is rotated; if a least area or the
+        tolerance cannot be read.
     """
     outs = [Path(out)] if isinstance(out, str | Path) else [Path(each) for each in out]
     for each in outs:
         check_ending(each)
     of_map = source.described(Path(map_path), classes, legend)
-    strips: Strips = of_map.strips
-    tags = of_map.tags
+    changes: list[Change] = []
+    unit = None
+    strips: Strips = (of_map if simplify is None else replace(of_map, wanted=None)).strips
     if min_area:
         unit = mapping_unit.parse(min_area, of_map.legend)
         sieved, changes = mapping_unit.sieved(of_map, unit, workers=workers)
+        strips = sieved.strips
+    kept = None
+    if simplify is not None:
+        kept, simplified = _kept(of_map, strips, simplify, workers)
+        before = {each.class_id: each.before_m2 for each in changes}
+        changes = [replace(each, before_m2=before.get(each.class_id, each.before_m2)) for each in simplified]
+    tags = of_map.tags
+    if changes:
         changed_areas(changes)
-        strips, tags = (
-            mapping_unit.wanted_strips(of_map, sieved),
-            {**tags, mapping_unit.TAG: mapping_unit.tag(unit, changes)},
-        )
+        tags = {**tags, mapping_unit.TAG: mapping_unit.tag(changes, unit, simplify)}
     layer = files.Layer(of_map.crs, of_map.names, tags, of_map.legend)
-    return files.write_parts(_parts(of_map, strips(), workers), outs, layer, per_class=per_class)
+    return files.write_parts(_parts(of_map, strips(), workers, kept), outs, layer, per_class=per_class)
 
 
 def trace(
@@ -136,7 +156,33 @@ def trace(
     return frame
 
 
-def _parts(of_map: Source, strips: Iterable[np.ndarray], workers: int) -> Iterator[Features]:
+def _kept(of_map: Source, strips: Strips, text: str, workers: int) -> tuple[Kept, list[Change]]:
+    """The corners that a tolerance leaves, and what that does to each class."""
+    simple.check(text, of_map.crs, of_map.transform, str(of_map.path))
+    rows, cols = of_map.shape
+    middle = areas.area_of(of_map.crs, of_map.transform)(np.array([rows // 2]), np.array([cols // 2]), np.ones(1))
     weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
-    for batch in stream.trace(strips, of_map.shape[1], weights=weights, workers=workers):
-        yield features.located(batch, of_map.transform, unit_m2)
+    pixels = simple.tolerance(text, math.sqrt(middle[0]))
+    found = simple.kept(strips(), (rows, cols), pixels, weights=weights, workers=workers)
+    names = of_map.names
+    changes = [
+        Change(id, names.get(id, str(id)), before * unit_m2, after * unit_m2)
+        for id, (before, after) in found.sizes.items()
+    ]
+    return found, changes
+
+
+def _parts(of_map: Source, strips: Iterable[np.ndarray], workers: int, kept: Kept | None = None) -> Iterator[Features]:
+    """Polygons of the classes that are wanted, of strips of all of them."""
+    weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
+    wanted = of_map.wanted
+    if kept is None:
+        if wanted is not None:
+            strips = (np.where(np.isin(each, wanted), each, OUTSIDE) for each in strips)
+        for batch in stream.trace(strips, of_map.shape[1], weights=weights, workers=workers):
+            yield features.located(batch, of_map.transform, unit_m2)
+        return
+    for batch in stream.trace(strips, of_map.shape[1], weights=weights, workers=workers, flagged=True):
+        chosen = batch if wanted is None else batch.take(np.flatnonzero(np.isin(batch.values, wanted)))
+        thinned, sizes = kept.thinned(chosen)
+        yield replace(features.located(thinned, of_map.transform, unit_m2), areas_m2=sizes * unit_m2)

@@ -108,9 +108,13 @@ def changed(what, plan, records):
     if what == "the attribution":
         layer = replace(plan.scene.imagery, attribution="someone")
         return replace(plan, scene=replace(plan.scene, imagery=layer)), records
-    outputs_spec = plan.spec.outputs.model_copy(
-        update={"sheet_pixels": 512} if what == "the sheets" else {"vectors": ("gpkg",)}
-    )
+    other = {
+        "the sheets": {"sheet_pixels": 512},
+        "the formats of vectors": {"vectors": ("gpkg",)},
+        "their least area": {"min_area": ("1ha",)},
+        "their tolerance": {"simplify": "2px"},
+    }
+    outputs_spec = plan.spec.outputs.model_copy(update=other[what])
     return replace(plan, spec=plan.spec.model_copy(update={"outputs": outputs_spec})), records
 
 
@@ -124,6 +128,8 @@ def changed(what, plan, records):
         ("the attribution", {"map", "confidence", "picture", "vectors"}),
         ("the sheets", {"map", "confidence", "picture", "vectors"}),
         ("the formats of vectors", {"vectors"}),
+        ("their least area", {"vectors"}),
+        ("their tolerance", {"vectors"}),
     ],
 )
 def test_a_step_has_another_key_when_anything_that_it_is_made_from_is_other(ready, what, other):

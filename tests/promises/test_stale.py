@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -126,6 +127,20 @@ def both(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
     return change
 
 
+def fields(shift: float = 0.0, **more: str) -> Callable[[Path], None]:
+    """Make the reference one of polygons."""
+
+    def change(folder: Path) -> None:
+        left, top = NORTH_UP.c + shift, NORTH_UP.f
+        shapes = [shapely.box(left + at, top - 800, left + at + 300, top - 40) for at in (60, 500, 900)]
+        frame = geopandas.GeoDataFrame({"kind": [1, 2, 3]}, geometry=shapes, crs="EPSG:32612")
+        frame.to_file(folder / "fields.gpkg", layer="fields")
+        entry = {"file": "fields.gpkg", "legend": "kinds", "column": "kind", **more}
+        key("data_catalog.yaml", "references.truth", entry)(folder)
+
+    return change
+
+
 def pixels(name: str, value: int) -> Callable[[Path], None]:
     """Rewrite a few pixels of a raster in place."""
 
@@ -205,6 +220,8 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "job.outputs": job("outputs", None),
     "job.outputs.confidence": job("outputs.confidence", False),
     "job.outputs.vectors": job("outputs.vectors", ["fgb"]),
+    "job.outputs.min_area": job("outputs.min_area", "1ha"),
+    "job.outputs.simplify": job("outputs.simplify", "2px"),
     "job.outputs.quicklook": job("outputs.quicklook", False),
     "job.outputs.report": job("outputs.report", False),
     "job.outputs.sheet_pixels": both(job("outputs.sheet_pixels", 512), catalog("imagery.scene.files", "wide.tif")),
@@ -252,6 +269,10 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "references.attribution": catalog("references.truth.attribution", "Someone else"),
     "references.licence": catalog("references.truth.licence", "CC0"),
     "references.trust_vrt": catalog("references.truth.trust_vrt", True),
+    "references.column": fields(),
+    "references.layer": fields(layer="fields"),
+    "references.where": fields(where="kind = 2"),
+    "pixels of a reference of polygons": both(fields(), fields(shift=90.0)),
     "legends": catalog("legends.more", {"classes": CLASSES}),
     "legends.title": catalog("legends.kinds.title", "Kinds"),
     "legends.source": catalog("legends.kinds.source", "us"),
