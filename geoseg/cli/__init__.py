@@ -166,14 +166,35 @@ def train(
         def show(done: int, total: int, row: dict[str, float] | None) -> None:
             bar.update(task, total=total, completed=done)
             if row is not None:
-                said = ", ".join(f"{name} {row[name]:.3f}" for name in ("loss", "validation_loss", "mean_iou"))
-                bar.update(task, description=f"epoch {row['epoch']:g}: {said}")
+                bar.console.print(results.line(row, asked.epochs), markup=False)
 
         model = fit.train(asked, folder, overwrite=overwrite, progress=show)
     head, rows, warnings = results.table(model.card)
     print_table(head, rows)
     note(*warnings)
     out.print(f"wrote {model.folder}", markup=False)
+
+
+labels = typer.Typer(help="Labels to learn from: check.", no_args_is_help=True)
+app.add_typer(labels, name="labels")
+
+
+@labels.command("check")
+@refusing
+def check_labels(
+    spec: Annotated[Path, typer.Argument(help="Training spec, a YAML file.")],
+    picture: Annotated[Path | None, typer.Option("--out", help="Draw where labels are, a .png.")] = None,
+) -> None:
+    """Say what the labels of a training spec can teach and judge, and what looks wrong with them."""
+    from geoseg.report.divisions import divisions
+    from geoseg.training import checking, recipe
+
+    found = checking.check(recipe.read(spec))
+    print_table(*checking.table(found))
+    note(*found.notes)
+    if picture is not None:
+        divisions(found.drawn, found.legend, picture)
+        out.print(f"wrote {picture}", markup=False)
 
 
 @app.command()

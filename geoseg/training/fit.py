@@ -9,31 +9,23 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import nn
 
-from geoseg import catalog
 from geoseg.catalog.card import Model, read_model
 from geoseg.errors import JobError, ModelError
-from geoseg.models import networks, receptive_field
 from geoseg.models.networks import parameters_of
 from geoseg.storage.store import Store
-from geoseg.training import checkpoint, loop, scenes, scoring
+from geoseg.training import checkpoint, loop, preparation, scoring
 from geoseg.training import folder as folders
-from geoseg.training import split as splits
-from geoseg.training.division import Squares
 from geoseg.training.loop import Progress
 from geoseg.training.recipe import Recipe
-from geoseg.training.scenes import LabelledScene
 
 _COPIES = 8
 """Of the weights that a folder holds while a network is trained: its checkpoint, the old one, and the model."""
-_FASTEST = 1.0
-"""Learning rates above it never lead anywhere."""
 
 
 def train(
@@ -78,22 +70,11 @@ def train(
     if store.exists("card.yaml") and not overwrite:
         raise ModelError(f"{store.root} holds a model already; name another folder, or replace it with overwrite")
     started = time.monotonic()
-    known = catalog.read(recipe.catalog)
-    legend = known.legend(recipe.legend)
-    legend.check_fits_uint8()
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = networks.build(recipe.architecture, len(recipe.bands), len(legend))
-        field = receptive_field.probe(network, len(recipe.bands))
-        _check_sizes(recipe, field)
-        squares = Squares.of(recipe.chips, recipe.seed, field, recipe.split)
-        loaded = [
-            scenes.load(known, each, recipe.bands, legend, squares, recipe.normalisation) for each in recipe.all_scenes
-        ]
-        _check_scenes(recipe, loaded)
-        split = splits.split(loaded, recipe, squares, legend, field)
-        del loaded
+        ready = preparation.prepared(recipe)
+        known, legend, network, field, split = ready.known, ready.legend, ready.network, ready.field, ready.split
         _check_room(store, network)
         told = progress or (lambda done, total, row: None)
         rows = loop.fit(network.to(where), split.scenes, recipe, legend, field, store, told, overwrite=overwrite)
@@ -106,29 +87,6 @@ def train(
     )
     store.drop(checkpoint.NAME)
     return read_model(store.root)
-
-
-def _check_sizes(recipe: Recipe, field: receptive_field.Field) -> None:
-    if recipe.chips.size % field.stride:
-        raise JobError(
-            f"chips.size is {recipe.chips.size}; the network takes multiples of {field.stride} pixels, "
-            f"for instance {-(-recipe.chips.size // field.stride) * field.stride}"
-        )
-    if recipe.learning_rate > _FASTEST:
-        raise JobError(
-            f"learning_rate is {recipe.learning_rate:g}; no network learns above {_FASTEST:g}, so make learning_rate "
-            "smaller, for instance 0.003"
-        )
-
-
-def _check_scenes(recipe: Recipe, loaded: Sequence[LabelledScene]) -> None:
-    size = recipe.chips.size
-    for scene in loaded:
-        if size > max(scene.window.shape):
-            rows, cols = scene.window.shape
-            raise JobError(
-                f"chips.size is {size} pixels, but imagery {scene.name!r} has only {rows} x {cols}; make it smaller"
-            )
 
 
 def _check_room(store: Store, network: nn.Module) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from geoseg.catalog.card import ModelCard
 from geoseg.training.division import BEYOND, BUFFER, DIVISIONS, TEST, TRAIN, VALIDATION
+from geoseg.training.scoring import Row
 
 FEW = 100
 """Labelled pixels below which a class is not judged: even of 100 independent ones a share is known to 0.1 at best."""
@@ -45,17 +46,37 @@ def table(card: ModelCard) -> tuple[tuple[str, ...], list[tuple[str | float | in
     return HEAD, rows, _warnings(rows[:-1], card)
 
 
+def line(row: Row, epochs: int) -> str:
+    """An epoch in one line: losses, mean IoU and IoU of each class on the validation areas, and how long it took.
+
+    Parameters
+    ----------
+    row
+        Of the learning curves.
+    epochs
+        How many are to be.
+    """
+    classes = ", ".join(f"{key.removeprefix('iou ')} {value:.3f}" for key, value in row.items() if key[:4] == "iou ")
+    losses = f"loss {row['loss']:.3f}, validation loss {row['validation_loss']:.3f}"
+    scores = f"mean IoU {row['mean_iou']:.3f} ({classes})"
+    return f"epoch {row['epoch']:g} of {epochs}: {losses}, {scores}, {row['seconds']:.0f} s"
+
+
 def _warnings(rows: list[tuple[Any, ...]], card: ModelCard) -> list[str]:
     found = list(card.training.get("notes", ()))
+    tested = any(row[3] for row in rows)
     for name, train, validation, test, *_ in rows:
         if train == 0:
             found.append(f"class {name!r} has no label to learn from; the network will not map it")
-        lacking = [(kind, met) for kind, met in (("validation", validation), ("test", test)) if met < FEW]
+        lacking = [("validation", validation)] if validation < FEW else []
+        lacking += [("test", test)] if tested and test < FEW else []
         if lacking:
             where = " and ".join(f"{met} {kind}" for kind, met in lacking)
             found.append(
                 f"class {name!r} cannot be judged: its labels are {where} pixels, and {FEW} are needed at least"
             )
+    if not tested:
+        found.append("nothing was held out to test on; scores on what the epoch was chosen on flatter a little")
     of_all = {kind: sum(each[kind] for each in card.training["labelled_pixels"].values()) for kind in DIVISIONS}
     lost, learnt = of_all[DIVISIONS[BUFFER]], of_all[DIVISIONS[TRAIN]]
     if lost > learnt:

@@ -16,9 +16,10 @@ from sklearn.ensemble import RandomForestClassifier
 
 from geoseg import catalog
 from geoseg.accuracy.confusion import mean_iou
-from geoseg.catalog.card import read_model
+from geoseg.catalog.card import dump, read_model
 from geoseg.models import receptive_field
-from geoseg.training import folder, recipe, scenes, scoring
+from geoseg.training import recipe, scenes, scoring
+from geoseg.training import split as splits
 from geoseg.training.division import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION, Squares
 
 MOST_PIXELS = 300_000
@@ -37,14 +38,15 @@ def main() -> None:
     known = catalog.read(spec.catalog)
     legend = known.legend(spec.legend)
     field = receptive_field.Field(model.card.halo, model.card.stride, model.card.field)
-    squares = Squares.of(spec.chips, spec.seed, field)
+    squares = Squares.of(spec.chips, spec.seed, field, spec.split)
     loaded = [scenes.load(known, each, spec.bands, legend, squares, spec.normalisation) for each in spec.all_scenes]
+    loaded = splits.split(loaded, spec, squares, legend, field).scenes
     forest, said = choose(loaded, len(legend), spec.seed)
     scores = {"random forest": {"what": said, **scored(forest, loaded, legend)}}
     show(model.card.scores, scores["random forest"], legend)
     if given.write:
         card = model.card.model_copy(update={"scores": {**model.card.scores, "baselines": scores}})
-        Path(model.folder, "card.yaml").write_bytes(folder.dump(card))
+        Path(model.folder, "card.yaml").write_bytes(dump(card))
 
 
 def choose(scenes, classes, seed):
@@ -58,7 +60,7 @@ def choose(scenes, classes, seed):
             100, min_samples_leaf=leaf, class_weight=weights, max_samples=0.3, n_jobs=2, random_state=seed
         )
         forest.fit(pixels[taken], labels[taken])
-        matrix = sum(confusion(forest, scene, VALIDATION, classes) for scene in scenes)
+        matrix = sum(confusion(forest, scene, VALIDATION, classes, MOST_PIXELS // 3) for scene in scenes)
         found = mean_iou(matrix)
         print(f"leaf {leaf}, class weights {weights}: mean IoU {found:.4f} on validation squares", flush=True)
         if found > best[0]:
@@ -73,9 +75,12 @@ def labelled(scene, division):
     return scene.pixels[:, wanted].T, scene.labels[wanted].astype(np.int64)
 
 
-def confusion(forest, scene, division, classes):
-    """(class, class) pixel counts, rows the reference."""
+def confusion(forest, scene, division, classes, most=None):
+    """(class, class) pixel counts, rows the reference; of some of the pixels, drawn at random, where there are more."""
     pixels, labels = labelled(scene, division)
+    if most is not None and len(labels) > most:
+        some = np.random.default_rng(0).permutation(len(labels))[:most]
+        pixels, labels = pixels[some], labels[some]
     if not len(labels):
         return np.zeros((classes, classes), np.int64)
     return np.bincount(labels * classes + forest.predict(pixels), minlength=classes**2).reshape(classes, classes)
@@ -84,7 +89,7 @@ def confusion(forest, scene, division, classes):
 def scored(forest, loaded, legend):
     """Scores in the shape that a card has for its network."""
     found, unseen = {}, np.zeros((len(legend), len(legend)), np.int64)
-    for scene in scenes:
+    for scene in loaded:
         for division in (VALIDATION, TEST, BEYOND):
             matrix = confusion(forest, scene, division, len(legend))
             if matrix.any():

@@ -30,7 +30,7 @@ def test_every_legend_can_be_read_and_tells_its_classes_apart(name):
 @pytest.mark.parametrize(
     ("name", "count"),
     [("nlcd", 16), ("nlcd-level1", 8), ("worldcover", 11), ("dynamic-world", 9), ("corine-1", 5), ("corine-2", 15),
-     ("corine-3", 44), ("corine-3-raster", 44), ("landsat-6class", 6), ("raleigh", 7)],
+     ("corine-3", 44), ("corine-3-raster", 44), ("landsat-6class", 6), ("sentinel2-3class", 3), ("raleigh", 7)],
 )  # fmt: skip
 def test_number_of_classes(name, count):
     assert len(SHIPPED.legend(name)) == count

@@ -73,7 +73,7 @@ def test_without_test_squares_there_are_no_test_scores(tmp_path):
     _, rows, warnings = results.table(shown)
     assert [row[5] for row in rows] == [None, None, None]
     assert [row[4] for row in rows] == [0.25, 0.75, 0.5]
-    assert len(warnings) == 2
+    assert warnings == ["nothing was held out to test on; scores on what the epoch was chosen on flatter a little"]
 
 
 def test_a_buffer_that_takes_more_than_it_leaves_is_told_with_what_to_change(tmp_path):
@@ -112,3 +112,11 @@ def test_the_command_prints_the_table_and_then_what_it_cannot_say(folder):
     assert [row[0] for row in rows] == ["green", "water", "soil", "mean"]
     assert answer.out.splitlines()[-1] == f"wrote {folder / 'tiny'}"
     assert "note: 82% of the labels on training squares lie within 8 pixels of what is held out" in answer.err
+
+
+def test_each_epoch_is_a_line_also_where_nobody_looks(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    answer = geoseg("train", "training.yaml")
+    lines = [each for each in answer.err.splitlines() if each.startswith("epoch ")]
+    assert [each.split(":")[0] for each in lines] == [f"epoch {n} of 6" for n in range(1, 7)]
+    assert all("mean IoU 0." in each and "(green 0." in each and ", water 0." in each for each in lines)

@@ -1,0 +1,88 @@
+"""Preparation: all that a training needs before its first step: network, scenes, and which ground is for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from geoseg import catalog
+from geoseg.catalog import Catalog
+from geoseg.catalog.legend import Legend
+from geoseg.errors import JobError
+from geoseg.models import networks, receptive_field
+from geoseg.models.receptive_field import Field
+from geoseg.training import scenes
+from geoseg.training import split as splits
+from geoseg.training.division import Squares
+from geoseg.training.recipe import Recipe
+from geoseg.training.scenes import LabelledScene
+from geoseg.training.split import Split
+
+_FASTEST = 1.0
+"""Learning rates above it never lead anywhere."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A training that can begin."""
+
+    known: Catalog
+    legend: Legend
+    network: nn.Module
+    """With random weights."""
+    field: Field
+    split: Split
+
+
+def prepared(recipe: Recipe) -> Prepared:
+    """Build the network, load the scenes and divide them.
+
+    Parameters
+    ----------
+    recipe
+        What to learn from what.
+
+    Raises
+    ------
+    ModelError
+        If the architecture is unknown.
+    CatalogError, RasterError, JobError
+        If a scene cannot be read, or leaves no labels to train or validate on, or the spec cannot work.
+    """
+    known = catalog.read(recipe.catalog)
+    legend = known.legend(recipe.legend)
+    legend.check_fits_uint8()
+    network = networks.build(recipe.architecture, len(recipe.bands), len(legend))
+    field = receptive_field.probe(network, len(recipe.bands))
+    _check_sizes(recipe, field)
+    squares = Squares.of(recipe.chips, recipe.seed, field, recipe.split)
+    loaded = [
+        scenes.load(known, each, recipe.bands, legend, squares, recipe.normalisation) for each in recipe.all_scenes
+    ]
+    _check_scenes(recipe, loaded)
+    return Prepared(known, legend, network, field, splits.split(loaded, recipe, squares, legend, field))
+
+
+def _check_sizes(recipe: Recipe, field: Field) -> None:
+    if recipe.chips.size % field.stride:
+        raise JobError(
+            f"chips.size is {recipe.chips.size}; the network takes multiples of {field.stride} pixels, "
+            f"for instance {-(-recipe.chips.size // field.stride) * field.stride}"
+        )
+    if recipe.learning_rate > _FASTEST:
+        raise JobError(
+            f"learning_rate is {recipe.learning_rate:g}; no network learns above {_FASTEST:g}, so make learning_rate "
+            "smaller, for instance 0.003"
+        )
+
+
+def _check_scenes(recipe: Recipe, loaded: Sequence[LabelledScene]) -> None:
+    size = recipe.chips.size
+    for scene in loaded:
+        if size > max(scene.window.shape):
+            rows, cols = scene.window.shape
+            raise JobError(
+                f"chips.size is {size} pixels, but imagery {scene.name!r} has only {rows} x {cols}; make it smaller"
+            )
