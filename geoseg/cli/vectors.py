@@ -36,13 +36,17 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Threads; default: one 
 @refusing
 def vectorize(
     map_file: MapFile,
-    target: Annotated[Path, typer.Option("--out", help="Output .shp, .gpkg, .fgb or .parquet.")],
+    target: Annotated[Path, typer.Option("--out", help="Output .shp, .gpkg, .fgb, .parquet or .geojson.")],
     classes: Annotated[str | None, typer.Option(help="Only these classes: ids or names, separated by commas.")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="One file for each class.")] = False,
     min_area: MinArea = None,
     simplify: Annotated[
         str | None,
         typer.Option(help="Outlines lose corners that stand out by less: 30m or 1.5px; borders stay shared."),
+    ] = None,
+    crs: Annotated[
+        str | None,
+        typer.Option(help="CRS of the coordinates, EPSG:3857 say; default: the map's, for .geojson EPSG:4326."),
     ] = None,
     legend: MapLegend = None,
     workers: Workers = None,
@@ -63,6 +67,7 @@ def vectorize(
         per_class=per_class,
         min_area=min_area or (),
         simplify=simplify,
+        crs=crs,
         changed_areas=_show,
         workers=workers or cores(),
     )

@@ -45,6 +45,8 @@ def worker(
     tls_key: TlsKey = None,
 ) -> None:
     """Start a worker for a running Dask scheduler; SIGTERM lets it finish its block and leave."""
+    limits.allow_memory()
+    limits.allow(limits.needed(files=limits.HANDLES, blocks=0, workers=workers, mosaics=True))
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
     from geoseg.cluster import local, tls

@@ -144,6 +144,7 @@ class GdalWriter:
         self.waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(2)
         self.error: BaseException | None = None
         options: dict[str, Any] = {"layer_metadata": dict(tags)} if driver == "GPKG" else {}
+        options |= {"RFC7946": "YES"} if driver == "GeoJSON" else {}
         how = {"driver": driver, "layer": layer, "geometry_name": "geometry", "geometry_type": "Polygon"}
         self.thread = threading.Thread(target=self._write, args=(path, {**how, "crs": crs.to_wkt(), **options}))
         self.thread.start()

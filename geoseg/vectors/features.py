@@ -6,12 +6,13 @@ Coordinates are (x, y) in the file's CRS; rings are closed, shells anticlockwise
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from affine import Affine
 
+from geoseg.errors import RasterError
 from geoseg.vectors.compiled import compiled
 from geoseg.vectors.rings import Batch, ranges
 
@@ -119,6 +120,29 @@ def located(batch: Batch, transform: Affine, area_m2: float) -> Features:
     points = _located(batch.corners, batch.ring_starts, transform.determinant > 0, *tuple(transform)[:6])
     ring_starts = batch.ring_starts + np.arange(len(batch.ring_starts))
     return Features(batch.values, batch.sizes * area_m2, batch.region_starts, ring_starts, points)
+
+
+def moved(features: Features, transformer: Any) -> Features:
+    """Polygons in other coordinates, corner by corner, so that neighbours that share corners still do.
+
+    Parameters
+    ----------
+    features : Features
+        Their areas stay what they were.
+    transformer : pyproj Transformer
+        With x before y.
+
+    Raises
+    ------
+    RasterError
+        If a corner cannot be brought there.
+    """
+    points = np.ascontiguousarray(np.column_stack(transformer.transform(features.points[:, 0], features.points[:, 1])))
+    if not np.isfinite(points).all():
+        raise RasterError(
+            f"a part of the map lies where {transformer.target_crs.name} is not defined; choose another CRS"
+        )
+    return replace(features, points=points)
 
 
 def concatenated(parts: Sequence[Features]) -> Features:

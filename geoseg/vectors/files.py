@@ -1,4 +1,4 @@
-"""Files: polygons written as Shapefile, GeoPackage, FlatGeobuf or GeoParquet, with a style for QGIS.
+"""Files: polygons written as Shapefile, GeoPackage, FlatGeobuf, GeoParquet or GeoJSON, with a style for QGIS.
 
 Coordinates are (x, y) in the file's CRS. A file appears whole or not at all; nothing is simplified or repaired.
 Polygons arrive some at a time, and memory holds no more.
@@ -31,7 +31,13 @@ from geoseg.vectors.arrow import GdalWriter, ParquetWriter
 from geoseg.vectors.features import Features
 from geoseg.vectors.shapefile import ShapefileWriter
 
-_DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".parquet": "Parquet"}
+_DRIVERS = {
+    ".shp": "ESRI Shapefile",
+    ".gpkg": "GPKG",
+    ".fgb": "FlatGeobuf",
+    ".parquet": "Parquet",
+    ".geojson": "GeoJSON",
+}
 _WRITER_ERRORS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, pa.ArrowException)
 _STYLES = """CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256),
 f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT,
@@ -66,7 +72,7 @@ def write(
     frame : GeoDataFrame
         What `trace` returns.
     out : path
-        File ending in .shp, .gpkg, .fgb or .parquet.
+        File ending in .shp, .gpkg, .fgb, .parquet or .geojson.
     per_class : bool
         One file for each class that occurs, `<stem>_<class><ending>`.
     legend : Legend, optional
@@ -142,7 +148,7 @@ def check_ending(out: Path) -> None:
     Raises
     ------
     RasterError
-        If the ending is another than .shp, .gpkg, .fgb or .parquet.
+        If the ending is another than .shp, .gpkg, .fgb, .parquet or .geojson.
     """
     if out.suffix not in _DRIVERS:
         raise RasterError(
@@ -155,6 +161,8 @@ class _Target:
 
     def __init__(self, out: Path, layer: Layer, per_class: bool) -> None:
         check_ending(out)
+        if out.suffix == ".geojson" and layer.crs.to_epsg() != 4326:
+            raise RasterError(f"{out}: GeoJSON is in longitude and latitude; leave the CRS out, or write a .gpkg")
         self.out, self.layer, self.per_class = out, layer, per_class
         self.writers: dict[Path, Any] = {}
         self.counts: dict[Path, int] = {}

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyproj
 import shapely
 
 from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_region
+from geoseg.grid import read_crs
 from geoseg.vectors import areas, features, files, mapping_unit, source, stream
 from geoseg.vectors import simplify as simple
 from geoseg.vectors.features import Features
@@ -40,6 +42,7 @@ def vectorize(
     per_class: bool = False,
     min_area: Sequence[str] = (),
     simplify: str | None = None,
+    crs: str | None = None,
     changed_areas: Callable[[list[Change]], None] = lambda changes: None,
     workers: int = 1,
 ) -> dict[Path, int]:
@@ -58,6 +61,8 @@ def vectorize(
         the map that `mapping_unit.write_sieved` writes.
     simplify : str, optional
         Tolerance, see `simplify.tolerance`: outlines lose corners that stand out by less, after least areas.
+    crs : str, optional
+        CRS of the coordinates, to which corners are brought at the end; default: the map's, for .geojson EPSG:4326.
     changed_areas : callable
         Called with what that does to each class's area, before anything is written.
     workers : int
@@ -77,6 +82,9 @@ def vectorize(
     outs = [Path(out)] if isinstance(out, str | Path) else [Path(each) for each in out]
     for each in outs:
         check_ending(each)
+    if crs is None and all(each.suffix == ".geojson" for each in outs):
+        crs = "EPSG:4326"
+    there = None if crs is None else read_crs(crs, "the polygons' CRS").proj
     of_map = source.described(Path(map_path), classes, legend)
     changes: list[Change] = []
     unit = None
@@ -94,8 +102,12 @@ def vectorize(
     if changes:
         changed_areas(changes)
         tags = {**tags, mapping_unit.TAG: mapping_unit.tag(changes, unit, simplify)}
-    layer = files.Layer(of_map.crs, of_map.names, tags, of_map.legend)
-    return files.write_parts(_parts(of_map, strips(), workers, kept), outs, layer, per_class=per_class)
+    layer = files.Layer(of_map.crs if there is None else there, of_map.names, tags, of_map.legend)
+    parts = _parts(of_map, strips(), workers, kept)
+    if there is not None:
+        mover = pyproj.Transformer.from_crs(of_map.crs, there, always_xy=True)
+        parts = (features.moved(part, mover) for part in parts)
+    return files.write_parts(parts, outs, layer, per_class=per_class)
 
 
 def trace(

@@ -57,6 +57,15 @@ def test_workers_need_more(job):
     assert not (job.folder / "many").exists()
 
 
+def test_a_worker_and_a_submission_say_it_before_they_connect(job):
+    where = "tcp://127.0.0.1:9"  # nobody listens there
+    submit = "submit", job.folder / "job.yaml", "--scheduler", where, "--out", job.folder / "sent"
+    for command in (("worker", where), submit):
+        said, _ = limited(60, 60, *command)
+        assert "files open at once, and 'ulimit -Hn' allows 60; raise that" in said.refusal("JobError")
+    assert not (job.folder / "sent").exists()
+
+
 def test_what_is_needed_grows_with_files_workers_threads_and_blocks_up_to_what_is_held_open():
     least = limits.needed(files=1, blocks=1)
     assert limits.needed(files=1000, blocks=1) == limits.needed(files=limits.HANDLES, blocks=1) > least

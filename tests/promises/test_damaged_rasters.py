@@ -110,6 +110,7 @@ def small_scene(path: Path, **how) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 def test_damaged_rasters_are_refused_or_listed(tmp_path, fast_folder):
     data = small_scene(tmp_path / "whole.tif", compress="deflate", tiled=True, blockxsize=32, blockysize=32)
     cuts = [float(share) for share in np.linspace(0, 0.97, 15)]

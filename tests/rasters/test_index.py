@@ -68,7 +68,7 @@ def sources(draw: st.DrawFn) -> Source:
 # ------------------------------------------------------------------------------------- the index
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data(), st.lists(sources(), min_size=1, max_size=6), st.integers(1, 3000), st.integers(1, 3000))
 def test_no_file_that_a_window_needs_is_left_out(
     data: st.DataObject, files: list[Source], height: int, width: int

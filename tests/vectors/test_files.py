@@ -139,7 +139,9 @@ def test_a_shapefile_beyond_two_gigabytes_is_refused_before_writing(tmp_path, mo
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(RasterError, match=r"polygons are written to \.shp, \.gpkg, \.fgb, \.parquet, not to '\.kml'"):
+    with pytest.raises(
+        RasterError, match=r"polygons are written to \.shp, \.gpkg, \.fgb, \.parquet, \.geojson, not to '\.kml'"
+    ):
         vector_files.write(traced(), tmp_path / "classes.kml")
     with pytest.raises(RasterError, match="the map has no pixel of the classes asked for"):
         vector_files.write(traced()[:0], tmp_path / "classes.shp")

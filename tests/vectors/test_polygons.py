@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+import geopandas
 import numpy as np
 import pyogrio
 import pyproj
@@ -18,7 +19,7 @@ from rasterio.enums import ColorInterp
 from strategies import NORTH_UP, TRANSFORMS, write
 
 from geoseg.catalog.legend import LandClass, Legend
-from geoseg.errors import CatalogError, RasterError
+from geoseg.errors import CatalogError, GeosegError, RasterError
 from geoseg.vectors import polygons
 
 LEGEND = Legend("two", (LandClass(1, "forest", "#006400"), LandClass(2, "open water", "#0064c8")))
@@ -232,3 +233,43 @@ def test_a_crop_of_worldcover_paints_back(shared_data, tmp_path):
     np.testing.assert_array_equal(painted[labels != 0], labels[labels != 0])
     side = frame.area_m2.sum() / np.count_nonzero(labels)
     assert side == pytest.approx(9.2766 * 9.2136, rel=2e-3)  # metres of 1/12000 degree at the equator
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3035", "EPSG:3857"])
+def test_corners_are_brought_to_another_crs_one_by_one(tmp_path, crs):
+    labels = np.random.default_rng(0).choice([1, 2, 3], (1, 20, 30)).astype(np.uint8)
+    path = write(tmp_path / "map.tif", labels, Affine(30, 0, 500_000, 0, -30, 5_200_000), crs="EPSG:32633")
+    polygons.vectorize(path, tmp_path / "a.gpkg", crs=crs, simplify="1px")
+    polygons.vectorize(path, tmp_path / "b.gpkg", simplify="1px")
+    moved, there = (geopandas.read_file(tmp_path / f"{each}.gpkg") for each in "ab")
+    assert moved.crs == crs
+    expected = there.to_crs(crs)
+    assert all(one.equals_exact(other, 1e-6) for one, other in zip(moved.geometry, expected.geometry))
+    assert shapely.coverage_is_valid(moved.geometry.values)
+    np.testing.assert_array_equal(moved.area_m2, there.area_m2)
+
+
+def test_geojson_is_in_longitude_and_latitude(tmp_path):
+    labels = np.random.default_rng(0).choice([1, 2, 255], (1, 20, 30)).astype(np.uint8)
+    path = write(tmp_path / "map.tif", labels, Affine(30, 0, 500_000, 0, -30, 5_200_000), crs="EPSG:32633", nodata=255)
+    polygons.vectorize(path, tmp_path / "a.geojson")
+    frame, exact = geopandas.read_file(tmp_path / "a.geojson"), polygons.trace(path)
+    held = json.loads((tmp_path / "a.geojson").read_text())
+    assert "crs" not in held
+    assert frame.crs == "EPSG:4326"
+    assert len(frame) == len(exact)
+    assert frame.to_crs("EPSG:32633").area.sum() == pytest.approx(exact.area_m2.sum(), rel=1e-4)
+    with pytest.raises(
+        RasterError, match=r"GeoJSON is in longitude and latitude; leave the CRS out, or write a \.gpkg"
+    ):
+        polygons.vectorize(path, tmp_path / "b.geojson", crs="EPSG:32633")
+    assert not (tmp_path / "b.geojson").exists()
+
+
+def test_a_crs_that_does_not_hold_the_map_or_is_none_is_refused(tmp_path):
+    path = write(tmp_path / "map.tif", np.ones((1, 4, 4), np.uint8), Affine(1, 0, -179, 0, -1, -88), crs="EPSG:4326")
+    with pytest.raises(RasterError, match="lies where WGS 84 / Pseudo-Mercator is not defined; choose another CRS"):
+        polygons.vectorize(path, tmp_path / "a.gpkg", crs="EPSG:3857")
+    with pytest.raises(GeosegError, match="moon"):
+        polygons.vectorize(path, tmp_path / "a.gpkg", crs="moon")
+    assert not (tmp_path / "a.gpkg").exists()

@@ -33,6 +33,7 @@ def test_odd_windows_are_refused():
         networks.build({"name": "dynamic-world"}, 9, 9)(torch.zeros(1, 9, 7, 8))
 
 
+@pytest.mark.slow
 def test_its_field_is_small_and_bounded():
     with torch.random.fork_rng():
         torch.manual_seed(0)
