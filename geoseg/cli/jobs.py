@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from geoseg.cli import limits
 from geoseg.cli.options import Folder, JobFile, app
 from geoseg.cli.screen import BLOCKS_FAILED, INTERRUPTED, drawn, err, note, out, refuse, refusing, report
 from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped
@@ -41,6 +42,8 @@ def submit(
     tls_key: TlsKey = None,
 ) -> None:
     """Hand a job to a running cluster and come back; it goes on without you."""
+    limits.allow_memory()
+    limits.allow(limits.needed(files=limits.HANDLES, blocks=0))
     from geoseg.cluster import kinds, tls
     from geoseg.jobs import resolve, submit
     from geoseg.jobs import spec as job_spec
