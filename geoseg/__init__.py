@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from geoseg.arrays import segment as segment
     from geoseg.errors import GeosegError as GeosegError
     from geoseg.jobs.submit import submit as submit
+    from geoseg.vectors.polygons import trace as vectorize
 
 __version__ = "0.1.0"
 
@@ -19,14 +20,17 @@ _HOMES = {
     "open_imagery": "arrays",
     "segment": "arrays",
     "submit": "jobs.submit",
+    "vectorize": "vectors.polygons",
 }
+_CALLED = {"vectorize": "trace"}
+"""Names that are others at home."""
 
-__all__ = ["GeosegError", "__version__", "open_imagery", "segment", "submit"]
+__all__ = ["GeosegError", "__version__", "open_imagery", "segment", "submit", "vectorize"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"geoseg.{_HOMES[name]}"), name)
+        return getattr(import_module(f"geoseg.{_HOMES[name]}"), _CALLED.get(name, name))
     raise AttributeError(f"module 'geoseg' has no attribute {name!r}")
 
 

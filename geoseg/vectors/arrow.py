@@ -26,6 +26,8 @@ _COLUMNS = [
     pa.field("area_m2", pa.float64()),
     pa.field("geometry", pa.binary()),
 ]
+SCHEMA = pa.schema(_COLUMNS)
+"""Of batches without boxes."""
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _BOX = pa.field("bbox", pa.struct([pa.field(side, pa.float64()) for side in _SIDES]))
 _MOST_POLYGONS, _MOST_POINTS = 65_536, 4_000_000
@@ -140,7 +142,7 @@ class GdalWriter:
         layer : str
             Name of the layer.
         """
-        self.names, self.schema = names, pa.schema(_COLUMNS)
+        self.names, self.schema = names, SCHEMA
         self.waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(2)
         self.error: BaseException | None = None
         options: dict[str, Any] = {"layer_metadata": dict(tags)} if driver == "GPKG" else {}

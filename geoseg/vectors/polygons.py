@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyarrow as pa
 import pyproj
 import shapely
 
 from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_region
 from geoseg.grid import read_crs
-from geoseg.vectors import areas, features, files, mapping_unit, source, stream
+from geoseg.vectors import areas, arrow, features, files, mapping_unit, source, stream
 from geoseg.vectors import simplify as simple
 from geoseg.vectors.features import Features
 from geoseg.vectors.files import check_ending, write
@@ -30,7 +32,7 @@ from geoseg.vectors.sieve import Strips
 from geoseg.vectors.simplify import Kept
 from geoseg.vectors.source import Source
 
-__all__ = ["read_region", "trace", "vectorize", "write"]
+__all__ = ["batches", "read_region", "trace", "vectorize", "write"]
 
 
 def vectorize(
@@ -84,29 +86,8 @@ def vectorize(
         check_ending(each)
     if crs is None and all(each.suffix == ".geojson" for each in outs):
         crs = "EPSG:4326"
-    there = None if crs is None else read_crs(crs, "the polygons' CRS").proj
-    of_map = source.described(Path(map_path), classes, legend)
-    changes: list[Change] = []
-    unit = None
-    strips: Strips = (of_map if simplify is None else replace(of_map, wanted=None)).strips
-    if min_area:
-        unit = mapping_unit.parse(min_area, of_map.legend)
-        sieved, changes = mapping_unit.sieved(of_map, unit, workers=workers)
-        strips = sieved.strips
-    kept = None
-    if simplify is not None:
-        kept, simplified = _kept(of_map, strips, simplify, workers)
-        before = {each.class_id: each.before_m2 for each in changes}
-        changes = [replace(each, before_m2=before.get(each.class_id, each.before_m2)) for each in simplified]
-    tags = of_map.tags
-    if changes:
-        changed_areas(changes)
-        tags = {**tags, mapping_unit.TAG: mapping_unit.tag(changes, unit, simplify)}
-    layer = files.Layer(of_map.crs if there is None else there, of_map.names, tags, of_map.legend)
-    parts = _parts(of_map, strips(), workers, kept)
-    if there is not None:
-        mover = pyproj.Transformer.from_crs(of_map.crs, there, always_xy=True)
-        parts = (features.moved(part, mover) for part in parts)
+    shape = _Shape(tuple(min_area), simplify, crs, workers)
+    layer, parts = _traced(source.described(Path(map_path), classes, legend), shape, changed_areas)
     return files.write_parts(parts, outs, layer, per_class=per_class)
 
 
@@ -115,6 +96,9 @@ def trace(
     *,
     classes: Sequence[int | str] | None = None,
     legend: Legend | None = None,
+    min_area: Sequence[str] = (),
+    simplify: str | None = None,
+    crs: str | None = None,
     strip_rows: int | None = None,
     workers: int = 1,
 ) -> geopandas.GeoDataFrame:
@@ -132,6 +116,8 @@ def trace(
         The land classes to trace; all by default.
     legend : Legend, optional
         Names of the classes; by default the one that the map carries. A class without name is called by its id.
+    min_area, simplify, crs
+        As in `vectorize`.
     strip_rows : int, optional
         Rows read at a time; by default as many as make about four million pixels.
     workers : int
@@ -140,8 +126,8 @@ def trace(
     Returns
     -------
     GeoDataFrame
-        `class_id`, `class_name`, `area_m2` and `geometry`, in the map's CRS; `attrs` holds the map's file name
-        and tags, its legend only where that is the one used. The area is that of the pixels: in the plane of a
+        `class_id`, `class_name`, `area_m2` and `geometry`; `attrs` holds the map's file name
+        and tags, its legend only where that is the one used. The area is that on the map's grid: in the plane of a
         projected CRS, whatever that distorts (little in UTM or an equal-area CRS, much in Web Mercator); on the
         ellipsoid for a geographic CRS.
 
@@ -153,19 +139,88 @@ def trace(
         If a class is asked for that the legend lacks.
     """
     of_map = source.described(Path(map_path), classes, legend)
-    found = features.concatenated(list(_parts(of_map, of_map.strips(strip_rows), workers)))
-    names = of_map.names
+    layer, parts = _traced(of_map, _Shape(tuple(min_area), simplify, crs, workers), strip_rows=strip_rows)
+    found = features.concatenated(list(parts))
     shapes = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, found.points, (found.ring_starts, found.polygon_starts)
     )
     columns = {
         "class_id": found.class_ids,
-        "class_name": [names.get(value, str(value)) for value in found.class_ids.tolist()],
+        "class_name": [layer.names.get(value, str(value)) for value in found.class_ids.tolist()],
         "area_m2": found.areas_m2,
     }
-    frame = geopandas.GeoDataFrame(columns, geometry=shapes, crs=of_map.crs)
-    frame.attrs = dict(of_map.tags)
+    frame = geopandas.GeoDataFrame(columns, geometry=shapes, crs=layer.crs)
+    frame.attrs = dict(layer.tags)
     return frame
+
+
+def batches(
+    map_path: str | Path,
+    *,
+    classes: Sequence[int | str] | None = None,
+    legend: Legend | None = None,
+    min_area: Sequence[str] = (),
+    simplify: str | None = None,
+    crs: str | None = None,
+    workers: int = 1,
+) -> Iterator[pa.RecordBatch]:
+    """The same polygons some at a time, for maps of any size.
+
+    Parameters
+    ----------
+    map_path, classes, legend, min_area, simplify, crs, workers
+        As in `trace`.
+
+    Yields
+    ------
+    pyarrow RecordBatch
+        `class_id`, `class_name`, `area_m2` and `geometry`, well-known binary.
+    """
+    of_map = source.described(Path(map_path), classes, legend)
+    layer, parts = _traced(of_map, _Shape(tuple(min_area), simplify, crs, workers))
+    for part in parts:
+        yield from arrow.batches(part, layer.names, arrow.SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How polygons are to be, as their user says it."""
+
+    min_area: tuple[str, ...]
+    simplify: str | None
+    crs: str | None
+    workers: int
+
+
+def _traced(
+    of_map: Source,
+    shape: _Shape,
+    changed_areas: Callable[[list[Change]], None] = lambda changes: None,
+    *,
+    strip_rows: int | None = None,
+) -> tuple[files.Layer, Iterator[Features]]:
+    """What is known of all polygons, and they themselves as they come."""
+    there = None if shape.crs is None else read_crs(shape.crs, "the polygons' CRS").proj
+    changes: list[Change] = []
+    unit, kept = None, None
+    strips: Strips = partial((of_map if shape.simplify is None else replace(of_map, wanted=None)).strips, strip_rows)
+    if shape.min_area:
+        unit = mapping_unit.parse(shape.min_area, of_map.legend)
+        sieved, changes = mapping_unit.sieved(of_map, unit, workers=shape.workers)
+        strips = sieved.strips
+    if shape.simplify is not None:
+        kept, simplified = _kept(of_map, strips, shape.simplify, shape.workers)
+        after = {each.class_id: each.after_m2 for each in simplified}
+        changes = [replace(each, after_m2=after.get(each.class_id, 0.0)) for each in changes or simplified]
+    tags = of_map.tags
+    if changes:
+        changed_areas(changes)
+        tags = {**tags, mapping_unit.TAG: mapping_unit.tag(changes, unit, shape.simplify)}
+    parts = _parts(of_map, strips(), shape.workers, kept)
+    if there is not None:
+        mover = pyproj.Transformer.from_crs(of_map.crs, there, always_xy=True)
+        parts = (features.moved(part, mover) for part in parts)
+    return files.Layer(of_map.crs if there is None else there, of_map.names, tags, of_map.legend), parts
 
 
 def _kept(of_map: Source, strips: Strips, text: str, workers: int) -> tuple[Kept, list[Change]]:

@@ -4,6 +4,7 @@ import json
 
 import geopandas
 import numpy as np
+import pyarrow as pa
 import pyogrio
 import pytest
 import shapely
@@ -15,6 +16,7 @@ from pyproj import Geod
 from rasterio import features as gdal
 from strategies import write
 
+import geoseg
 from geoseg.errors import CatalogError, RasterError
 from geoseg.vectors import features, polygons, simplify, stream
 
@@ -159,6 +161,28 @@ def test_least_areas_come_first(tmp_path, noisy):
     for each in heard[0]:
         assert each.before_m2 == pytest.approx(exactly.area_m2[exactly.class_id == each.class_id].sum())
         assert each.after_m2 == pytest.approx(frame.area_m2[frame.class_id == each.class_id].sum())
+
+
+def test_a_frame_and_batches_hold_what_the_file_holds(tmp_path, noisy):
+    asked = {"min_area": ["0.5ha"], "simplify": "45m", "crs": "EPSG:3035", "classes": [1, 2]}
+    polygons.vectorize(noisy, tmp_path / "a.gpkg", **asked)
+    written = pyogrio.read_dataframe(tmp_path / "a.gpkg")
+    frame = geoseg.vectorize(noisy, **asked)
+    assert frame.crs == written.crs == "EPSG:3035"
+    assert (frame.geometry.values == written.geometry.values).all()
+    np.testing.assert_array_equal(frame.area_m2, written.area_m2)
+    assert json.loads(frame.attrs["GEOSEG_GENERALISED"])["simplify"] == "45m"
+    table = pa.Table.from_batches(polygons.batches(noisy, **asked))
+    assert table["class_id"].to_pylist() == frame.class_id.tolist()
+    assert (shapely.from_wkb(table["geometry"].to_pylist()) == frame.geometry.values).all()
+
+
+def test_a_class_of_which_nothing_is_left_is_told(tmp_path):
+    labels = np.ones((1, 30, 30), np.uint8)
+    labels[0, 10, 10] = 2
+    path, heard = write(tmp_path / "map.tif", labels, UTM), []
+    polygons.vectorize(path, tmp_path / "a.gpkg", simplify="1px", min_area=["1ha"], changed_areas=heard.append)
+    assert [(each.class_id, each.before_m2, each.after_m2) for each in heard[0]] == [(1, 809100, 810000), (2, 900, 0)]
 
 
 @pytest.mark.parametrize(
