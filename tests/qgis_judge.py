@@ -30,13 +30,18 @@ for path in sys.argv[1:]:
         else:
             rows = []
     else:
-        layer = QgsVectorLayer(path, "x", "ogr")
+        layer = QgsVectorLayer(path.removesuffix("+sld"), "x", "ogr")
+        if path.endswith("+sld"):
+            assert layer.loadSldStyle(path.rpartition(".")[0] + ".sld")[1], path
         renderer = layer.renderer()
         kind = renderer.type()
         rows = []
         if kind == "categorizedSymbol":
             kind += " " + renderer.classAttribute()
             rows = [[each.value(), each.symbol().color().name(), each.label()] for each in renderer.categories()]
+        elif kind == "RuleRenderer":
+            rules = renderer.rootRule().children()
+            rows = [[each.filterExpression(), each.symbol().color().name(), each.label()] for each in rules]
     found.append({"valid": layer.isValid(), "kind": kind, "rows": rows})
 print(json.dumps(found))
 """

@@ -48,6 +48,13 @@ def vectorize(
         str | None,
         typer.Option(help="CRS of the coordinates, EPSG:3857 say; default: the map's, for .geojson EPSG:4326."),
     ] = None,
+    attributes: Annotated[
+        str | None,
+        typer.Option(help="Further columns, separated by commas: pixels, perimeter (perim_m), confidence (conf)."),
+    ] = None,
+    confidence: Annotated[
+        Path | None, typer.Option(help="Raster of which conf is the mean; default: confidence.tif beside the map.")
+    ] = None,
     legend: MapLegend = None,
     workers: Workers = None,
     catalog: CatalogFile = None,
@@ -68,6 +75,8 @@ def vectorize(
         min_area=min_area or (),
         simplify=simplify,
         crs=crs,
+        attributes=[each.strip() for each in attributes.split(",")] if attributes else (),
+        confidence=confidence,
         changed_areas=_show,
         workers=workers or cores(),
     )

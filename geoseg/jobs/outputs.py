@@ -34,8 +34,10 @@ from geoseg.storage.staging import Staging, opened
 from geoseg.storage.store import Store
 
 DONE = "outputs.json"
-_COMPANIONS = (".shx", ".dbf", ".prj", ".cpg", ".qml")
+_COMPANIONS = (".shx", ".dbf", ".prj", ".cpg", ".qml", ".sld")
 """Files that belong to a vector file of their stem."""
+_SHAPE = {"min_area", "simplify", "attributes"}
+"""Options of the job that polygons are made with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Step:
     """Writes the files and returns the paths of all of them."""
     reads_map: bool = False
     """Whether it opens the map's files."""
+    reads_confidence: bool = False
 
     @property
     def key(self) -> str:
@@ -105,6 +108,8 @@ def write(
                 progress(step.name)
                 if step.reads_map:
                     staging.fetch(noted["map"]["files"])
+                if step.reads_confidence:
+                    staging.fetch(noted["confidence"]["files"])
                 before = noted.pop(step.name, {"files": {}})["files"]
                 # What stood beside the old map does not stand beside the new one for a moment.
                 others = [name for name in noted if name not in standing] if step.name == "map" else []
@@ -184,13 +189,8 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     blocks = digest_of({"job": plan.digest, "blocks": sorted(block_key(each) for each in records)})
     raster = {"blocks": blocks, "sheet": wanted.sheet_pixels, "tags": tags}
 
-    found = [
-        Step(
-            "map",
-            {**raster, "legend": legend},
-            partial(_raster, plan, staging, records, tags, plan.legend, dict(counts)),
-        )
-    ]
+    make_map = partial(_raster, plan, staging, records, tags, plan.legend, dict(counts))
+    found = [Step("map", {**raster, "legend": legend}, make_map)]
     made_of_map = {"map": found[0].key, "legend": legend}
     if wanted.confidence:
         found.append(Step("confidence", raster, partial(_raster, plan, staging, records, tags, None, None)))
@@ -205,8 +205,9 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     if plan.spec.reference is not None:
         found.append(_accuracy_step(plan, made_of_map, map_path, folder))
     if wanted.vectors and any(counts.values()):
-        shape = {key: getattr(wanted, key) for key in ("vectors", "min_area", "simplify")}
-        found.append(Step("vectors", made_of_map | shape, partial(_vectors, plan, map_path, folder), reads_map=True))
+        shape, means = wanted.model_dump(include={"vectors", *_SHAPE}), "confidence" in wanted.attributes
+        trace = partial(_vectors, plan, map_path, folder)
+        found.append(Step("vectors", made_of_map | shape, trace, reads_map=True, reads_confidence=means))
     if wanted.report and any("labels" in record.hashes for record in records):
         told = page.facts(plan, records, counts)
         scored = next((step.key for step in found if step.name == "accuracy"), None)
@@ -340,9 +341,8 @@ def _vectors(plan: Plan, map_path: Path, folder: Path) -> Sequence[Path]:
 
     wanted = plan.spec.outputs
     outs = [Store.at(folder).folder("vectors") / f"map.{ending}" for ending in wanted.vectors]
-    polygons.vectorize(map_path, outs, legend=plan.legend, **wanted.model_dump(include={"min_area", "simplify"}))
-    beside = {path.with_suffix(each) for path in outs for each in _COMPANIONS}
-    return [*outs, *sorted(filter(Path.is_file, beside))]
+    polygons.vectorize(map_path, outs, legend=plan.legend, **wanted.model_dump(include=_SHAPE))
+    return [*outs, *sorted({each for path in outs for end in _COMPANIONS if (each := path.with_suffix(end)).is_file()})]
 
 
 def _report(plan: Plan, staging: Staging, facts: Mapping[str, Any], map_path: Path, scored: bool) -> Sequence[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,18 +20,31 @@ from pyarrow import parquet
 
 from geoseg.vectors.features import Features
 
-_COLUMNS = [
-    pa.field("class_id", pa.int32()),
-    pa.field("class_name", pa.string()),
-    pa.field("area_m2", pa.float64()),
-    pa.field("geometry", pa.binary()),
-]
-SCHEMA = pa.schema(_COLUMNS)
-"""Of batches without boxes."""
+_COLUMNS = [pa.field("class_id", pa.int32()), pa.field("class_name", pa.string()), pa.field("area_m2", pa.float64())]
+_GEOMETRY = pa.field("geometry", pa.binary())
+_WHOLE = ("pixels",)
+"""Columns of whole numbers; other further ones are float64."""
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _BOX = pa.field("bbox", pa.struct([pa.field(side, pa.float64()) for side in _SIDES]))
 _MOST_POLYGONS, _MOST_POINTS = 65_536, 4_000_000
 """Most in one record batch; a row group of a GeoParquet file is one."""
+
+
+def schema(further: Sequence[str] = (), *, boxes: bool = False, tags: Mapping[str, str] | None = None) -> pa.Schema:
+    """Names and types of the columns.
+
+    Parameters
+    ----------
+    further : sequence of str
+        Columns besides class and area.
+    boxes : bool
+        Whether there is one of boxes.
+    tags : mapping of str to str, optional
+        Attributes of the frame that geopandas makes of a GeoParquet file.
+    """
+    columns = [*_COLUMNS, *(pa.field(name, pa.int64() if name in _WHOLE else pa.float64()) for name in further)]
+    metadata = None if tags is None else {"PANDAS_ATTRS": json.dumps(dict(tags))}
+    return pa.schema([*columns, _GEOMETRY, *([_BOX] if boxes else [])], metadata=metadata)
 
 
 def batches(features: Features, names: Mapping[int, str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -44,7 +57,7 @@ def batches(features: Features, names: Mapping[int, str], schema: pa.Schema) -> 
     names : mapping of int to str
         Names of classes; others are called by their number.
     schema : pyarrow Schema
-        Of the columns above, with that of boxes or without.
+        What `schema` makes; further columns are taken from the polygons'.
     """
     for part in features.parts(_MOST_POLYGONS, _MOST_POINTS):
         ids, which = np.unique(part.class_ids, return_inverse=True)
@@ -55,8 +68,10 @@ def batches(features: Features, names: Mapping[int, str], schema: pa.Schema) -> 
         geometry = pa.Array.from_buffers(
             pa.binary(), len(part), [None, pa.py_buffer(starts.astype(np.int32)), pa.py_buffer(buffer)]
         )
-        columns = [pa.array(part.class_ids), texts.take(pa.array(which)), pa.array(part.areas_m2), geometry]
-        if len(schema) > len(columns):
+        columns = [pa.array(part.class_ids), texts.take(pa.array(which)), pa.array(part.areas_m2)]
+        columns += [pa.array(part.columns[name]) for name in schema.names if name in part.columns]
+        columns.append(geometry)
+        if _BOX.name in schema.names:
             sides = np.ascontiguousarray(part.boxes.T)
             columns.append(pa.StructArray.from_arrays([pa.array(side) for side in sides], fields=list(_BOX.type)))
         yield pa.record_batch(columns, schema=schema)
@@ -65,7 +80,9 @@ def batches(features: Features, names: Mapping[int, str], schema: pa.Schema) -> 
 class ParquetWriter:
     """A GeoParquet file that grows, one row group for each batch."""
 
-    def __init__(self, path: Path, names: Mapping[int, str], crs: Any, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, names: Mapping[int, str], crs: Any, tags: Mapping[str, str], further: Sequence[str] = ()
+    ) -> None:
         """Create the file.
 
         Parameters
@@ -78,10 +95,12 @@ class ParquetWriter:
             Of the coordinates.
         tags : mapping of str to str
             Kept as the attributes of the frame that geopandas reads.
+        further : sequence of str
+            Columns besides class and area.
         """
         self.names, self.crs = names, crs
         self.box = np.array([np.inf, np.inf, -np.inf, -np.inf])
-        self.schema = pa.schema([*_COLUMNS, _BOX], metadata={"PANDAS_ATTRS": json.dumps(dict(tags))})
+        self.schema = schema(further, boxes=True, tags=tags)
         self.file = parquet.ParquetWriter(path, self.schema, compression="zstd")
 
     def __enter__(self) -> ParquetWriter:
@@ -123,7 +142,14 @@ class GdalWriter:
     """A GeoPackage or FlatGeobuf file that GDAL writes in a thread of its own, a few batches behind."""
 
     def __init__(
-        self, path: Path, names: Mapping[int, str], crs: Any, tags: Mapping[str, str], driver: str, layer: str
+        self,
+        path: Path,
+        names: Mapping[int, str],
+        crs: Any,
+        tags: Mapping[str, str],
+        driver: str,
+        layer: str,
+        further: Sequence[str] = (),
     ) -> None:
         """Begin the file.
 
@@ -141,8 +167,10 @@ class GdalWriter:
             GDAL's.
         layer : str
             Name of the layer.
+        further : sequence of str
+            Columns besides class and area.
         """
-        self.names, self.schema = names, SCHEMA
+        self.names, self.schema = names, schema(further)
         self.waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(2)
         self.error: BaseException | None = None
         options: dict[str, Any] = {"layer_metadata": dict(tags)} if driver == "GPKG" else {}

@@ -5,8 +5,8 @@ Coordinates are (x, y) in the file's CRS; rings are closed, shells anticlockwise
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Features:
     """(ring + 1,) int64, where each ring begins in `points`."""
     points: np.ndarray
     """(point, 2) float64."""
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Further attributes by name, (polygon,) each; see `attributes`."""
 
     def __len__(self) -> int:
         """How many polygons."""
@@ -52,13 +54,15 @@ class Features:
             rings - rings[0],
             points - points[0],
             self.points[points[0] : points[-1]],
+            {name: each[start:end] for name, each in self.columns.items()},
         )
 
     def take(self, polygons: np.ndarray) -> Features:
         """Some of the polygons, by index."""
         rings, ring = ranges(self.polygon_starts, polygons)
         lengths, point = ranges(self.ring_starts, ring)
-        return Features(self.class_ids[polygons], self.areas_m2[polygons], rings, lengths, self.points[point])
+        columns = {name: each[polygons] for name, each in self.columns.items()}
+        return Features(self.class_ids[polygons], self.areas_m2[polygons], rings, lengths, self.points[point], columns)
 
     def parts(self, most_polygons: int, most_points: int) -> Iterator[Features]:
         """All of them, some at a time; a larger polygon comes alone.
@@ -154,7 +158,8 @@ def concatenated(parts: Sequence[Features]) -> Features:
         each = [np.diff(getattr(part, name)) for part in parts]
         starts.append(np.append(0, np.cumsum(np.concatenate(each))).astype(np.int64))
     ids, areas, points = (np.concatenate(each) for each in zip(*((p.class_ids, p.areas_m2, p.points) for p in parts)))
-    return Features(ids, areas, starts[0], starts[1], points)
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    return Features(ids, areas, starts[0], starts[1], points, columns)
 
 
 def from_ragged(class_ids: Any, areas_m2: Any, points: np.ndarray, offsets: tuple[np.ndarray, np.ndarray]) -> Features:

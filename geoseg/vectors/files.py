@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from geoseg.storage.files import UNFINISHED
 from geoseg.vectors import features as feature_arrays
 from geoseg.vectors import style
 from geoseg.vectors.arrow import GdalWriter, ParquetWriter
+from geoseg.vectors.attributes import COLUMNS
 from geoseg.vectors.features import Features
 from geoseg.vectors.shapefile import ShapefileWriter
 
@@ -59,7 +60,9 @@ class Layer:
     """Colours and names of the style; without it there is none, and an older one of polygons goes away.
 
     QGIS shows the polygons in its colours: a GeoPackage holds the style itself, in the table `layer_styles`; beside
-    other files lies a `.qml`, unless one of that name styles a raster."""
+    other files lie a `.qml` and a `.sld`, unless one of that name styles a raster."""
+    columns: tuple[str, ...] = ()
+    """Columns besides class and area, see `attributes`."""
 
 
 def write(
@@ -90,11 +93,14 @@ def write(
     """
     check_ending(Path(out))
     names = dict(zip(frame["class_id"].tolist(), frame["class_name"]))
-    layer = Layer(frame.crs, names, {str(key): str(value) for key, value in frame.attrs.items()}, legend)
+    tags = {str(key): str(value) for key, value in frame.attrs.items()}
+    columns = {name: frame[name].to_numpy() for name in COLUMNS.values() if name in frame}
+    layer = Layer(frame.crs, names, tags, legend, tuple(columns))
     parts: list[Features] = []
     if len(frame):
         _, points, offsets = shapely.to_ragged_array(shapely.orient_polygons(frame.geometry.values))
-        parts = [feature_arrays.from_ragged(frame["class_id"], frame["area_m2"], points, offsets)]
+        part = feature_arrays.from_ragged(frame["class_id"], frame["area_m2"], points, offsets)
+        parts = [replace(part, columns=columns)]
     return write_parts(parts, [Path(out)], layer, per_class=per_class)
 
 
@@ -200,7 +206,7 @@ class _Target:
         try:
             for path, ids in self.classes.items():
                 if self.layer.legend is not None:
-                    _write_style(style.qgis_style(self.layer.legend, sorted(ids)), self.staging / path.name, path)
+                    _write_styles(self.layer.legend, sorted(ids), self.staging / path.name, path)
         except (OSError, sqlite3.Error) as error:
             raise _failed(self.out, error) from error
 
@@ -221,10 +227,11 @@ class _Target:
     def _writer(self, path: Path) -> Any:
         made, layer = self.staging / path.name, self.layer
         if path.suffix == ".shp":
-            return ShapefileWriter(made, layer.names, layer.crs, shown=path)
+            return ShapefileWriter(made, layer.names, layer.crs, layer.columns, shown=path)
         if path.suffix == ".parquet":
-            return ParquetWriter(made, layer.names, layer.crs, layer.tags)
-        return GdalWriter(made, layer.names, layer.crs, layer.tags, _DRIVERS[path.suffix], path.stem)
+            return ParquetWriter(made, layer.names, layer.crs, layer.tags, layer.columns)
+        driver = _DRIVERS[path.suffix]
+        return GdalWriter(made, layer.names, layer.crs, layer.tags, driver, path.stem, layer.columns)
 
 
 class _Checked:
@@ -252,8 +259,9 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "-", name.lower()).strip("-_")[:60]
 
 
-def _write_style(text: bytes, made: Path, path: Path) -> None:
-    """Put a style into a GeoPackage, or beside another file where the name is free for it."""
+def _write_styles(legend: Legend, ids: Sequence[int], made: Path, path: Path) -> None:
+    """Put styles into a GeoPackage, or beside another file where the names are free for them."""
+    texts = {".qml": style.qgis_style(legend, ids), ".sld": style.sld_style(legend, ids, path.stem)}
     if path.suffix == ".gpkg":
         with closing(sqlite3.connect(made)) as base, base:
             base.execute(_STYLES)
@@ -266,16 +274,21 @@ def _write_style(text: bytes, made: Path, path: Path) -> None:
             base.execute(
                 "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, "
                 "styleName, styleQML, styleSLD, useAsDefault, description, owner, update_time) "
-                "SELECT '', '', table_name, column_name, 'land cover', ?, '', 1, '', '', ? FROM gpkg_geometry_columns",
-                [text.decode(), changed],
+                "SELECT '', '', table_name, column_name, 'land cover', ?, ?, 1, '', '', ? FROM gpkg_geometry_columns",
+                [*(text.decode() for text in texts.values()), changed],
             )
-    elif not path.with_suffix(".qml").exists() or _styles_polygons(path.with_suffix(".qml")):
-        made.with_suffix(".qml").write_bytes(text)
+        return
+    for ending, text in texts.items():
+        if not path.with_suffix(ending).exists() or _styles_polygons(path.with_suffix(ending)):
+            made.with_suffix(ending).write_bytes(text)
 
 
 def _styles_polygons(style: Path) -> bool:
     """Whether a style is one of vectors; `map.qml` may be that of `map.tif`."""
-    return style.is_file() and b"<renderer-v2" in style.read_bytes()
+    if not style.is_file():
+        return False
+    text = style.read_bytes()
+    return b"<renderer-v2" in text or b"PolygonSymbolizer" in text
 
 
 def _move(staging: Path, path: Path) -> None:
@@ -285,7 +298,8 @@ def _move(staging: Path, path: Path) -> None:
         path.unlink(missing_ok=True)
         for old in (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qmd", ".shp.xml"):
             path.with_suffix(old).unlink(missing_ok=True)
-    if path.suffix != ".gpkg" and _styles_polygons(path.with_suffix(".qml")):
-        path.with_suffix(".qml").unlink()
+    for ending in () if path.suffix == ".gpkg" else (".qml", ".sld"):
+        if _styles_polygons(path.with_suffix(ending)):
+            path.with_suffix(ending).unlink()
     for each in [*made, staging / path.name]:
         each.replace(path.with_name(each.name))

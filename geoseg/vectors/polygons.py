@@ -23,7 +23,9 @@ from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_region
 from geoseg.grid import read_crs
 from geoseg.vectors import areas, arrow, features, files, mapping_unit, source, stream
+from geoseg.vectors import attributes as columns
 from geoseg.vectors import simplify as simple
+from geoseg.vectors.attributes import Confidence
 from geoseg.vectors.features import Features
 from geoseg.vectors.files import check_ending, write
 from geoseg.vectors.mapping_unit import Change
@@ -31,6 +33,7 @@ from geoseg.vectors.regions import OUTSIDE
 from geoseg.vectors.sieve import Strips
 from geoseg.vectors.simplify import Kept
 from geoseg.vectors.source import Source
+from geoseg.vectors.stream import Amounts
 
 __all__ = ["batches", "read_region", "trace", "vectorize", "write"]
 
@@ -45,6 +48,8 @@ def vectorize(
     min_area: Sequence[str] = (),
     simplify: str | None = None,
     crs: str | None = None,
+    attributes: Sequence[str] = (),
+    confidence: str | Path | None = None,
     changed_areas: Callable[[list[Change]], None] = lambda changes: None,
     workers: int = 1,
 ) -> dict[Path, int]:
@@ -65,6 +70,10 @@ def vectorize(
         Tolerance, see `simplify.tolerance`: outlines lose corners that stand out by less, after least areas.
     crs : str, optional
         CRS of the coordinates, to which corners are brought at the end; default: the map's, for .geojson EPSG:4326.
+    attributes : sequence of str
+        Further columns: 'pixels', 'perimeter' (`perim_m`), 'confidence' (`conf`), see `attributes`.
+    confidence : path, optional
+        Raster on the map's grid of which `conf` is the mean; default: `confidence.tif` beside the map.
     changed_areas : callable
         Called with what that does to each class's area, before anything is written.
     workers : int
@@ -86,7 +95,7 @@ def vectorize(
         check_ending(each)
     if crs is None and all(each.suffix == ".geojson" for each in outs):
         crs = "EPSG:4326"
-    shape = _Shape(tuple(min_area), simplify, crs, workers)
+    shape = _Shape(tuple(min_area), simplify, crs, workers, tuple(attributes), confidence)
     layer, parts = _traced(source.described(Path(map_path), classes, legend), shape, changed_areas)
     return files.write_parts(parts, outs, layer, per_class=per_class)
 
@@ -99,6 +108,8 @@ def trace(
     min_area: Sequence[str] = (),
     simplify: str | None = None,
     crs: str | None = None,
+    attributes: Sequence[str] = (),
+    confidence: str | Path | None = None,
     strip_rows: int | None = None,
     workers: int = 1,
 ) -> geopandas.GeoDataFrame:
@@ -116,7 +127,7 @@ def trace(
         The land classes to trace; all by default.
     legend : Legend, optional
         Names of the classes; by default the one that the map carries. A class without name is called by its id.
-    min_area, simplify, crs
+    min_area, simplify, crs, attributes, confidence
         As in `vectorize`.
     strip_rows : int, optional
         Rows read at a time; by default as many as make about four million pixels.
@@ -126,7 +137,7 @@ def trace(
     Returns
     -------
     GeoDataFrame
-        `class_id`, `class_name`, `area_m2` and `geometry`; `attrs` holds the map's file name
+        `class_id`, `class_name`, `area_m2`, further attributes and `geometry`; `attrs` holds the map's file name
         and tags, its legend only where that is the one used. The area is that on the map's grid: in the plane of a
         projected CRS, whatever that distorts (little in UTM or an equal-area CRS, much in Web Mercator); on the
         ellipsoid for a geographic CRS.
@@ -139,7 +150,8 @@ def trace(
         If a class is asked for that the legend lacks.
     """
     of_map = source.described(Path(map_path), classes, legend)
-    layer, parts = _traced(of_map, _Shape(tuple(min_area), simplify, crs, workers), strip_rows=strip_rows)
+    shape = _Shape(tuple(min_area), simplify, crs, workers, tuple(attributes), confidence)
+    layer, parts = _traced(of_map, shape, strip_rows=strip_rows)
     found = features.concatenated(list(parts))
     shapes = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, found.points, (found.ring_starts, found.polygon_starts)
@@ -148,6 +160,7 @@ def trace(
         "class_id": found.class_ids,
         "class_name": [layer.names.get(value, str(value)) for value in found.class_ids.tolist()],
         "area_m2": found.areas_m2,
+        **found.columns,
     }
     frame = geopandas.GeoDataFrame(columns, geometry=shapes, crs=layer.crs)
     frame.attrs = dict(layer.tags)
@@ -162,24 +175,27 @@ def batches(
     min_area: Sequence[str] = (),
     simplify: str | None = None,
     crs: str | None = None,
+    attributes: Sequence[str] = (),
+    confidence: str | Path | None = None,
     workers: int = 1,
 ) -> Iterator[pa.RecordBatch]:
     """The same polygons some at a time, for maps of any size.
 
     Parameters
     ----------
-    map_path, classes, legend, min_area, simplify, crs, workers
+    map_path, classes, legend, min_area, simplify, crs, attributes, confidence, workers
         As in `trace`.
 
     Yields
     ------
     pyarrow RecordBatch
-        `class_id`, `class_name`, `area_m2` and `geometry`, well-known binary.
+        `class_id`, `class_name`, `area_m2`, further attributes and `geometry`, well-known binary.
     """
     of_map = source.described(Path(map_path), classes, legend)
-    layer, parts = _traced(of_map, _Shape(tuple(min_area), simplify, crs, workers))
+    shape = _Shape(tuple(min_area), simplify, crs, workers, tuple(attributes), confidence)
+    layer, parts = _traced(of_map, shape)
     for part in parts:
-        yield from arrow.batches(part, layer.names, arrow.SCHEMA)
+        yield from arrow.batches(part, layer.names, arrow.schema(layer.columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +206,27 @@ class _Shape:
     simplify: str | None
     crs: str | None
     workers: int
+    attributes: tuple[str, ...]
+    confidence: str | Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Further attributes, and the raster that they need."""
+
+    names: tuple[str, ...]
+    mean_of: Confidence | None
+
+    @classmethod
+    def of(cls, of_map: Source, shape: _Shape) -> _Asked:
+        names = columns.check(shape.attributes)
+        if "confidence" not in names:
+            return cls(names, None)
+        return cls(names, columns.confidence(of_map, None if shape.confidence is None else Path(shape.confidence)))
+
+    @property
+    def amounts(self) -> Amounts | None:
+        return None if self.mean_of is None else self.mean_of.amounts
 
 
 def _traced(
@@ -200,6 +237,7 @@ def _traced(
     strip_rows: int | None = None,
 ) -> tuple[files.Layer, Iterator[Features]]:
     """What is known of all polygons, and they themselves as they come."""
+    asked = _Asked.of(of_map, shape)
     there = None if shape.crs is None else read_crs(shape.crs, "the polygons' CRS").proj
     changes: list[Change] = []
     unit, kept = None, None
@@ -216,11 +254,13 @@ def _traced(
     if changes:
         changed_areas(changes)
         tags = {**tags, mapping_unit.TAG: mapping_unit.tag(changes, unit, shape.simplify)}
-    parts = _parts(of_map, strips(), shape.workers, kept)
+    parts = _parts(of_map, strips(), shape.workers, asked, kept)
     if there is not None:
         mover = pyproj.Transformer.from_crs(of_map.crs, there, always_xy=True)
         parts = (features.moved(part, mover) for part in parts)
-    return files.Layer(of_map.crs if there is None else there, of_map.names, tags, of_map.legend), parts
+    crs = of_map.crs if there is None else there
+    further = tuple(columns.COLUMNS[each] for each in asked.names)
+    return files.Layer(crs, of_map.names, tags, of_map.legend, further), parts
 
 
 def _kept(of_map: Source, strips: Strips, text: str, workers: int) -> tuple[Kept, list[Change]]:
@@ -239,17 +279,26 @@ def _kept(of_map: Source, strips: Strips, text: str, workers: int) -> tuple[Kept
     return found, changes
 
 
-def _parts(of_map: Source, strips: Iterable[np.ndarray], workers: int, kept: Kept | None = None) -> Iterator[Features]:
+def _parts(
+    of_map: Source, strips: Iterable[np.ndarray], workers: int, asked: _Asked, kept: Kept | None = None
+) -> Iterator[Features]:
     """Polygons of the classes that are wanted, of strips of all of them."""
     weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
-    wanted = of_map.wanted
-    if kept is None:
-        if wanted is not None:
-            strips = (np.where(np.isin(each, wanted), each, OUTSIDE) for each in strips)
-        for batch in stream.trace(strips, of_map.shape[1], weights=weights, workers=workers):
-            yield features.located(batch, of_map.transform, unit_m2)
-        return
-    for batch in stream.trace(strips, of_map.shape[1], weights=weights, workers=workers, flagged=True):
-        chosen = batch if wanted is None else batch.take(np.flatnonzero(np.isin(batch.values, wanted)))
-        thinned, sizes = kept.thinned(chosen)
-        yield replace(features.located(thinned, of_map.transform, unit_m2), areas_m2=sizes * unit_m2)
+    wanted, flagged = of_map.wanted, kept is not None
+    if not flagged and wanted is not None:
+        strips = (np.where(np.isin(each, wanted), each, OUTSIDE) for each in strips)
+    batches = stream.trace(
+        strips, of_map.shape[1], weights=weights, amounts=asked.amounts, workers=workers, flagged=flagged
+    )
+    for batch in batches:
+        if kept is None:
+            exact = batch
+            made = features.located(exact, of_map.transform, unit_m2)
+        else:
+            exact = batch if wanted is None else batch.take(np.flatnonzero(np.isin(batch.values, wanted)))
+            thinned, sizes = kept.thinned(exact)
+            made = replace(features.located(thinned, of_map.transform, unit_m2), areas_m2=sizes * unit_m2)
+        if asked.names:
+            further = columns.of_regions(asked.names, exact, made, of_map.crs, asked.mean_of, flagged=flagged)
+            made = replace(made, columns=further)
+        yield made

@@ -25,6 +25,8 @@ class Batch:
     """(region,) int64, summed size of the pixels."""
     firsts: np.ndarray
     """(region,) int64, the topmost, then leftmost pixel: row * cols + col."""
+    sums: np.ndarray
+    """(region,) int64, summed amounts of the pixels, see `stream.trace`."""
     region_starts: np.ndarray
     """(region + 1,) int64, where each region begins among the rings: its shell first, then its holes."""
     ring_starts: np.ndarray
@@ -44,15 +46,16 @@ class Batch:
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """All fields, in their order."""
-        return self.values, self.sizes, self.firsts, self.region_starts, self.ring_starts, self.corners
+        of_regions = self.values, self.sizes, self.firsts, self.sums
+        return *of_regions, self.region_starts, self.ring_starts, self.corners
 
     def take(self, regions: np.ndarray) -> Batch:
         """Some of the regions, by index."""
         region_starts, ring = ranges(self.region_starts, regions)
         lengths = np.diff(self.ring_starts)[ring]
         corners = gathered([self.corners], np.zeros(len(ring), int), self.ring_starts[ring], lengths)
-        values, sizes, firsts = self.values[regions], self.sizes[regions], self.firsts[regions]
-        return Batch(values, sizes, firsts, region_starts, _starts(lengths), corners)
+        values, sizes, firsts, sums = (each[regions] for each in (self.values, self.sizes, self.firsts, self.sums))
+        return Batch(values, sizes, firsts, sums, region_starts, _starts(lengths), corners)
 
 
 def concatenated(batches: Sequence[Batch]) -> Batch:
@@ -61,11 +64,13 @@ def concatenated(batches: Sequence[Batch]) -> Batch:
         return batches[0]
     if not batches:
         none = np.empty(0, np.int64)
-        return Batch(np.empty(0, np.int32), none, none, _starts(none), _starts(none), np.empty((0, 2), np.int32))
-    parts = [np.concatenate(each) for each in zip(*((b.values, b.sizes, b.firsts, b.corners) for b in batches))]
+        starts = _starts(none)
+        return Batch(np.empty(0, np.int32), none, none, none, starts, starts, np.empty((0, 2), np.int32))
+    arrays = zip(*((b.values, b.sizes, b.firsts, b.sums, b.corners) for b in batches))
+    values, sizes, firsts, sums, corners = (np.concatenate(each) for each in arrays)
     rings = np.concatenate([np.diff(b.region_starts) for b in batches])
     lengths = np.concatenate([np.diff(b.ring_starts) for b in batches])
-    return Batch(parts[0], parts[1], parts[2], _starts(rings), _starts(lengths), parts[3])
+    return Batch(values, sizes, firsts, sums, _starts(rings), _starts(lengths), corners)
 
 
 def whole(pieces: np.ndarray, chunks: Sequence[np.ndarray], *, flagged: bool) -> tuple[np.ndarray, ...]:

@@ -1,13 +1,13 @@
 """Shapefile: polygons written as .shp, .shx, .dbf, .prj and .cpg, some at a time.
 
-The columns are class_id, class_name and area_m2, names in UTF-8. No date but a fixed one is written, so that equal
-polygons give equal files. ESRI Shapefile Technical Description (1998); dBASE III.
+The columns are class_id, class_name, area_m2 and what else is asked for, names in UTF-8. No date but a fixed one is
+written, so that equal polygons give equal files. ESRI Shapefile Technical Description (1998); dBASE III.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,14 +24,19 @@ MOST_BYTES = 2**31 - 1
 """Most bytes in a .shp or .dbf that every reader opens."""
 _MOST_TEXT = 254
 """Most bytes of a text in a .dbf."""
-_ID_WIDTH, _AREA_WIDTH, _AREA_DECIMALS = 9, 24, 15
+_ID_WIDTH, _WHOLE_WIDTH, _REAL_WIDTH, _REAL_DECIMALS = 9, 18, 24, 15
 """Characters of the columns, those that GDAL takes."""
+_SIZES = {True: (_WHOLE_WIDTH, 0), False: (_REAL_WIDTH, _REAL_DECIMALS)}
+_WHOLE = ("pixels",)
+"""Columns of whole numbers."""
 
 
 class ShapefileWriter:
     """A Shapefile that grows; whole when it has been closed."""
 
-    def __init__(self, path: Path, names: Mapping[int, str], crs: Any, *, shown: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, names: Mapping[int, str], crs: Any, further: Sequence[str] = (), *, shown: Path | None = None
+    ) -> None:
         """Create the files.
 
         Parameters
@@ -42,12 +47,16 @@ class ShapefileWriter:
             Names of the classes that may come; others are called by their number.
         crs : pyproj CRS
             Of the coordinates.
+        further : sequence of str
+            Columns besides class and area, names of 10 letters at most.
         shown : Path, optional
             How messages call the file.
         """
         self.path, self.shown = path, shown or path
         self.names = {id: self._cut(name) for id, name in names.items()}
         self.width = max([5, *map(len, self.names.values())])
+        self.numbers = [(each, *_SIZES[each in _WHOLE]) for each in ("area_m2", *further)]
+        self.row_bytes = 1 + _ID_WIDTH + self.width + sum(width for _, width, _ in self.numbers)
         self.count, self.words = 0, 50
         self.box = np.array([np.inf, np.inf, -np.inf, -np.inf])
         with ExitStack() as files:
@@ -82,8 +91,7 @@ class ShapefileWriter:
         """
         words, starts = features.records(self.count + 1)
         self.count += len(features)
-        record_bytes = 1 + _ID_WIDTH + self.width + _AREA_WIDTH
-        size = max(2 * self.words + 4 * len(words), 200 + self.count * record_bytes)
+        size = max(2 * self.words + 4 * len(words), 400 + self.count * self.row_bytes)
         if size > MOST_BYTES:
             raise RasterError(
                 f"{self.shown} would take more than the {MOST_BYTES / 1e9:.1f} GB of a Shapefile; write a .gpkg, "
@@ -108,13 +116,17 @@ class ShapefileWriter:
         return text[:_MOST_TEXT].decode(errors="ignore").encode()
 
     def _rows(self, features: Features) -> np.ndarray:
-        rows = np.full((len(features), 1 + _ID_WIDTH + self.width + _AREA_WIDTH), ord(" "), np.uint8)
+        rows = np.full((len(features), self.row_bytes), ord(" "), np.uint8)
         ids, which = np.unique(features.class_ids, return_inverse=True)
         texts = [self.names.get(id, str(id).encode()) for id in ids.tolist()]
         labels = [f"{id:{_ID_WIDTH}}".encode() + text.ljust(self.width) for id, text in zip(ids.tolist(), texts)]
         table = np.frombuffer(b"".join(labels), np.uint8).reshape(len(ids), -1)
         rows[:, 1 : 1 + table.shape[1]] = table[which]
-        _print_decimals(features.areas_m2, rows, 1 + table.shape[1], _AREA_WIDTH, _AREA_DECIMALS)
+        at = 1 + table.shape[1]
+        for name, width, decimals in self.numbers:
+            values = features.areas_m2 if name == "area_m2" else features.columns[name].astype(np.float64)
+            _print_decimals(values, rows, at, width, decimals)
+            at += width
         return rows
 
     def _headers(self) -> None:
@@ -125,18 +137,19 @@ class ShapefileWriter:
             file.write(np.array([1000, 5], "<i4").tobytes() + np.array([*box, 0, 0, 0, 0], "<f8").tobytes())
         self.dbf.seek(0)
         columns = (b"class_id", b"N", _ID_WIDTH, 0), (b"class_name", b"C", self.width, 0)
+        numbers = [(name.encode(), b"N", width, decimals) for name, width, decimals in self.numbers]
         fields = b"".join(
             name.ljust(11, b"\0") + kind + bytes(4) + bytes([width, decimals]) + bytes(14)
-            for name, kind, width, decimals in (*columns, (b"area_m2", b"N", _AREA_WIDTH, _AREA_DECIMALS))
+            for name, kind, width, decimals in (*columns, *numbers)
         )
-        length = np.array([32 + len(fields) + 1, 1 + _ID_WIDTH + self.width + _AREA_WIDTH], "<i2").tobytes()
+        length = np.array([32 + len(fields) + 1, self.row_bytes], "<i2").tobytes()
         date = bytes([95, 7, 26])  # GDAL's when it is told none
         self.dbf.write(b"\x03" + date + np.array([self.count], "<i4").tobytes() + length + bytes(20) + fields + b"\r")
 
 
 @compiled
 def _print_decimals(values: np.ndarray, rows: np.ndarray, col: int, width: int, decimals: int) -> None:
-    """Print numbers of 0 or more flush right, with fewer decimals where they need the room."""
+    """Print numbers of 0 or more flush right, with fewer decimals where they need the room, whole ones without."""
     for row in range(len(values)):
         value = values[row]
         whole = np.int64(value)
@@ -144,7 +157,7 @@ def _print_decimals(values: np.ndarray, rows: np.ndarray, col: int, width: int, 
         while rest > 0:
             digits += 1
             rest //= 10
-        shown = min(decimals, width - 1 - digits)
+        shown = min(decimals, max(width - 1 - digits, 0))
         scale = np.int64(1)
         for _ in range(shown):
             scale *= 10
@@ -156,9 +169,11 @@ def _print_decimals(values: np.ndarray, rows: np.ndarray, col: int, width: int, 
             rows[row, at] = 48 + part % 10
             part //= 10
             at -= 1
-        rows[row, at] = 46  # the point
-        at -= 1
-        while whole > 0 or rows[row, at + 1] == 46:
+        if decimals > 0:
+            rows[row, at] = 46  # the point
+            at -= 1
+        first = at
+        while whole > 0 or at == first:
             rows[row, at] = 48 + whole % 10
             whole //= 10
             at -= 1

@@ -8,27 +8,30 @@ one; the others wait in a temporary file.
 
 from __future__ import annotations
 
-import tempfile
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
+from geoseg.errors import RasterError
 from geoseg.vectors import pieces as block_pieces
 from geoseg.vectors import regions, rings
 from geoseg.vectors.pieces import PIECE
 from geoseg.vectors.regions import OUTSIDE
 from geoseg.vectors.rings import Batch
+from geoseg.vectors.waiting import HELD_BYTES, Waiting
 
 BLOCK_COLS = 2048
-_HELD_BYTES = 256_000_000
-"""Most bytes of finished regions that wait in memory."""
 Weights = Callable[[int, int], np.ndarray]
 """From the first row and the number of rows to the size of each pixel, (row, col) or (row, 1) int64."""
+
+
+Amounts = Callable[[int, int], np.ndarray]
+"""From the first row and the number of rows to what is summed over each pixel, (row, col) int64; NO_AMOUNT: none."""
+NO_AMOUNT = np.iinfo(np.int64).min
 
 
 def ones(row: int, rows: int) -> np.ndarray:
@@ -47,11 +50,12 @@ def trace(
     cols: int,
     *,
     weights: Weights = ones,
+    amounts: Amounts | None = None,
     block_cols: int = BLOCK_COLS,
     workers: int = 1,
     flagged: bool = False,
     spill: Path | None = None,
-    held_bytes: int = _HELD_BYTES,
+    held_bytes: int = HELD_BYTES,
 ) -> Iterator[Batch]:
     """All regions of a map.
 
@@ -63,6 +67,8 @@ def trace(
         Columns of the map.
     weights : callable
         Size of the pixels of some rows; 1 each by default.
+    amounts : callable, optional
+        What is summed over each region; 0 by default.
     block_cols : int
         Columns that are traced at a time.
     workers : int
@@ -79,6 +85,11 @@ def trace(
     Batch
         Regions in order.
 
+    Raises
+    ------
+    RasterError
+        If a pixel of a region has no amount.
+
     Examples
     --------
     >>> (batch,) = trace([np.array([[7, 7]], np.int32), np.array([[7, -1]], np.int32)], 2)
@@ -87,7 +98,7 @@ def trace(
     >>> batch.corners.tolist()
     [[0, 0], [0, 2], [1, 2], [1, 1], [2, 1], [2, 0]]
     """
-    with ThreadPoolExecutor(workers) as pool, _Waiting(spill, held_bytes) as waiting:
+    with ThreadPoolExecutor(workers) as pool, Waiting(spill, held_bytes) as waiting:
         joined = _Joined(cols, flagged)
         ahead: deque[_Strip] = deque()
         blocks_ahead = 2 * workers
@@ -100,7 +111,7 @@ def trace(
 
         try:
             for framed, row in _framed(strips, cols):
-                ahead.append(_submitted(pool, framed, row, cols, block_cols, weights, flagged))
+                ahead.append(_submitted(pool, framed, row, block_cols, weights, amounts, flagged))
                 while sum(len(each.blocks) for each in ahead) > max(blocks_ahead, len(ahead[0].blocks)):
                     yield from join(ahead.popleft())
             while ahead:
@@ -117,6 +128,7 @@ class _Block:
     values: np.ndarray
     sizes: np.ndarray
     firsts: np.ndarray
+    sums: np.ndarray
     pieces: np.ndarray
     corners: np.ndarray
     top: np.ndarray
@@ -157,29 +169,62 @@ def _framed(strips: Iterable[np.ndarray], cols: int) -> Iterator[tuple[np.ndarra
 
 
 def _submitted(
-    pool: ThreadPoolExecutor, framed: np.ndarray, row: int, cols: int, block_cols: int, weights: Weights, flagged: bool
+    pool: ThreadPoolExecutor,
+    framed: np.ndarray,
+    row: int,
+    block_cols: int,
+    weights: Weights,
+    amounts: Amounts | None,
+    flagged: bool,
 ) -> _Strip:
-    sizes = weights(row, len(framed) - 2)
+    rows, cols = len(framed) - 2, framed.shape[1] - 2
+    sizes = weights(row, rows)
+    summed = None if amounts is None else amounts(row, rows)
+    if summed is not None:
+        _check_amounts(summed, framed[1:-1, 1:-1], row)
     blocks = []
     for col in range(0, cols, block_cols):
         end = min(col + block_cols, cols)
         part = sizes[:, col:end] if sizes.shape[1] > 1 else sizes
-        blocks.append(pool.submit(_block, framed[:, col : end + 2], row, col, cols, part, flagged))
+        amount = None if summed is None else summed[:, col:end]
+        blocks.append(pool.submit(_block, framed[:, col : end + 2], row, col, cols, part, amount, flagged))
     return _Strip(row, framed[1, 1:-1].copy(), framed[-2, 1:-1].copy(), framed[-1, 1:-1].copy(), blocks)
 
 
-def _block(values: np.ndarray, row: int, col: int, cols: int, weights: np.ndarray, flagged: bool) -> _Block:
+def _check_amounts(amounts: np.ndarray, values: np.ndarray, row: int) -> None:
+    missing = (amounts == NO_AMOUNT) & (values >= 0)
+    if missing.any():
+        down, right = np.argwhere(missing)[0].tolist()
+        raise RasterError(
+            f"the confidence has no data at row {row + down}, column {right}, where the map has a class; "
+            "give the confidence that was made with the map"
+        )
+
+
+def _block(
+    values: np.ndarray,
+    row: int,
+    col: int,
+    cols: int,
+    weights: np.ndarray,
+    amounts: np.ndarray | None,
+    flagged: bool,
+) -> _Block:
     values, weights = np.ascontiguousarray(values), np.ascontiguousarray(weights)  # one kind of array to compile for
     labels, of_region, sizes, firsts, touching, raw, corners = block_pieces.trace(
         values, row, col, cols, weights, flagged
     )
+    sums = np.zeros(len(of_region), np.int64)
+    if amounts is not None:
+        known = labels >= 0
+        np.add.at(sums, labels[known], amounts[known])
     found = np.zeros(len(raw), PIECE)
     for index, name in enumerate(block_pieces.NAMES):
         found[name] = raw[:, index]
     number = np.append(np.where(touching, np.cumsum(touching) - 1, -1), -1)
     goes_on = touching[found["region"]]
     numbers, *outline = rings.whole(found[~goes_on], [corners], flagged=flagged)
-    complete = Batch(of_region[numbers], sizes[numbers], firsts[numbers], *outline)
+    complete = Batch(of_region[numbers], sizes[numbers], firsts[numbers], sums[numbers], *outline)
     held = found[goes_on]
     kept = rings.gathered([corners], held["chunk"], held["offset"], held["length"])
     held["offset"] = np.cumsum(held["length"]) - held["length"]
@@ -191,6 +236,7 @@ def _block(values: np.ndarray, row: int, col: int, cols: int, weights: np.ndarra
         of_region[touching],
         sizes[touching],
         firsts[touching],
+        sums[touching],
         held,
         kept,
         top,
@@ -208,7 +254,7 @@ class _Joined:
     def __init__(self, cols: int, flagged: bool) -> None:
         self.flagged = flagged
         self.values = np.empty(0, np.int32)
-        self.sizes = self.firsts = np.empty(0, np.int64)
+        self.sizes = self.firsts = self.sums = np.empty(0, np.int64)
         self.pieces = np.empty(0, PIECE)
         self.chunks: dict[int, np.ndarray] = {}
         self.next_chunk = 0
@@ -244,8 +290,10 @@ class _Joined:
         values = np.concatenate([self.values, *(block.values for block in blocks)])
         sizes = np.concatenate([self.sizes, *(block.sizes for block in blocks)])
         firsts = np.concatenate([self.firsts, *(block.firsts for block in blocks)])
-        total, least = np.zeros_like(sizes), firsts.copy()
+        sums = np.concatenate([self.sums, *(block.sums for block in blocks)])
+        total, summed, least = np.zeros_like(sizes), np.zeros_like(sums), firsts.copy()
         np.add.at(total, root, sizes)
+        np.add.at(summed, root, sums)
         np.minimum.at(least, root, firsts)
         held = [self.pieces]
         for block, base in zip(blocks, bases):
@@ -258,30 +306,22 @@ class _Joined:
         found["region"] = root[found["region"]]
         ends = ~goes_on[found["region"]]
         if ends.any():
-            yield self._finished(found[ends], values, total, least)
-        self._keep(found[~ends], root, goes_on, values, total, least)
+            yield self._finished(found[ends], values, total, least, summed)
+        self._keep(found[~ends], root, goes_on, values, total, least, summed)
         self.line, self.line_values = np.where(down, self._renumbered[bottom], -1), strip.bottom
 
-    def _finished(self, found: np.ndarray, values: np.ndarray, sizes: np.ndarray, firsts: np.ndarray) -> Batch:
+    def _finished(self, found: np.ndarray, *of_regions: np.ndarray) -> Batch:
         used, found["chunk"] = np.unique(found["chunk"], return_inverse=True)
         numbers, *outline = rings.whole(found, [self.chunks[each] for each in used.tolist()], flagged=self.flagged)
-        return Batch(values[numbers], sizes[numbers], firsts[numbers], *outline)
+        return Batch(*(each[numbers] for each in of_regions), *outline)
 
-    def _keep(
-        self,
-        found: np.ndarray,
-        root: np.ndarray,
-        goes_on: np.ndarray,
-        values: np.ndarray,
-        sizes: np.ndarray,
-        firsts: np.ndarray,
-    ) -> None:
+    def _keep(self, found: np.ndarray, root: np.ndarray, goes_on: np.ndarray, *of_regions: np.ndarray) -> None:
         """Number the regions that go on anew, and forget all else."""
         kept = np.flatnonzero(goes_on)
         number = np.full(len(root) + 1, -1)
         number[kept] = np.arange(len(kept))
         self._renumbered = number[root] if len(root) else number
-        self.values, self.sizes, self.firsts = values[kept], sizes[kept], firsts[kept]
+        self.values, self.sizes, self.firsts, self.sums = (each[kept] for each in of_regions)
         found["region"] = number[found["region"]]
         chunks = {}
         for index in np.unique(found["chunk"]).tolist():
@@ -292,67 +332,3 @@ class _Joined:
                 found["offset"][here] = np.cumsum(length) - length
             chunks[index] = corners
         self.pieces, self.chunks = found, chunks
-
-
-class _Waiting:
-    """Finished regions, by the strip in which each begins, until all of them are known."""
-
-    def __init__(self, folder: Path | None, most_bytes: int) -> None:
-        self.folder, self.most_bytes = folder, most_bytes
-        self.starts: list[int] = []
-        self.next = 0
-        self.held: dict[int, list[Batch]] = defaultdict(list)
-        self.spilled: dict[int, list[int]] = defaultdict(list)
-        self.bytes = 0
-        self.file: IO[bytes] | None = None
-
-    def __enter__(self) -> _Waiting:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.file is not None:
-            self.file.close()
-
-    def begin(self, first: int) -> None:
-        """The next strip begins at a pixel."""
-        self.starts.append(first)
-
-    def add(self, batch: Batch) -> None:
-        strip = np.searchsorted(self.starts, batch.firsts, side="right") - 1
-        for index in np.unique(strip).tolist():
-            part = batch if (strip == index).all() else batch.take(np.flatnonzero(strip == index))
-            self.held[index].append(part)
-            self.bytes += part.nbytes
-        if self.bytes > self.most_bytes:
-            self._spill()
-
-    def released(self, oldest: int | None) -> Iterator[Batch]:
-        """The regions that come before all that go on, strip by strip."""
-        end = len(self.starts)
-        if oldest is not None:
-            end = int(np.searchsorted(self.starts, oldest, side="right")) - 1
-        for index in range(self.next, end):
-            parts = [self._read(at) for at in self.spilled.pop(index, [])]
-            held = self.held.pop(index, [])
-            self.bytes -= sum(each.nbytes for each in held)
-            batch = rings.concatenated([*parts, *held])
-            if len(batch):
-                yield batch.take(np.argsort(batch.firsts))
-        self.next = max(self.next, end)
-
-    def _spill(self) -> None:
-        if self.file is None:
-            self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115, closed on exit
-        self.file.seek(0, 2)
-        for index, batches in self.held.items():
-            self.spilled[index].append(self.file.tell())
-            for array in rings.concatenated(batches).arrays:
-                np.save(self.file, array, allow_pickle=False)
-        self.held.clear()
-        self.bytes = 0
-
-    def _read(self, at: int) -> Batch:
-        assert self.file is not None
-        self.file.seek(at)
-        arrays: list[Any] = [np.load(self.file, allow_pickle=False) for _ in range(6)]
-        return Batch(*arrays)

@@ -113,6 +113,7 @@ def changed(what, plan, records):
         "the formats of vectors": {"vectors": ("gpkg",)},
         "their least area": {"min_area": ("1ha",)},
         "their tolerance": {"simplify": "2px"},
+        "their attributes": {"attributes": ("pixels",)},
     }
     outputs_spec = plan.spec.outputs.model_copy(update=other[what])
     return replace(plan, spec=plan.spec.model_copy(update={"outputs": outputs_spec})), records

@@ -339,7 +339,7 @@ def halfway(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Path
     same = {name for name in old if old[name] == new.get(name)}
     assert same == {
         *("job.json", "map.qml", "confidence.qml"),
-        *("vectors/map.prj", "vectors/map.cpg", "vectors/map.qml"),
+        *("vectors/map.prj", "vectors/map.cpg", "vectors/map.qml", "vectors/map.sld"),
     }
     assert old.keys() - new.keys() == {"failed.geojson"}
     return made.out, old, new

@@ -5,6 +5,7 @@ import os
 import resource
 import sqlite3
 from contextlib import closing, contextmanager
+from functools import partial
 
 import geopandas
 import numpy as np
@@ -157,15 +158,19 @@ def test_what_cannot_be_written_is_refused(tmp_path):
 LEGEND = Legend("two", (LandClass(1, "forest", "#006400"), LandClass(2, "water", "#0064c8")))
 
 
+STYLES = {".qml": style.qgis_style, ".sld": partial(style.sld_style, layer="classes")}
+
+
+@pytest.mark.parametrize("kind", STYLES)
 @pytest.mark.parametrize("ending", [".shp", ".fgb", ".parquet"])
-def test_a_style_belongs_to_the_set_and_goes_with_it(tmp_path, ending):
-    out = tmp_path / f"classes{ending}"
+def test_a_style_belongs_to_the_set_and_goes_with_it(tmp_path, ending, kind):
+    out, beside, text = tmp_path / f"classes{ending}", tmp_path / f"classes{kind}", STYLES[kind]
     assert vector_files.write(traced(), out, legend=LEGEND) == {out: 3}
-    assert (tmp_path / "classes.qml").read_bytes() == style.qgis_style(LEGEND, [1, 2])
+    assert beside.read_bytes() == text(LEGEND, [1, 2])
     vector_files.write(traced()[:1], out, legend=LEGEND)
-    assert (tmp_path / "classes.qml").read_bytes() == style.qgis_style(LEGEND, [1])
+    assert beside.read_bytes() == text(LEGEND, [1])
     vector_files.write(traced(), out)  # whose names and colours nobody knows
-    assert not (tmp_path / "classes.qml").exists()
+    assert not beside.exists()
 
 
 @pytest.mark.parametrize("legend", [LEGEND, None])
@@ -190,9 +195,10 @@ def test_a_geopackage_holds_its_style_and_is_sound(tmp_path):
     vector_files.write(traced(), out, legend=LEGEND)
     with closing(sqlite3.connect(out)) as base:
         rows = base.execute(
-            "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles"
+            "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML, styleSLD FROM layer_styles"
         ).fetchall()
-        assert rows == [("classes", "geom", 1, style.qgis_style(LEGEND, [1, 2]).decode())]
+        qml, sld = style.qgis_style(LEGEND, [1, 2]).decode(), style.sld_style(LEGEND, [1, 2], "classes").decode()
+        assert rows == [("classes", "geom", 1, qml, sld)]
         assert base.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert base.execute("PRAGMA foreign_key_check").fetchall() == []
     assert pyogrio.list_layers(out).tolist() == [["classes", "Polygon"], ["layer_styles", None]]

@@ -61,3 +61,24 @@ def test_qgis_shows_every_format_in_the_legends_colours(tmp_path, per_class):
         assert found["valid"], path
         assert found["kind"] == "categorizedSymbol class_id", path
         assert [[int(value), *rest] for value, *rest in found["rows"]] == [[id, *rows[id]] for id in ids], path
+
+
+def test_qgis_reads_the_style_of_map_servers(tmp_path):
+    out = tmp_path / "map.shp"
+    files.write(frame(), out, legend=LEGEND)
+    (found,) = shown(f"{out}+sld")
+    assert [[row[0].replace(" ", ""), *row[1:]] for row in found["rows"]] == [
+        ["class_id=7", "#006400", 'forêt "dense" <&>'],
+        ["class_id=2", "#0064c8", "water's edge"],
+        ["class_id=9", "#ff00ff", "9"],
+    ]
+
+
+def test_rules_fill_the_classes_that_occur():
+    root = ET.fromstring(style.sld_style(LEGEND, [300, 2], "map"))
+    space = {"se": "http://www.opengis.net/se", "ogc": "http://www.opengis.net/ogc"}
+    rules = root.findall(".//se:Rule", space)
+    names = [rule.findtext("se:Name", None, space) for rule in rules]
+    ids = [rule.findtext(".//ogc:Literal", None, space) for rule in rules]
+    fills = [rule.findtext(".//se:SvgParameter[@name='fill']", None, space) for rule in rules]
+    assert list(zip(ids, names, fills)) == [("2", "water's edge", "#0064c8"), ("300", "ሰማይ", "#12ab34")]
