@@ -118,7 +118,9 @@ def areas(
     map_file: MapFile,
     zones: Annotated[Path | None, typer.Option(help="Vector file of polygons; default: the whole map.")] = None,
     column: Annotated[str | None, typer.Option(help="Attribute that names the zones; default: numbers.")] = None,
-    target: Annotated[Path | None, typer.Option("--out", help="Write a .csv.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Write a .csv, or the zones with their areas as .gpkg.")
+    ] = None,
     legend: MapLegend = None,
     catalog: CatalogFile = None,
 ) -> None:
@@ -139,7 +141,7 @@ def areas(
         table.add_row(Text(each.zone), Text(each.class_name), f"{each.area_m2 / 1e6:,.4f}", f"{share:.2%}")
     out.print(table)
     if target is not None:
-        by_zone.write_csv(found, target)
+        by_zone.write(found, target, map_file, zones, column=column)
         out.print(f"wrote {target}", markup=False)
 
 

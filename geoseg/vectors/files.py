@@ -29,6 +29,7 @@ from geoseg.vectors import features as feature_arrays
 from geoseg.vectors import style
 from geoseg.vectors.arrow import GdalWriter, ParquetWriter
 from geoseg.vectors.attributes import COLUMNS
+from geoseg.vectors.behind import Behind
 from geoseg.vectors.features import Features
 from geoseg.vectors.shapefile import ShapefileWriter
 
@@ -227,9 +228,9 @@ class _Target:
     def _writer(self, path: Path) -> Any:
         made, layer = self.staging / path.name, self.layer
         if path.suffix == ".shp":
-            return ShapefileWriter(made, layer.names, layer.crs, layer.columns, shown=path)
+            return Behind(ShapefileWriter(made, layer.names, layer.crs, layer.columns, shown=path))
         if path.suffix == ".parquet":
-            return ParquetWriter(made, layer.names, layer.crs, layer.tags, layer.columns)
+            return Behind(ParquetWriter(made, layer.names, layer.crs, layer.tags, layer.columns))
         driver = _DRIVERS[path.suffix]
         return GdalWriter(made, layer.names, layer.crs, layer.tags, driver, path.stem, layer.columns)
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import geopandas
 import numpy as np
 import pyproj
 import rasterio.features
 import shapely
 from affine import Affine
+from pyogrio.errors import DataLayerError, DataSourceError
 
 from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_zones
@@ -93,22 +97,74 @@ def as_csv(found: Sequence[ZoneArea]) -> str:
     return text.getvalue()
 
 
-def write_csv(found: Sequence[ZoneArea], out: Path) -> None:
-    """Write the table, whole or not at all.
+def write(
+    found: Sequence[ZoneArea],
+    out: Path,
+    map_path: str | Path,
+    zones: str | Path | None = None,
+    *,
+    column: str | None = None,
+) -> None:
+    """Write the areas, whole or not at all; an older file is replaced.
+
+    A .csv has a line for each class in each zone. A .gpkg has the zones as polygons in their own CRS with their name
+    (`zone`), the area of each class (`<class>_m2`, 0 where it does not occur), the sum (`all_m2`) and the name of the
+    class that covers most (`largest`); a zone without a pixel of the map has NULL there.
 
     Parameters
     ----------
     found : sequence of ZoneArea
-        What `measure` returns.
+        What `measure` returns of the same map and zones.
     out : Path
-        A .csv; an older one is replaced.
+        A .csv or .gpkg.
+    map_path, zones, column
+        As in `measure`.
+
+    Raises
+    ------
+    RasterError
+        If the ending is another, or the file cannot be written.
     """
-    if out.suffix.lower() != ".csv":
-        raise RasterError(f"{out}: areas are written to .csv, not to {out.suffix!r}; use that")
+    ending = out.suffix.lower()
+    if ending not in (".csv", ".gpkg"):
+        raise RasterError(f"{out}: areas are written to .csv or .gpkg, not to {out.suffix!r}; use one of these")
     try:
-        files.put(out, as_csv(found).encode())
-    except LedgerError as error:
+        if ending == ".csv":
+            files.put(out, as_csv(found).encode())
+            return
+        frame = _table(found, *_zones(map_path, zones, column))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=files.UNFINISHED, dir=out.parent) as staging:
+            frame.to_file(Path(staging, out.name), driver="GPKG", layer=out.stem)
+            Path(staging, out.name).replace(out)
+    except (LedgerError, OSError, DataSourceError, DataLayerError) as error:
         raise RasterError(f"{out} cannot be written: {error}") from error
+
+
+def _zones(map_path: str | Path, zones: str | Path | None, column: str | None) -> tuple[list[str], list[Any], Any]:
+    """Names, polygons and CRS of the zones."""
+    if zones is not None:
+        return read_zones(zones, column)
+    of_map = sources.described(map_path)
+    rows, cols = of_map.shape
+    corners = [of_map.transform @ corner for corner in ((0, 0), (0, rows), (cols, rows), (cols, 0))]
+    return [WHOLE], [shapely.Polygon(corners)], of_map.crs
+
+
+def _table(found: Sequence[ZoneArea], names: list[str], shapes: list[Any], crs: Any) -> geopandas.GeoDataFrame:
+    classes = {each.class_id: each.class_name for each in sorted(found, key=lambda each: each.class_id)}
+    called = {id: f"{name}_m2" for id, name in classes.items()}
+    if len({name.lower() for name in (*called.values(), "all_m2", "largest", "zone")}) < len(called) + 3:
+        called = {id: f"class_{id}_m2" for id in classes}
+    areas_m2 = np.zeros((len(names), len(classes)))
+    at = {id: index for index, id in enumerate(classes)}
+    for each in found:
+        areas_m2[names.index(each.zone), at[each.class_id]] = each.area_m2
+    sums = areas_m2.sum(axis=1)
+    columns: dict[str, Any] = {"zone": names, **{called[id]: areas_m2[:, at[id]] for id in classes}, "all_m2": sums}
+    most = areas_m2.argmax(axis=1) if classes else []
+    columns["largest"] = [list(classes.values())[col] if total > 0 else None for col, total in zip(most, sums)]
+    return geopandas.GeoDataFrame(columns, geometry=shapes, crs=crs)
 
 
 def _on_pixels(shapes: Sequence[shapely.Geometry], crs: pyproj.CRS, of_map: Source) -> list[shapely.Geometry]:

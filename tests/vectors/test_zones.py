@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import write
 
+from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import GridError, RasterError
 from geoseg.vectors import zones
 
 UTM = Affine(30, 0, 300_000, 0, -30, 4_200_000)
 TURNED = UTM @ Affine.rotation(20) @ Affine.scale(1, 0.5)
+LEGEND = Legend("two", (LandClass(1, "forest", "#006400"), LandClass(3, "水", "#0064c8")))
 LABELS = np.random.default_rng(1).choice([1, 2, 3, 255], (1, 12, 15)).astype(np.uint8)
 
 
@@ -68,9 +70,40 @@ def test_the_whole_map_is_one_zone_in_the_plane_and_on_the_ellipsoid(tmp_path):
 
 def test_a_table_is_written_for_a_spreadsheet(tmp_path):
     path = write(tmp_path / "map.tif", LABELS, UTM, nodata=255)
-    zones.write_csv(zones.measure(path), tmp_path / "areas.csv")
+    zones.write(zones.measure(path), tmp_path / "areas.csv", path)
     first, *rows = (tmp_path / "areas.csv").read_text().splitlines()
     assert first == "zone,class_id,class_name,area_m2"
     assert [row.split(",")[:3] for row in rows] == [["map", id, id] for id in "123"]
-    with pytest.raises(RasterError, match=r"areas\.xlsx: areas are written to \.csv"):
-        zones.write_csv([], tmp_path / "areas.xlsx")
+    with pytest.raises(RasterError, match=r"areas\.xlsx: areas are written to \.csv or \.gpkg"):
+        zones.write([], tmp_path / "areas.xlsx", path)
+
+
+def test_zones_are_written_with_the_area_of_each_class(tmp_path):
+    path = write(tmp_path / "map.tif", LABELS, UTM, nodata=255)
+    boxes = [shapely.box(300_000 + 90 * at, 4_199_700, 300_075 + 90 * at, 4_199_990) for at in (0, 2, 900)]
+    given = geopandas.GeoDataFrame({"park": ["a", "b", "far"]}, geometry=boxes, crs="EPSG:32612").to_crs("EPSG:3857")
+    given.to_file(tmp_path / "zones.gpkg")
+    found = zones.measure(path, tmp_path / "zones.gpkg", column="park", legend=LEGEND)
+    zones.write(found, tmp_path / "out" / "areas.gpkg", path, tmp_path / "zones.gpkg", column="park")
+    frame = geopandas.read_file(tmp_path / "out" / "areas.gpkg")
+    assert list(frame.columns) == ["zone", "forest_m2", "2_m2", "水_m2", "all_m2", "largest", "geometry"]
+    assert frame.geometry.geom_equals(geopandas.read_file(tmp_path / "zones.gpkg").geometry).all()
+    assert frame.crs == "EPSG:3857"
+    for row in frame.itertuples(index=False):
+        areas = {each.class_name: each.area_m2 for each in found if each.zone == row.zone}
+        assert row[1:4] == tuple(areas.get(name, 0.0) for name in ("forest", "2", "水"))
+        assert row.all_m2 == pytest.approx(sum(areas.values()), rel=1e-12)
+        assert not areas or row.largest == max(areas, key=areas.get)
+    assert frame.largest.notna().tolist() == [True, True, False]
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["areas.gpkg"]
+
+
+@pytest.mark.parametrize("names", [("a", "A", "b"), ("all", "b", "c")])
+def test_columns_that_would_be_one_are_called_by_ids(tmp_path, names):
+    path = write(tmp_path / "map.tif", LABELS, UTM, nodata=255)
+    found = [zones.ZoneArea("map", id, name, 900.0 * id) for id, name in enumerate(names, 1)]
+    zones.write(found, tmp_path / "areas.gpkg", path)
+    frame = geopandas.read_file(tmp_path / "areas.gpkg")
+    assert frame[["class_1_m2", "class_2_m2", "class_3_m2", "all_m2"]].iloc[0].tolist() == [900, 1800, 2700, 5400]
+    assert frame.geometry[0].area == pytest.approx(12 * 15 * 900)
+    assert frame.largest[0] == names[2]
