@@ -44,6 +44,9 @@ def vectorize(
         str | None,
         typer.Option(help="Outlines lose corners that stand out by less: 30m or 1.5px; borders stay shared."),
     ] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Round corners, after all else; borders stay shared.")
+    ] = False,
     crs: Annotated[
         str | None,
         typer.Option(help="CRS of the coordinates, EPSG:3857 say; default: the map's, for .geojson EPSG:4326."),
@@ -74,6 +77,7 @@ def vectorize(
         per_class=per_class,
         min_area=min_area or (),
         simplify=simplify,
+        smooth=smooth,
         crs=crs,
         attributes=[each.strip() for each in attributes.split(",")] if attributes else (),
         confidence=confidence,

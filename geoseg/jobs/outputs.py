@@ -36,7 +36,7 @@ from geoseg.storage.store import Store
 DONE = "outputs.json"
 _COMPANIONS = (".shx", ".dbf", ".prj", ".cpg", ".qml", ".sld")
 """Files that belong to a vector file of their stem."""
-_SHAPE = {"min_area", "simplify", "attributes"}
+_SHAPE = {"min_area", "simplify", "smooth", "attributes"}
 """Options of the job that polygons are made with."""
 
 

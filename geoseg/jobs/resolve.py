@@ -108,7 +108,7 @@ def _check_vectors(spec: JobSpec, grid: Grid, legend: Legend) -> None:
         from geoseg.vectors import mapping_unit  # numba takes a second
 
         mapping_unit.parse(wanted.min_area, legend)
-    if wanted.simplify is not None:
+    if wanted.smooth or wanted.simplify is not None:
         from geoseg.vectors import simplify
 
         simplify.check(wanted.simplify, read_crs(grid.crs, "grid").proj, grid.affine, "the map")

@@ -52,6 +52,8 @@ class Outputs(Spec):
     """Of vectors: smaller regions join a neighbour, see `vectors.mapping_unit.parse`."""
     simplify: str | None = None
     """Of vectors: outlines lose corners that stand out by less, see `vectors.simplify.tolerance`."""
+    smooth: bool = False
+    """Of vectors: corners are rounded, see `vectors.smooth`."""
     attributes: Annotated[tuple[Literal["pixels", "perimeter", "confidence"], ...], BeforeValidator(_listed)] = ()
     """Of vectors: further columns, see `vectors.attributes`."""
     quicklook: bool = True
@@ -61,8 +63,10 @@ class Outputs(Spec):
 
     @model_validator(mode="after")
     def _of_vectors(self) -> Outputs:
-        if (self.min_area or self.simplify or self.attributes) and not self.vectors:
-            raise ValueError("'min_area', 'simplify' and 'attributes' are of polygons; list formats under 'vectors'")
+        if (self.min_area or self.simplify or self.smooth or self.attributes) and not self.vectors:
+            raise ValueError(
+                "'min_area', 'simplify', 'smooth' and 'attributes' are of polygons; list formats under 'vectors'"
+            )
         if "confidence" in self.attributes and not self.confidence:
             raise ValueError("'attributes' asks for the polygons' confidence; add 'confidence: true'")
         return self

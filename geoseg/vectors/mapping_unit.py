@@ -115,7 +115,9 @@ def sieved(of_map: Source, unit: MappingUnit, *, workers: int = 1) -> tuple[Siev
     return found, changes
 
 
-def tag(changes: Sequence[Change], unit: MappingUnit | None = None, simplify: str | None = None) -> str:
+def tag(
+    changes: Sequence[Change], unit: MappingUnit | None = None, simplify: str | None = None, *, smooth: bool = False
+) -> str:
     """The metadata item's text.
 
     Parameters
@@ -126,12 +128,16 @@ def tag(changes: Sequence[Change], unit: MappingUnit | None = None, simplify: st
         Least areas.
     simplify : str, optional
         Tolerance, as it was asked for.
+    smooth : bool
+        Whether corners were rounded.
     """
     facts: dict[str, Any] = {}
     if unit is not None:
         facts["min_area_m2"] = {"others": unit.of_others, **{str(id): area for id, area in unit.of_class.items()}}
     if simplify is not None:
         facts["simplify"] = simplify
+    if smooth:
+        facts["smooth"] = True
     facts["area_m2_before_after"] = {
         each.class_name: [round(each.before_m2, 3), round(each.after_m2, 3)] for each in changes
     }

@@ -8,7 +8,7 @@ edges, or with a tolerance some of their corners; either way neighbours share th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,13 @@ from geoseg.vectors import simplify as simple
 from geoseg.vectors.attributes import Confidence
 from geoseg.vectors.features import Features
 from geoseg.vectors.files import check_ending, write
+from geoseg.vectors.heights import Heights
 from geoseg.vectors.mapping_unit import Change
 from geoseg.vectors.regions import OUTSIDE
+from geoseg.vectors.rings import Batch
 from geoseg.vectors.sieve import Strips
 from geoseg.vectors.simplify import Kept
+from geoseg.vectors.smooth import Smooth
 from geoseg.vectors.source import Source
 from geoseg.vectors.stream import Amounts
 
@@ -47,6 +50,7 @@ def vectorize(
     per_class: bool = False,
     min_area: Sequence[str] = (),
     simplify: str | None = None,
+    smooth: bool = False,
     crs: str | None = None,
     attributes: Sequence[str] = (),
     confidence: str | Path | None = None,
@@ -68,6 +72,8 @@ def vectorize(
         the map that `mapping_unit.write_sieved` writes.
     simplify : str, optional
         Tolerance, see `simplify.tolerance`: outlines lose corners that stand out by less, after least areas.
+    smooth : bool
+        Whether corners are rounded at the end, see `smooth`.
     crs : str, optional
         CRS of the coordinates, to which corners are brought at the end; default: the map's, for .geojson EPSG:4326.
     attributes : sequence of str
@@ -95,7 +101,7 @@ def vectorize(
         check_ending(each)
     if crs is None and all(each.suffix == ".geojson" for each in outs):
         crs = "EPSG:4326"
-    shape = _Shape(tuple(min_area), simplify, crs, workers, tuple(attributes), confidence)
+    shape = _Shape(tuple(min_area), simplify, smooth, crs, workers, tuple(attributes), confidence)
     layer, parts = _traced(source.described(Path(map_path), classes, legend), shape, changed_areas)
     return files.write_parts(parts, outs, layer, per_class=per_class)
 
@@ -107,6 +113,7 @@ def trace(
     legend: Legend | None = None,
     min_area: Sequence[str] = (),
     simplify: str | None = None,
+    smooth: bool = False,
     crs: str | None = None,
     attributes: Sequence[str] = (),
     confidence: str | Path | None = None,
@@ -127,7 +134,7 @@ def trace(
         The land classes to trace; all by default.
     legend : Legend, optional
         Names of the classes; by default the one that the map carries. A class without name is called by its id.
-    min_area, simplify, crs, attributes, confidence
+    min_area, simplify, smooth, crs, attributes, confidence
         As in `vectorize`.
     strip_rows : int, optional
         Rows read at a time; by default as many as make about four million pixels.
@@ -150,7 +157,7 @@ def trace(
         If a class is asked for that the legend lacks.
     """
     of_map = source.described(Path(map_path), classes, legend)
-    shape = _Shape(tuple(min_area), simplify, crs, workers, tuple(attributes), confidence)
+    shape = _Shape(tuple(min_area), simplify, smooth, crs, workers, tuple(attributes), confidence)
     layer, parts = _traced(of_map, shape, strip_rows=strip_rows)
     found = features.concatenated(list(parts))
     shapes = shapely.from_ragged_array(
@@ -174,6 +181,7 @@ def batches(
     legend: Legend | None = None,
     min_area: Sequence[str] = (),
     simplify: str | None = None,
+    smooth: bool = False,
     crs: str | None = None,
     attributes: Sequence[str] = (),
     confidence: str | Path | None = None,
@@ -183,7 +191,7 @@ def batches(
 
     Parameters
     ----------
-    map_path, classes, legend, min_area, simplify, crs, attributes, confidence, workers
+    map_path, classes, legend, min_area, simplify, smooth, crs, attributes, confidence, workers
         As in `trace`.
 
     Yields
@@ -192,7 +200,7 @@ def batches(
         `class_id`, `class_name`, `area_m2`, further attributes and `geometry`, well-known binary.
     """
     of_map = source.described(Path(map_path), classes, legend)
-    shape = _Shape(tuple(min_area), simplify, crs, workers, tuple(attributes), confidence)
+    shape = _Shape(tuple(min_area), simplify, smooth, crs, workers, tuple(attributes), confidence)
     layer, parts = _traced(of_map, shape)
     for part in parts:
         yield from arrow.batches(part, layer.names, arrow.schema(layer.columns))
@@ -204,10 +212,16 @@ class _Shape:
 
     min_area: tuple[str, ...]
     simplify: str | None
+    smooth: bool
     crs: str | None
     workers: int
     attributes: tuple[str, ...]
     confidence: str | Path | None
+
+    @property
+    def loose(self) -> bool:
+        """Whether outlines leave the sides of pixels."""
+        return self.smooth or self.simplify is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,19 +255,19 @@ def _traced(
     there = None if shape.crs is None else read_crs(shape.crs, "the polygons' CRS").proj
     changes: list[Change] = []
     unit, kept = None, None
-    strips: Strips = partial((of_map if shape.simplify is None else replace(of_map, wanted=None)).strips, strip_rows)
+    strips: Strips = partial((replace(of_map, wanted=None) if shape.loose else of_map).strips, strip_rows)
     if shape.min_area:
         unit = mapping_unit.parse(shape.min_area, of_map.legend)
         sieved, changes = mapping_unit.sieved(of_map, unit, workers=shape.workers)
         strips = sieved.strips
-    if shape.simplify is not None:
-        kept, simplified = _kept(of_map, strips, shape.simplify, shape.workers)
-        after = {each.class_id: each.after_m2 for each in simplified}
-        changes = [replace(each, after_m2=after.get(each.class_id, 0.0)) for each in changes or simplified]
+    if shape.loose:
+        kept, drawn = _drawn(of_map, strips, shape)
+        after = {each.class_id: each.after_m2 for each in drawn}
+        changes = [replace(each, after_m2=after.get(each.class_id, 0.0)) for each in changes or drawn]
     tags = of_map.tags
     if changes:
         changed_areas(changes)
-        tags = {**tags, mapping_unit.TAG: mapping_unit.tag(changes, unit, shape.simplify)}
+        tags = {**tags, mapping_unit.TAG: mapping_unit.tag(changes, unit, shape.simplify, smooth=shape.smooth)}
     parts = _parts(of_map, strips(), shape.workers, asked, kept)
     if there is not None:
         mover = pyproj.Transformer.from_crs(of_map.crs, there, always_xy=True)
@@ -263,24 +277,43 @@ def _traced(
     return files.Layer(crs, of_map.names, tags, of_map.legend, further), parts
 
 
-def _kept(of_map: Source, strips: Strips, text: str, workers: int) -> tuple[Kept, list[Change]]:
-    """The corners that a tolerance leaves, and what that does to each class."""
-    simple.check(text, of_map.crs, of_map.transform, str(of_map.path))
-    rows, cols = of_map.shape
-    middle = areas.area_of(of_map.crs, of_map.transform)(np.array([rows // 2]), np.array([cols // 2]), np.ones(1))
+def _drawn(of_map: Source, strips: Strips, shape: _Shape) -> tuple[Kept | Smooth, list[Change]]:
+    """How outlines leave the sides of pixels, and what that does to each class."""
+    simple.check(shape.simplify, of_map.crs, of_map.transform, str(of_map.path))
     weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
-    pixels = simple.tolerance(text, math.sqrt(middle[0]))
-    found = simple.kept(strips(), (rows, cols), pixels, weights=weights, workers=workers)
+    rows, cols = of_map.shape
+    drawn: Kept | Smooth = Smooth(of_map.shape, Heights(weights, rows))
+    sizes: Mapping[int, tuple[float, float]] = {}
+    if shape.simplify is not None:
+        middle = areas.area_of(of_map.crs, of_map.transform)(np.array([rows // 2]), np.array([cols // 2]), np.ones(1))
+        pixels = simple.tolerance(shape.simplify, math.sqrt(middle[0]))
+        drawn = simple.kept(
+            strips(), of_map.shape, pixels, weights=weights, rounded=shape.smooth, workers=shape.workers
+        )
+        sizes = drawn.sizes
+    if shape.smooth:
+        sizes = _sizes(stream.trace(strips(), cols, weights=weights, workers=shape.workers, flagged=True), drawn)
     names = of_map.names
     changes = [
-        Change(id, names.get(id, str(id)), before * unit_m2, after * unit_m2)
-        for id, (before, after) in found.sizes.items()
+        Change(id, names.get(id, str(id)), before * unit_m2, after * unit_m2) for id, (before, after) in sizes.items()
     ]
-    return found, changes
+    return drawn, changes
+
+
+def _sizes(batches: Iterable[Batch], drawn: Kept | Smooth) -> Mapping[int, tuple[float, float]]:
+    """Area of each class before and after, in the unit of the weights."""
+    found: dict[int, list[float]] = {}
+    for batch in batches:
+        _, after = drawn.outlines(batch)
+        for id in np.unique(batch.values).tolist():
+            here, total = batch.values == id, found.setdefault(id, [0.0, 0.0])
+            total[0] += float(batch.sizes[here].sum())
+            total[1] += float(after[here].sum())
+    return {id: (before, after) for id, (before, after) in sorted(found.items())}
 
 
 def _parts(
-    of_map: Source, strips: Iterable[np.ndarray], workers: int, asked: _Asked, kept: Kept | None = None
+    of_map: Source, strips: Iterable[np.ndarray], workers: int, asked: _Asked, kept: Kept | Smooth | None = None
 ) -> Iterator[Features]:
     """Polygons of the classes that are wanted, of strips of all of them."""
     weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
@@ -296,7 +329,7 @@ def _parts(
             made = features.located(exact, of_map.transform, unit_m2)
         else:
             exact = batch if wanted is None else batch.take(np.flatnonzero(np.isin(batch.values, wanted)))
-            thinned, sizes = kept.thinned(exact)
+            thinned, sizes = kept.outlines(exact)
             made = replace(features.located(thinned, of_map.transform, unit_m2), areas_m2=sizes * unit_m2)
         if asked.names:
             further = columns.of_regions(asked.names, exact, made, of_map.crs, asked.mean_of, flagged=flagged)

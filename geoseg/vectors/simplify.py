@@ -22,8 +22,9 @@ import shapely
 from affine import Affine
 
 from geoseg.errors import CatalogError, RasterError
-from geoseg.vectors import features, stream
+from geoseg.vectors import features, smooth, stream
 from geoseg.vectors.compiled import compiled
+from geoseg.vectors.heights import Heights
 from geoseg.vectors.pieces import FLAG_BITS, JUNCTION, rotate
 from geoseg.vectors.regions import OUTSIDE
 from geoseg.vectors.rings import Batch
@@ -62,13 +63,13 @@ def tolerance(text: str, side_m: float) -> float:
     return size
 
 
-def check(text: str, crs: Any, transform: Affine, name: str) -> None:
+def check(text: str | None, crs: Any, transform: Affine, name: str) -> None:
     """Refuse a tolerance that cannot be read, and a map whose pixels differ along rows.
 
     Parameters
     ----------
-    text : str
-        The tolerance.
+    text : str, optional
+        The tolerance; None where corners are rounded only.
     crs : pyproj CRS
         Of the map.
     transform : Affine
@@ -83,34 +84,13 @@ def check(text: str, crs: Any, transform: Affine, name: str) -> None:
     RasterError
         For a map that is rotated and in degrees.
     """
-    tolerance(text, 1.0)
+    if text is not None:
+        tolerance(text, 1.0)
     if crs.is_geographic and transform.d != 0:
         raise RasterError(
-            f"{name} is rotated and in degrees, and such a map is not simplified; bring it to a projected CRS, with "
-            "gdalwarp for instance"
+            f"{name} is rotated and in degrees, and such a map is neither simplified nor smoothed; bring it to a "
+            "projected CRS, with gdalwarp for instance"
         )
-
-
-class Heights:
-    """Area of polygons whose corners are corners of pixels, exact where each row's pixels are of one size."""
-
-    def __init__(self, weights: Weights, rows: int) -> None:
-        parts = [weights(at, min(SQUARE, rows - at))[:, 0] for at in range(0, rows, SQUARE)]
-        sizes = np.concatenate(parts).astype(np.float64)
-        self.above = np.append(0.0, np.cumsum(sizes))
-        """(row + 1,) size of one column of the map down to a row."""
-        self.moments = np.append(0.0, np.cumsum((self.above[1:] + self.above[:-1]) / 2))
-        """(row + 1,) its integral."""
-
-    def sizes(self, batch: Batch) -> np.ndarray:
-        """(region,) float64: area by Green's theorem, in the unit of the weights.
-
-        Parameters
-        ----------
-        batch : Batch
-            Without flags.
-        """
-        return _sizes(batch.region_starts, batch.ring_starts, batch.corners, self.above, self.moments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +102,25 @@ class Kept:
     sizes: Mapping[int, tuple[float, float]]
     """Area of each class before and after, in the unit of the weights."""
     height: Heights
+    shape: tuple[int, int]
+    """(rows, cols) of the map."""
     square: int
     """Edge of the squares, pixels."""
+    reach: np.ndarray | None = None
+    """Reach of each corner where corners are to be rounded, see `smooth.rounded`."""
 
-    def thinned(self, batch: Batch) -> tuple[Batch, np.ndarray]:
-        """Regions with these corners alone, and (region,) float64 areas.
+    def outlines(self, batch: Batch) -> tuple[Batch, np.ndarray]:
+        """Regions with these corners alone, rounded or not, and (region,) float64 areas in the unit of the weights.
 
         Parameters
         ----------
         batch : Batch
             With flags, of all classes.
         """
-        ring_starts, corners = _thinned(batch.ring_starts, batch.corners, self.bits, self.square)
+        ring_starts, corners, fixed = _thinned(batch.ring_starts, batch.corners, self.bits, self.square)
         made = replace(batch, ring_starts=ring_starts, corners=corners)
+        if self.reach is not None:
+            made = smooth.rounded(made, fixed, self.reach, self.shape)
         return made, self.height.sizes(made)
 
 
@@ -144,6 +130,7 @@ def kept(
     pixels: float,
     *,
     weights: Weights = stream.ones,
+    rounded: bool = False,
     workers: int = 1,
     folder: Path | None = None,
     square: int = SQUARE,
@@ -160,20 +147,25 @@ def kept(
         Tolerance, the side of a square of the area of the triangles that are cut off, in pixels.
     weights : callable
         Size of the pixels of some rows, (row, 1).
+    rounded : bool
+        Whether corners are to be rounded.
     workers : int
         Threads.
     folder : Path, optional
-        Where a temporary file of one bit for each pixel lies; the system's by default.
+        Where a temporary file of one bit for each pixel lies, or one of a byte; the system's by default.
     square : int
         Edge of the squares, pixels; with another one other corners are kept.
     """
     rows, cols = shape
     height = Heights(weights, rows)
     bits = _on_disk((rows + 1, cols // 8 + 1), folder)
+    reach = _on_disk((rows + 1, cols + 1), folder) if rounded else None
     totals: dict[int, list[float]] = {}
 
     def take(found: _Square) -> None:
         np.bitwise_or.at(bits, (found.rows, found.cols >> 3), (1 << (found.cols & 7)).astype(np.uint8))
+        if reach is not None and found.reach is not None:
+            reach[found.rows, found.cols] = found.reach  # 0 on the edges of squares, which several have
         for id, before, after in zip(found.ids.tolist(), found.before.tolist(), found.after.tolist()):
             total = totals.setdefault(id, [0.0, 0.0])
             total[0] += before
@@ -185,13 +177,14 @@ def kept(
             for col in range(0, cols, square):
                 part = strip[:, col : col + square]
                 part = np.where(part == OUTSIDE, np.int32(_VOID), part)
-                ahead.append(pool.submit(_square, part, row, col, pixels, height))
+                ahead.append(pool.submit(_square, part, row, col, pixels, height, rounded))
                 while len(ahead) > 2 * workers:
                     take(ahead.popleft().result())
         while ahead:
             take(ahead.popleft().result())
     totals.pop(_VOID, None)
-    return Kept(bits, {id: (before, after) for id, (before, after) in sorted(totals.items())}, height, square)
+    sizes = {id: (before, after) for id, (before, after) in sorted(totals.items())}
+    return Kept(bits, sizes, height, shape, square, reach)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +196,10 @@ class _Square:
     ids: np.ndarray
     before: np.ndarray
     after: np.ndarray
+    reach: np.ndarray | None
 
 
-def _square(values: np.ndarray, row: int, col: int, pixels: float, height: Heights) -> _Square:
+def _square(values: np.ndarray, row: int, col: int, pixels: float, height: Heights, rounded: bool) -> _Square:
     batches = [_unflagged(each) for each in stream.trace([values], values.shape[1], flagged=True)]
     exact = features.concatenated([features.located(each, Affine.identity(), 1.0) for each in batches])
     shapes = shapely.from_ragged_array(
@@ -216,14 +210,16 @@ def _square(values: np.ndarray, row: int, col: int, pixels: float, height: Heigh
     found = features.from_ragged(exact.class_ids, exact.areas_m2, points, offsets)
     ids, at = np.unique(exact.class_ids, return_inverse=True)
     before, after = (np.bincount(at, _areas(each, row, height), len(ids)) for each in (exact, found))
-    corners = np.unique(points.astype(np.int64), axis=0) + np.array([col, row])
-    return _Square(corners[:, 1], corners[:, 0], ids, before, after)
+    if rounded:
+        corners, reach = smooth.reaches(found.ring_starts, found.points, values.shape)
+    else:
+        corners, reach = np.unique(points.astype(np.int64), axis=0), None
+    return _Square(corners[:, 1] + row, corners[:, 0] + col, ids, before, after, reach)
 
 
 def _areas(found: features.Features, row: int, height: Heights) -> np.ndarray:
     corners = found.points.astype(np.int32) + np.array([0, row], np.int32)
-    sizes = _sizes(found.polygon_starts, found.ring_starts, corners, height.above, height.moments)
-    return np.abs(sizes)
+    return np.abs(height.of_rings(found.polygon_starts, found.ring_starts, corners))
 
 
 def _unflagged(batch: Batch) -> Batch:
@@ -251,29 +247,10 @@ def _on_disk(shape: tuple[int, int], folder: Path | None) -> Any:
 
 
 @compiled
-def _sizes(
-    region_starts: np.ndarray, ring_starts: np.ndarray, corners: np.ndarray, above: np.ndarray, moments: np.ndarray
-) -> np.ndarray:
-    """Signed, shells anticlockwise as seen with row 0 at the top being positive; rings may be closed or not."""
-    sizes = np.zeros(len(region_starts) - 1, np.float64)
-    for region in range(len(sizes)):
-        for ring in range(region_starts[region], region_starts[region + 1]):
-            start, end = ring_starts[ring], ring_starts[ring + 1]
-            for at in range(start, end):
-                col, row = corners[at]
-                to_col, to_row = corners[at + 1 if at + 1 < end else start]
-                if row == to_row:
-                    sizes[region] += (to_col - col) * above[row]
-                else:
-                    sizes[region] += (to_col - col) / (to_row - row) * (moments[to_row] - moments[row])
-    return sizes
-
-
-@compiled
 def _thinned(
     ring_starts: np.ndarray, corners: np.ndarray, bits: np.ndarray, square: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rings with the corners that are kept; without flags, each from its least corner."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rings with the corners that are kept; without flags, each from its least corner. Which of them are junctions."""
     rings = len(ring_starts) - 1
     starts = np.zeros(rings + 1, np.int64)
     crossings, longest = 0, 0
@@ -286,6 +263,7 @@ def _thinned(
         crossings += here
         longest = max(longest, here + ring_starts[ring + 1] - ring_starts[ring])
     out = np.empty((crossings + len(corners), 2), np.int32)
+    out_fixed = np.empty(len(out), np.bool_)
     held, fixed = np.empty((longest, 2), np.int64), np.empty(longest, np.bool_)
     used = 0
     for ring in range(rings):
@@ -316,10 +294,11 @@ def _thinned(
             across -= (held[at, 1] - held[before, 1]) * (held[after, 0] - held[at, 0])
             if across == 0 and not fixed[at]:
                 continue
-            out[used, 0], out[used, 1] = held[at, 0], held[at, 1]
+            out[used, 0], out[used, 1], out_fixed[used] = held[at, 0], held[at, 1], fixed[at]
             if out[used, 1] < out[least, 1] or (out[used, 1] == out[least, 1] and out[used, 0] < out[least, 0]):
                 least = used
             used += 1
         rotate(out, begin, used, least)
+        rotate(out_fixed, begin, used, least)
         starts[ring + 1] = used
-    return starts, out[:used].copy()
+    return starts, out[:used].copy(), out_fixed[:used].copy()

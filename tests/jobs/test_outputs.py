@@ -114,6 +114,7 @@ def changed(what, plan, records):
         "their least area": {"min_area": ("1ha",)},
         "their tolerance": {"simplify": "2px"},
         "their attributes": {"attributes": ("pixels",)},
+        "their corners": {"smooth": True},
     }
     outputs_spec = plan.spec.outputs.model_copy(update=other[what])
     return replace(plan, spec=plan.spec.model_copy(update={"outputs": outputs_spec})), records

@@ -222,6 +222,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "job.outputs.vectors": job("outputs.vectors", ["fgb"]),
     "job.outputs.min_area": job("outputs.min_area", "1ha"),
     "job.outputs.simplify": job("outputs.simplify", "2px"),
+    "job.outputs.smooth": job("outputs.smooth", True),
     "job.outputs.attributes": job("outputs.attributes", ["pixels", "confidence"]),
     "job.outputs.quicklook": job("outputs.quicklook", False),
     "job.outputs.report": job("outputs.report", False),

@@ -31,7 +31,7 @@ def shapes_of(labels, pixels, square, *, cut=None, workers=1):
     found = simplify.kept(strips, labels.shape, pixels, square=square, workers=workers)
     parts, sizes = [], []
     for batch in stream.trace(strips, labels.shape[1], flagged=True, workers=workers, block_cols=cut or 2048):
-        thinned, areas = found.thinned(batch)
+        thinned, areas = found.outlines(batch)
         parts.append(features.located(thinned, Affine.identity(), 1.0))
         sizes.append(areas)
     one = features.concatenated(parts)
@@ -221,7 +221,7 @@ def test_a_map_that_is_rotated_and_in_degrees_is_refused(tmp_path):
     labels = np.ones((1, 8, 8), np.uint8)
     turned = Affine(0.001, 0, 10, 0, -0.001, 60) @ Affine.rotation(10)
     path = write(tmp_path / "map.tif", labels, turned, crs="EPSG:4326")
-    with pytest.raises(RasterError, match="is rotated and in degrees, and such a map is not simplified"):
+    with pytest.raises(RasterError, match="is rotated and in degrees, and such a map is neither simplified"):
         polygons.vectorize(path, tmp_path / "a.gpkg", simplify="150m")
 
 
