@@ -33,6 +33,8 @@ def score(
     ignore: str = "",
     nodata: int | None = None,
     interval_block: str | None = None,
+    zones: Path | None = None,
+    zone_column: str | None = None,
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -60,6 +62,10 @@ def score(
     interval_block : str, optional
         Edge of the blocks that are resampled for intervals, as '64 px' or '2 km'; default: chosen by how far errors
         hang together.
+    zones : Path, optional
+        Polygons or a raster of integers whose zones are scored each by itself, too.
+    zone_column : str, optional
+        Attribute that names polygons; default: numbers from 1.
 
     Raises
     ------
@@ -82,6 +88,8 @@ def score(
         ignore=left_out,
         trained=trained,
         interval_block=interval_block,
+        zones=zones,
+        zone_column=zone_column,
     )
 
 

@@ -7,7 +7,7 @@ Arrays of labels are (row, col), -1 where there is no label. No files, no coordi
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -239,6 +239,25 @@ def confused(matrix: np.ndarray, most: int) -> list[tuple[int, int]]:
     wrong = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     return [(int(row), int(col)) for row, col in zip(*np.unravel_index(order, wrong.shape)) if wrong[row, col]]
+
+
+OVERALL: Mapping[str, Callable[[np.ndarray], float]] = {
+    "mean_iou": mean_iou,
+    "pixel_accuracy": pixel_accuracy,
+    "frequency_weighted_iou": frequency_weighted_iou,
+    "balanced_accuracy": balanced_accuracy,
+    "kappa": kappa,
+    "quantity_disagreement": quantity_disagreement,
+    "allocation_disagreement": allocation_disagreement,
+}
+"""Measures of all classes together, by the names that files use."""
+BY_CLASS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "iou": iou,
+    "precision": precision,
+    "recall": recall,
+    "f1": f1,
+}
+"""Measures of each class."""
 
 
 # ------------------------------------------------------------------------- counting in two legends

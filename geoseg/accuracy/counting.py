@@ -16,6 +16,7 @@ from odc.geo.geom import Geometry
 from geoseg.accuracy import blocks, seen
 from geoseg.accuracy.ignore import Ignore
 from geoseg.accuracy.references import LabelRaster, Resampling
+from geoseg.accuracy.zones import Zones
 from geoseg.catalog.legend import Legend
 from geoseg.grid import Grid, Window, cut, read_crs
 from geoseg.rasters import masks
@@ -47,6 +48,7 @@ class Comparison:
     `comparison.join`."""
     edge: int
     """Of the blocks, pixels."""
+    zones: Zones | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,6 +75,8 @@ class Counts:
         """Pixels of classes to be ignored."""
         self.met = {kind: np.zeros(asked.shape, np.int64) for kind in seen.KINDS} if asked.trained is not None else {}
         """Pairs where the model was trained, for each kind of such areas."""
+        self.zones: dict[int, np.ndarray] = {}
+        """Pairs in each zone that was met, by its number."""
         self.blocks = blocks.nothing(asked.extent, asked.edge, asked.classes[2])
 
     def add(self, other: Counts) -> None:
@@ -84,7 +88,21 @@ class Counts:
             mine |= theirs
         for kind, pairs in other.met.items():
             self.met[kind] += pairs
+        for zone, pairs in other.zones.items():
+            self.take_zone(zone, pairs)
         self.blocks.add(other.blocks)
+
+    def take_zone(self, zone: int, pairs: np.ndarray) -> None:
+        """Take in pairs of one zone.
+
+        Parameters
+        ----------
+        zone : int
+            Its number.
+        pairs : (reference class + 2, map class + 2) int64
+            Pixels.
+        """
+        self.zones[zone] = self.zones[zone] + pairs if zone in self.zones else pairs
 
 
 def area_weights(asked: Comparison) -> tuple[Callable[[int, int], np.ndarray], float]:
@@ -137,6 +155,9 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
         for kind, mask in (asked.trained.within(window) if asked.trained is not None else {}).items():
             there = mask if inside is None else mask & inside
             found.met[kind] += np.bincount(codes[there], minlength=found.pairs.size).reshape(asked.shape)
+        if asked.zones is not None:
+            for zone, tallied in asked.zones.tally(codes, inside, window, found.pairs.size).items():
+                found.take_zone(zone, tallied.reshape(asked.shape))
         sizes = None if alike else weights(window.row - asked.extent.row, window.height)
         down = np.arange(window.row, window.row_end) // asked.edge
         along = np.arange(window.col, window.col_end) // asked.edge

@@ -197,8 +197,15 @@ class LabelRaster:
 
 
 @contextmanager
-def opened(reference: Reference) -> Iterator[LabelRaster]:
+def opened(reference: Reference, *, any_nodata: bool = False) -> Iterator[LabelRaster]:
     """Open a raster of class ids: a reference, or a map that is described as one.
+
+    Parameters
+    ----------
+    reference : Reference
+        What the file is said to be.
+    any_nodata : bool
+        Take the nodata that the file declares even where it is a class of the legend.
 
     Raises
     ------
@@ -213,10 +220,10 @@ def opened(reference: Reference) -> Iterator[LabelRaster]:
         with _faults(path):
             file = datasets.opened(path, driver)
         with file:
-            yield LabelRaster(file, _examined(file, reference), band)
+            yield LabelRaster(file, _examined(file, reference, any_nodata=any_nodata), band)
 
 
-def _examined(file: Dataset, reference: Reference) -> Source:
+def _examined(file: Dataset, reference: Reference, *, any_nodata: bool) -> Source:
     path, band, legend, crs = reference.file, reference.band, reference.legend, reference.crs
     if not 1 <= band <= file.count:
         raise RasterError(f"{path} has {counted(file.count, 'band')}, band {band} was asked for; correct 'band'")
@@ -228,7 +235,7 @@ def _examined(file: Dataset, reference: Reference) -> Source:
     if nodata is None:
         nodata = file.nodatavals[band - 1]
         taken = next((each.name for each in legend.classes if each.id == nodata), None)
-        if taken is not None:
+        if taken is not None and not any_nodata:
             raise CatalogError(
                 f"{path} declares nodata {nodata:g}, which is class {taken!r} of legend {legend.name!r}; "
                 "correct the legend, or state the true 'nodata' under the file's entry in data_catalog.yaml"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.accuracy import blocks, comparison, counting, drawn, intervals, seen
+from geoseg.accuracy import zones as zoning
 from geoseg.accuracy.blocks import Blocks
 from geoseg.accuracy.confusion import Confusion, fold, unknown_ids
 from geoseg.accuracy.counting import Comparison
@@ -23,6 +25,7 @@ from geoseg.accuracy.ignore import NOTHING, Ignore, advice
 from geoseg.accuracy.intervals import Intervals
 from geoseg.accuracy.references import LabelRaster, Resampling, opened
 from geoseg.accuracy.seen import Trained
+from geoseg.accuracy.zones import Zone
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.errors import CatalogError, RasterError
@@ -60,6 +63,8 @@ class Accuracy:
     intervals: Intervals
     side_m: float
     """Side of a pixel of the comparison's grid, metres."""
+    zones: tuple[Zone, ...] = ()
+    """What was found in each zone that was asked for."""
 
 
 def score(
@@ -75,6 +80,8 @@ def score(
     ignore: Ignore = NOTHING,
     trained: Trained | None = None,
     interval_block: str | None = None,
+    zones: Path | None = None,
+    zone_column: str | None = None,
 ) -> Accuracy:
     """Score a map against a reference, on the map's grid, block by block.
 
@@ -107,6 +114,10 @@ def score(
         Where the map's model was trained; the notes then say what share of the scored pixels lies there.
     interval_block : str, optional
         Edge of the blocks that are resampled for intervals, see `blocks.given`. Default: by the correlogram of errors.
+    zones : Path, optional
+        Polygons or a raster of integers: the same is also counted in each of these zones.
+    zone_column : str, optional
+        Attribute that names polygons; by default they are numbered from 1.
 
     Returns
     -------
@@ -127,6 +138,7 @@ def score(
         opened(Reference("map", path, 1, legend, nodata)) as mapped,
         drawn.as_raster(reference, mapped.grid, mapped.window) as raster,
         opened(raster) as source,
+        nullcontext() if zones is None else zoning.on(zones, zone_column, mapped.grid) as parts,
     ):
         row, col = mapped.window.row + mapped.window.height // 2, mapped.window.col + mapped.window.width // 2
         fineness = footprints.fineness(source.source, mapped.grid, Window(row, col, 1, 1))
@@ -144,15 +156,19 @@ def score(
             trained=None if trained is None else seen.on(trained, mapped.grid, mapped.window),
             classes=(joined[0], joined[1], len(target)),
             edge=1,
+            zones=parts,
         )
         edge = blocks.edge_for(asked.extent, math.prod(asked.shape))
         if interval_block is not None:
             edge = blocks.given(interval_block, counting.pixel_side_m(asked), asked.extent)
         asked = replace(asked, edge=edge)
         found = counting.count(asked, mapped, source, asked.squares)
+        named = {} if parts is None else parts.named({*found.zones})
         aligned = footprints.own(source.source, mapped.grid) is not None
         hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
         provenance = _provenance(mapped, reference, region, ignore)
+        if zones is not None:
+            provenance |= {"zoned_by": {"file": zones.name, "column": zone_column}}
         side = math.sqrt(mapped.grid.pixel_area)
         unit = read_crs(mapped.grid.crs, path).units[0]
     for which, what, ids, theirs in (
@@ -186,6 +202,10 @@ def score(
         blocks=found.blocks,
         intervals=intervals.of(found.blocks, given=interval_block is not None),
         side_m=counting.pixel_side_m(asked),
+        zones=tuple(
+            Zone(name, fold(found.zones.get(number, np.zeros(asked.shape, np.int64)), *asked.classes))
+            for number, name in named.items()
+        ),
     )
 
 

@@ -10,26 +10,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy.confusion import (
-    allocation_disagreement,
-    balanced_accuracy,
-    confused,
-    f1,
-    frequency_weighted_iou,
-    iou,
-    kappa,
-    mean_iou,
-    pixel_accuracy,
-    precision,
-    quantity_disagreement,
-    recall,
-)
+from geoseg.accuracy import zone_tables
+from geoseg.accuracy.confusion import BY_CLASS, OVERALL, confused, iou
 from geoseg.accuracy.intervals import LEVEL, REPLICATES, SEED
 from geoseg.accuracy.score import Accuracy
 from geoseg.catalog.legend import Legend
@@ -42,19 +30,10 @@ _SHOWN = 5
 """Confusions that are said in words."""
 _MEASURES = ("iou", "precision", "recall", "f1", "reference_pixels", "map_pixels", "unlabelled_pixels")
 _AREAS = ("reference_area_m2", "map_area_m2")
-_OVERALL: Mapping[str, Callable[[np.ndarray], float]] = {
-    "mean_iou": mean_iou,
-    "pixel_accuracy": pixel_accuracy,
-    "frequency_weighted_iou": frequency_weighted_iou,
-    "balanced_accuracy": balanced_accuracy,
-    "kappa": kappa,
-    "quantity_disagreement": quantity_disagreement,
-    "allocation_disagreement": allocation_disagreement,
-}
 
 
-def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
-    """Write accuracy.json and accuracy.csv into a folder, each whole or not at all.
+def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, ...]:
+    """Write accuracy.json and accuracy.csv into a folder, each whole or not at all; with zones zones.csv too.
 
     Parameters
     ----------
@@ -65,8 +44,8 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
 
     Returns
     -------
-    (Path, Path)
-        accuracy.json, with everything, and accuracy.csv, a line for each class.
+    tuple of Path
+        accuracy.json, with everything, accuracy.csv, a line for each class, and zones.csv, a line for each zone.
 
     Raises
     ------
@@ -83,7 +62,9 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
         between = [_number(end) for pairs in accuracy.intervals.classes.values() for end in pairs[at]]
         lines.writerow((each.name, each.id, *("" if v is None else v for v in (*values, *between))))
     store.put("accuracy.csv", text.getvalue().encode())
-    return store.path("accuracy.json"), store.path("accuracy.csv")
+    if accuracy.zones:
+        store.put("zones.csv", zone_tables.as_csv(accuracy.zones, accuracy.legend).encode())
+    return tuple(map(store.path, ("accuracy.json", "accuracy.csv", *(["zones.csv"] if accuracy.zones else []))))
 
 
 def as_json(accuracy: Accuracy) -> str:
@@ -115,7 +96,7 @@ def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | 
     """
     head = ("class", "IoU", "precision", "recall", "F1", "ref px", "map px", "nodata px")
     rows = [(name, *(values[each] for each in _MEASURES)) for name, values in scores["classes"].items()]
-    said = {each: "-" if scores.get(each) is None else f"{scores[each]:.3f}" for each in _OVERALL}
+    said = {each: "-" if scores.get(each) is None else f"{scores[each]:.3f}" for each in OVERALL}
     feet = [
         f"mean IoU {said['mean_iou']} over {scores['classes_in_mean']} of {counted(len(rows), 'class', 'classes')}, "
         f"pixel accuracy {said['pixel_accuracy']}, frequency-weighted IoU {said['frequency_weighted_iou']}, "
@@ -143,7 +124,7 @@ def _rows(accuracy: Accuracy) -> list[tuple[Any, ...]]:
     """`_MEASURES` and `_AREAS` of each class, None where a measure has no value."""
     counted = accuracy.confusion
     matrix = counted.matrix
-    shares = [measure(matrix) for measure in (iou, precision, recall, f1)]
+    shares = [measure(matrix) for measure in BY_CLASS.values()]
     pixels = (matrix.sum(1), matrix.sum(0), counted.unlabelled)
     return [
         (
@@ -161,7 +142,7 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
     matrix = counted.matrix
     return {
         "schema": SCHEMA,
-        **{name: _number(measure(matrix)) for name, measure in _OVERALL.items()},
+        **{name: _number(measure(matrix)) for name, measure in OVERALL.items()},
         "classes_in_mean": int(np.isfinite(iou(matrix)).sum()),
         "pixels": {
             "compared": int(matrix.sum()),
@@ -196,6 +177,7 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
             "unit": accuracy.unit,
         },
         **accuracy.provenance,
+        **({"zones": zone_tables.plain(accuracy.zones, accuracy.legend)} if accuracy.zones else {}),
         "notes": list(accuracy.notes),
     }
 

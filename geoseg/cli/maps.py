@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from geoseg.cli.options import CatalogFile, app
-from geoseg.cli.screen import out, print_table, refusing, score_table
+from geoseg.cli.screen import out, print_table, refuse, refusing, score_table
+from geoseg.errors import CatalogError
 
 MapFile = Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")]
 MapLegend = Annotated[str | None, typer.Option("--legend", help="Legend of MAP, if it does not say so itself.")]
@@ -46,12 +47,21 @@ def evaluate(
             "the distance over which errors hang together."
         ),
     ] = None,
+    zones: Annotated[
+        Path | None, typer.Option(help="Also score each zone: polygons, or a raster of integers, in any CRS.")
+    ] = None,
+    zone_column: Annotated[
+        str | None, typer.Option(help="Column that names the polygons of --zones; default: numbered from 1.")
+    ] = None,
     catalog: CatalogFile = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what accuracy.json holds, not a table.")] = False,
 ) -> None:
     """Score a map against a reference map, class by class."""
-    from geoseg.accuracy import assessment, tables
+    from geoseg.accuracy import assessment, tables, zone_tables
+
+    if zone_column is not None and zones is None:
+        refuse(CatalogError("--zone-column names the polygons of --zones, so give these too"))
 
     scores = assessment.score(
         map_file,
@@ -65,12 +75,17 @@ def evaluate(
         ignore=ignore,
         nodata=nodata,
         interval_block=interval_block,
+        zones=zones,
+        zone_column=zone_column,
     )
     written = () if folder is None else tables.write(scores, folder)
     if as_json:
         out.file.write(tables.as_json(scores))
         return
     score_table(tables.plain(scores))
+    if scores.zones:
+        out.print()
+        print_table(*zone_tables.table(scores.zones))
     for path in written:
         out.print(f"wrote {path}", markup=False)
 

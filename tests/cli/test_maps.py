@@ -133,6 +133,24 @@ def test_a_region_is_a_name_a_file_or_bounds_in_the_maps_crs(here):
     assert said.endswith("or give a vector file, or left,bottom,right,top in the map's CRS")
 
 
+def test_zones_are_scored_each_by_itself(here):
+    west, east = (
+        shapely.box(WEST + SIDE * a, NORTH - ROWS * SIDE, WEST + SIDE * b, NORTH) for a, b in ((0, 9), (9, 40))
+    )
+    file = geopandas.GeoDataFrame({"part": ["west", "east"]}, geometry=[west, east], crs="EPSG:32612")
+    file.to_file(here / "parts.gpkg")
+    words = ("map.tif", "truth.tif", "--zones", "parts.gpkg", "--zone-column", "part")
+    found = scores(*words)
+    assert found["zoned_by"] == {"file": "parts.gpkg", "column": "part"}
+    held = {each["name"]: each["pixel_accuracy"] for each in found["zones"]}
+    assert held == {"west": accuracy_where(np.s_[:, :9]), "east": accuracy_where(np.s_[:, 9:])}
+    said = geoseg("evaluate", *words, "--out", "out")
+    assert [line.split("\t")[0] for line in said.out.splitlines()][-6:-3] == ["zone", "west", "east"]
+    assert said.out.splitlines()[-1].endswith("zones.csv")
+    assert (here / "out/zones.csv").read_text().splitlines()[1].startswith("west,270,0,")
+    assert "give these too" in geoseg("evaluate", *words[:2], "--zone-column", "part").refusal("CatalogError")
+
+
 def geographic(here, west=-113.0, north=37.5):
     place = {"crs": "EPSG:4326", "transform": Affine(0.01, 0, west, 0, -0.01, north)}
     raster(here / "map.tif", MAPPED, **place)
