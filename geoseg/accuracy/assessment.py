@@ -9,6 +9,8 @@ from geoseg import catalog
 from geoseg.accuracy import ignore as ignoring
 from geoseg.accuracy import score as scoring
 from geoseg.accuracy import seen
+from geoseg.accuracy.alignment import GridOf
+from geoseg.accuracy.references import Resampling
 from geoseg.accuracy.score import Accuracy
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog import Catalog, Reference, RegionSpec
@@ -35,6 +37,8 @@ def score(
     interval_block: str | None = None,
     zones: Path | None = None,
     zone_column: str | None = None,
+    grid: GridOf = "auto",
+    resampling: Resampling = "auto",
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -66,6 +70,8 @@ def score(
         Polygons or a raster of integers whose zones are scored each by itself, too.
     zone_column : str, optional
         Attribute that names polygons; default: numbers from 1.
+    grid, resampling
+        On whose grid both are compared, and how the other comes onto it; see `alignment.choose`.
 
     Raises
     ------
@@ -90,6 +96,8 @@ def score(
         interval_block=interval_block,
         zones=zones,
         zone_column=zone_column,
+        grid=grid,
+        resampling=resampling,
     )
 
 

@@ -24,7 +24,7 @@ from geoseg.catalog.legend import Legend
 from geoseg.quantities import counted, length
 from geoseg.storage.store import Store
 
-SCHEMA = 2
+SCHEMA = 3
 """Of accuracy.json; a number more whenever a key changes its meaning or goes."""
 _SHOWN = 5
 """Confusions that are said in words."""
@@ -111,6 +111,7 @@ def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | 
     if scores.get("top_confusions"):
         feet.append(f"most confused: {'; '.join(each['text'] for each in scores['top_confusions'])}")
     feet += [
+        *([scores["rule"]] if "rule" in scores else []),
         *scores["notes"],
         *(
             f"crosswalk: {each['class']} ({each['pixels']:,} px): {each['note']}"
@@ -170,11 +171,13 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
             "direction": accuracy.direction,
             "lossy": [{"class": name, "pixels": pixels, "note": text} for name, pixels, text in accuracy.lossy],
         },
-        "resampling": accuracy.resampling,
+        "grid": accuracy.alignment.grid_of,
+        "resampling": accuracy.alignment.how,
+        "rule": accuracy.alignment.rule,
         "pixel_size": {
-            "map": _number(accuracy.pixel_sizes[0]),
-            "reference": _number(accuracy.pixel_sizes[1]),
-            "unit": accuracy.unit,
+            "map": _number(accuracy.alignment.pixel_sizes[0]),
+            "reference": _number(accuracy.alignment.pixel_sizes[1]),
+            "unit": accuracy.alignment.unit,
         },
         **accuracy.provenance,
         **({"zones": zone_tables.plain(accuracy.zones, accuracy.legend)} if accuracy.zones else {}),

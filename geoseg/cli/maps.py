@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,6 +47,14 @@ def evaluate(
             "the distance over which errors hang together."
         ),
     ] = None,
+    grid: Annotated[
+        Literal["auto", "map", "reference"],
+        typer.Option(help="On whose pixels both are compared: map, reference, or auto: the coarser of the two."),
+    ] = "auto",
+    resampling: Annotated[
+        Literal["auto", "nearest", "mode"],
+        typer.Option(help="How the other comes onto that grid: nearest, mode (most frequent underneath), or auto."),
+    ] = "auto",
     zones: Annotated[
         Path | None, typer.Option(help="Also score each zone: polygons, or a raster of integers, in any CRS.")
     ] = None,
@@ -77,6 +85,8 @@ def evaluate(
         interval_block=interval_block,
         zones=zones,
         zone_column=zone_column,
+        grid=grid,
+        resampling=resampling,
     )
     written = () if folder is None else tables.write(scores, folder)
     if as_json:
