@@ -10,13 +10,14 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy import zone_tables
+from geoseg.accuracy import blocks, zone_tables
 from geoseg.accuracy.confusion import BY_CLASS, OVERALL, confused, iou
 from geoseg.accuracy.intervals import LEVEL, REPLICATES, SEED
 from geoseg.accuracy.score import Accuracy
@@ -28,6 +29,8 @@ SCHEMA = 3
 """Of accuracy.json; a number more whenever a key changes its meaning or goes."""
 _SHOWN = 5
 """Confusions that are said in words."""
+_NUMBERS = re.compile(r"\[\n[-0-9.e+null, \n]+\]")
+"""Lists of numbers alone, which fit one line; no text in JSON holds an end of line."""
 _MEASURES = ("iou", "precision", "recall", "f1", "reference_pixels", "map_pixels", "unlabelled_pixels")
 _AREAS = ("reference_area_m2", "map_area_m2")
 
@@ -69,7 +72,8 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, ...]:
 
 def as_json(accuracy: Accuracy) -> str:
     """What accuracy.json holds, as text."""
-    return json.dumps(plain(accuracy), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(plain(accuracy), indent=1, allow_nan=False) + "\n"
+    return _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"), text)
 
 
 def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | float | int | None, ...]], list[str]]:
@@ -157,6 +161,7 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
             for at, (each, values) in enumerate(zip(legend.classes, _rows(accuracy)))
         },
         "intervals": _intervals(accuracy),
+        "blocks": _blocks(accuracy),
         "top_confusions": _confusions(matrix, legend),
         "confusion": {
             "rows": "reference",
@@ -200,6 +205,23 @@ def _intervals(accuracy: Accuracy) -> dict[str, Any]:
         "correlogram": {"lag_pixels": found.cell, "correlation": [_number(each) for each in found.correlogram]},
         **{name: _pair(pair) for name, pair in found.overall.items()},
         "why_not": found.why_not or None,
+    }
+
+
+def _blocks(accuracy: Accuracy) -> dict[str, Any]:
+    """What was compared and what differs in each square block, row by row from the upper left."""
+    held = accuracy.blocks
+    _, mean = blocks.measures(held)
+    return {
+        "edge_pixels": held.edge,
+        "edge_m": held.edge * accuracy.side_m,
+        "first_row": held.window.row,
+        "first_column": held.window.col,
+        "rows": held.window.height,
+        "columns": held.window.width,
+        "compared": held.compared.ravel().tolist(),
+        "differing": held.wrong.ravel().tolist(),
+        "mean_iou": [_number(round(each, 4)) for each in mean.ravel().tolist()],
     }
 
 

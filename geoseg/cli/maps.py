@@ -61,13 +61,22 @@ def evaluate(
     zone_column: Annotated[
         str | None, typer.Option(help="Column that names the polygons of --zones; default: numbered from 1.")
     ] = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            "--error-map",
+            help="Write the share of differing pixels and the IoU of each class by square blocks, a .tif.",
+        ),
+    ] = None,
     catalog: CatalogFile = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what accuracy.json holds, not a table.")] = False,
 ) -> None:
     """Score a map against a reference map, class by class."""
-    from geoseg.accuracy import assessment, tables, zone_tables
+    from geoseg.accuracy import assessment, error_map, tables, zone_tables
 
+    if errors is not None:
+        error_map.check_ending(errors)
     if zone_column is not None and zones is None:
         refuse(CatalogError("--zone-column names the polygons of --zones, so give these too"))
 
@@ -89,6 +98,8 @@ def evaluate(
         resampling=resampling,
     )
     written = () if folder is None else tables.write(scores, folder)
+    if errors is not None:
+        written = (*written, error_map.write(scores, errors))
     if as_json:
         out.file.write(tables.as_json(scores))
         return

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg import __version__, catalog
-from geoseg.accuracy import references, seen, tables
+from geoseg.accuracy import error_map, references, seen, tables
 from geoseg.accuracy import score as scoring
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog.card import read_model
@@ -314,7 +314,7 @@ def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], map_path: Path, f
 
     def make() -> Sequence[Path]:
         scores = scoring.score(map_path, reference, crosswalk, legend=plan.legend, trained=trained)
-        return tables.write(scores, folder)
+        return [*tables.write(scores, folder), error_map.write(scores, folder / "errors.tif")]
 
     return Step("accuracy", {**made_of_map, **compared}, make, reads_map=True)
 

@@ -151,6 +151,15 @@ def test_zones_are_scored_each_by_itself(here):
     assert "give these too" in geoseg("evaluate", *words[:2], "--zone-column", "part").refusal("CatalogError")
 
 
+def test_a_map_of_errors_is_written_where_asked(here):
+    said = geoseg("evaluate", "map.tif", "truth.tif", "--error-map", "errors.tif")
+    assert said.out.splitlines()[-1] == "wrote errors.tif"
+    with rasterio.open(here / "errors.tif") as file:
+        differing, _, compared = file.read([1, 2, 3])
+    assert np.nansum(differing * compared) == pytest.approx((MAPPED != TRUTH).sum())
+    assert ".tif" in geoseg("evaluate", "map.tif", "truth.tif", "--error-map", "errors.png").refusal("RasterError")
+
+
 def geographic(here, west=-113.0, north=37.5):
     place = {"crs": "EPSG:4326", "transform": Affine(0.01, 0, west, 0, -0.01, north)}
     raster(here / "map.tif", MAPPED, **place)

@@ -7,6 +7,9 @@ from PIL import Image
 
 from geoseg.report import charts
 
+NAMES = ("areas", "iou", "confusion", "confusion_of_map", "differing", "block_iou")
+BLOCKS = {"edge_pixels": 8, "edge_m": 240.0, "rows": 1, "columns": 2}
+BLOCKS |= {"compared": [5, 9], "differing": [1, 0], "mean_iou": [0.5, 1.0]}
 FACTS = {
     "classes": [
         {"name": name, "colour": "#336699", "area_m2": 2e6 * at, "pixels": at}
@@ -15,13 +18,14 @@ FACTS = {
 }
 SCORES = {
     "classes": {"<b>$x": {"iou": 0.5, "iou_interval": [0.4, 0.6]}, "ሰማይ": {"iou": None}, "c": {"iou": 1.0}},
+    "blocks": BLOCKS,
     "confusion": {"classes": ["<b>$x", "ሰማይ", "c"], "pixels": [[3, 1, 0], [0, 2, 0], [0, 0, 9]]},
 }
 
 
 def test_figures_are_the_same_each_time_and_whole():
     made = charts.charts(FACTS, SCORES)
-    assert set(made) == {f"{name}.{kind}" for name in ("areas", "iou", "confusion") for kind in ("png", "svg")}
+    assert set(made) == {f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")}
     assert charts.charts(FACTS, SCORES) == made
     for name, data in made.items():
         if name.endswith("svg"):
