@@ -79,7 +79,7 @@ def choose(mapped: LabelRaster, reference: LabelRaster, *, grid: GridOf, resampl
     elif not fineness:
         why = "the reference's pixel size at the map's centre is not known"
     else:
-        why = f"the reference's pixels ({theirs}) are no coarser than the map's ({mine})"
+        why = f"the reference's pixels ({theirs}) are not coarser than the map's ({mine}) by more than a tenth"
     ours = Alignment(
         mapped.grid, window, None, ("nearest", how), "map", "none" if aligned else how, sizes, unit,
         "compared on the map's grid, whose pixels are the reference's too" if aligned

@@ -39,6 +39,7 @@ def score(
     zone_column: str | None = None,
     grid: GridOf = "auto",
     resampling: Resampling = "auto",
+    confidence: Path | None = None,
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -72,6 +73,8 @@ def score(
         Attribute that names polygons; default: numbers from 1.
     grid, resampling
         On whose grid both are compared, and how the other comes onto it; see `alignment.choose`.
+    confidence : Path, optional
+        Raster of the map's confidence, on its pixels.
 
     Raises
     ------
@@ -98,6 +101,7 @@ def score(
         zone_column=zone_column,
         grid=grid,
         resampling=resampling,
+        confidence=confidence,
     )
 
 

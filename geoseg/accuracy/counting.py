@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from odc.geo.geom import Geometry
 
-from geoseg.accuracy import blocks, seen
+from geoseg.accuracy import blocks, calibration, seen
+from geoseg.accuracy.calibration import Confidence
 from geoseg.accuracy.ignore import Ignore
 from geoseg.accuracy.references import LabelRaster, Resampling
 from geoseg.accuracy.zones import Zones
@@ -49,11 +50,20 @@ class Comparison:
     edge: int
     """Of the blocks, pixels."""
     zones: Zones | None = None
+    confidence: Confidence | None = None
+    """Of the map; its pixels are the grid's."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """Of tables of pairs: (reference class + 2, map class + 2)."""
         return len(self.legends[1]) + 2, len(self.legends[0]) + 2
+
+    @property
+    def verdicts(self) -> np.ndarray:
+        """(pairs,) int8 by the codes of pairs: 0 where nothing is compared, 1 where both differ, 2 where they agree."""
+        rows, cols, n = self.classes
+        compared = (rows < n)[:, None] & (cols < n)[None, :]
+        return np.where(compared, 1 + (rows[:, None] == cols[None, :]), 0).astype(np.int8).ravel()
 
     @property
     def squares(self) -> list[Window]:
@@ -75,6 +85,8 @@ class Counts:
         """Pixels of classes to be ignored."""
         self.met = {kind: np.zeros(asked.shape, np.int64) for kind in seen.KINDS} if asked.trained is not None else {}
         """Pairs where the model was trained, for each kind of such areas."""
+        self.levels = np.zeros((calibration.LEVELS, 2), np.int64)
+        """Compared pixels by level of confidence that are wrong, that are right."""
         self.zones: dict[int, np.ndarray] = {}
         """Pairs in each zone that was met, by its number."""
         self.blocks = blocks.nothing(asked.extent, asked.edge, asked.classes[2])
@@ -90,6 +102,7 @@ class Counts:
             self.met[kind] += pairs
         for zone, pairs in other.zones.items():
             self.take_zone(zone, pairs)
+        self.levels += other.levels
         self.blocks.add(other.blocks)
 
     def take_zone(self, zone: int, pairs: np.ndarray) -> None:
@@ -137,6 +150,7 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
     found = Counts(asked)
     tables = asked.ignore.tables(*asked.legends)
     weights, _ = area_weights(asked)
+    verdicts = asked.verdicts
     alike = not read_crs(asked.grid.crs, "the grid of the comparison").proj.is_geographic
     for window in windows:
         inside = None if asked.ground is None else masks.inside(asked.ground, asked.grid, window)
@@ -158,6 +172,9 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
         if asked.zones is not None:
             for zone, tallied in asked.zones.tally(codes, inside, window, found.pairs.size).items():
                 found.take_zone(zone, tallied.reshape(asked.shape))
+        if asked.confidence is not None:
+            judged = verdicts[codes] if inside is None else np.where(inside, verdicts[codes], 0)
+            found.levels += calibration.tally(asked.confidence.levels(window), judged)
         sizes = None if alike else weights(window.row - asked.extent.row, window.height)
         down = np.arange(window.row, window.row_end) // asked.edge
         along = np.arange(window.col, window.col_end) // asked.edge

@@ -172,15 +172,19 @@ class LabelRaster:
 
     def read(self, window: Window) -> np.ndarray:
         """(1, row, col) int32 of a window of the file, counted from its first pixel."""
-        with _faults(self.source.path):
-            box = FileWindow(window.col, window.row, window.width, window.height)
-            values = self.file.read(self.band, window=box)
-            known = validity.valid(self.file, self.band, box, values, self.source.nodata)
+        values, known = self.raw(window)
         if values.dtype not in (np.uint8, np.uint16):
             self._check(values[known])
         labels = np.where(known, values, 0).astype(np.int32)
         labels[~known] = UNLABELLED
         return labels[None]
+
+    def raw(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """What a window of the file holds, in its own type, and (row, col) bool where that is data."""
+        with _faults(self.source.path):
+            box = FileWindow(window.col, window.row, window.width, window.height)
+            values = self.file.read(self.band, window=box)
+            return values, validity.valid(self.file, self.band, box, values, self.source.nodata)
 
     def _check(self, values: np.ndarray) -> None:
         """Refuse what cannot be class ids."""

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from odc.geo.geom import Geometry
 
-from geoseg.accuracy import alignment, blocks, comparison, counting, drawn, intervals, seen
+from geoseg.accuracy import alignment, blocks, calibration, comparison, counting, drawn, intervals, seen
 from geoseg.accuracy import zones as zoning
 from geoseg.accuracy.alignment import Alignment, GridOf
 from geoseg.accuracy.blocks import Blocks
+from geoseg.accuracy.calibration import Calibration
 from geoseg.accuracy.confusion import Confusion, fold, unknown_ids
 from geoseg.accuracy.counting import Comparison
 from geoseg.accuracy.ignore import NOTHING, Ignore, advice
@@ -61,6 +62,8 @@ class Accuracy:
     """Side of a pixel of the comparison's grid, metres."""
     zones: tuple[Zone, ...] = ()
     """What was found in each zone that was asked for."""
+    calibration: Calibration | None = None
+    """Of the map's confidence, where that was given."""
 
 
 def score(
@@ -79,6 +82,7 @@ def score(
     interval_block: str | None = None,
     zones: Path | None = None,
     zone_column: str | None = None,
+    confidence: Path | None = None,
 ) -> Accuracy:
     """Score a map against a reference on the grid of one of them, block by block.
 
@@ -114,6 +118,8 @@ def score(
         Polygons or a raster of integers: the same is also counted in each of these zones.
     zone_column : str, optional
         Attribute that names polygons; by default they are numbered from 1.
+    confidence : Path, optional
+        Raster of the map's confidence on its own pixels; used where these are the comparison's.
 
     Returns
     -------
@@ -151,8 +157,12 @@ def score(
         edge = blocks.edge_for(asked.extent, math.prod(asked.shape))
         if interval_block is not None:
             edge = blocks.given(interval_block, counting.pixel_side_m(asked), asked.extent)
-        with nullcontext() if zones is None else zoning.on(zones, zone_column, where.grid) as parts:
-            asked = replace(asked, edge=edge, zones=parts)
+        judged = confidence if where.grid_of == "map" else None
+        with (
+            nullcontext() if zones is None else zoning.on(zones, zone_column, where.grid) as parts,
+            nullcontext() if judged is None else calibration.on(judged, mapped) as trust,
+        ):
+            asked = replace(asked, edge=edge, zones=parts, confidence=trust)
             found = counting.count(asked, mapped, source, asked.squares)
             named = {} if parts is None else parts.named({*found.zones})
         hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
@@ -170,6 +180,8 @@ def score(
     _check_compared(found.pairs, folded, path, reference, chosen, region, found.ignored, hint)
     sized = fold(found.sizes, *asked.classes).matrix
     notes = _notes(folded, found.pairs, where, found.ignored)
+    if confidence is not None and judged is None:
+        notes += ("the map's confidence is not judged on the reference's grid; compare on the map's for that",)
     if trained is not None:
         scored = {kind: int(fold(each, *asked.classes).matrix.sum()) for kind, each in found.met.items()}
         provenance["seen_in_training"] = {"model": trained.model, "pixels": scored}
@@ -191,6 +203,7 @@ def score(
             Zone(name, fold(found.zones.get(number, np.zeros(asked.shape, np.int64)), *asked.classes))
             for number, name in named.items()
         ),
+        calibration=None if judged is None else Calibration(found.levels),
     )
 
 

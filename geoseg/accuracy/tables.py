@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy import blocks, zone_tables
+from geoseg.accuracy import blocks, calibration, zone_tables
 from geoseg.accuracy.confusion import BY_CLASS, OVERALL, confused, iou
 from geoseg.accuracy.intervals import LEVEL, REPLICATES, SEED
 from geoseg.accuracy.score import Accuracy
@@ -112,6 +112,8 @@ def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | 
             f"{said['quantity_disagreement']}, in allocation {said['allocation_disagreement']}"
         )
     feet += _said(scores)
+    if scores.get("reliability"):
+        feet.append(calibration.sentence(scores["reliability"]))
     if scores.get("top_confusions"):
         feet.append(f"most confused: {'; '.join(each['text'] for each in scores['top_confusions'])}")
     feet += [
@@ -185,6 +187,7 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
             "unit": accuracy.alignment.unit,
         },
         **accuracy.provenance,
+        **({"reliability": calibration.plain(accuracy.calibration)} if accuracy.calibration is not None else {}),
         **({"zones": zone_tables.plain(accuracy.zones, accuracy.legend)} if accuracy.zones else {}),
         "notes": list(accuracy.notes),
     }

@@ -68,6 +68,9 @@ def evaluate(
             help="Write the share of differing pixels and the IoU of each class by square blocks, a .tif.",
         ),
     ] = None,
+    confidence: Annotated[
+        Path | None, typer.Option(help="Raster of MAP's confidence, to tell whether it says how often MAP is right.")
+    ] = None,
     catalog: CatalogFile = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what accuracy.json holds, not a table.")] = False,
@@ -96,6 +99,7 @@ def evaluate(
         zone_column=zone_column,
         grid=grid,
         resampling=resampling,
+        confidence=confidence,
     )
     written = () if folder is None else tables.write(scores, folder)
     if errors is not None:

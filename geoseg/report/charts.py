@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from geoseg.report import fonts, page, squares
+from geoseg.report import fonts, page, reliability, squares
 from geoseg.report.figures import HATCH
 
 _WIDTH = 7.0
@@ -39,6 +39,8 @@ def charts(facts: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[s
         if (confusion := page.confusion(scores)) is not None:
             found["confusion"] = _confusion(confusion, "of_row", "% of the reference's pixels of the row's class")
             found["confusion_of_map"] = _confusion(confusion, "of_col", "% of the map's pixels of the column's class")
+        if reliability.drawn(scores) is not None:
+            found |= {"reliability": reliability.diagram(scores), "coverage": reliability.curve(scores)}
         names = ("differing", "block_iou")
         found |= {name: _grid(*each) for name, each in zip(names, squares.arrays(scores).items())}
     return {f"{name}.{kind}": _saved(figure, kind) for name, figure in found.items() for kind in ("png", "svg")}

@@ -37,8 +37,8 @@ def randoms(shape, seed):
         (30.0, {"grid": "reference"}, "map", "none", "on the map's grid, whose pixels are the reference's too"),
         (10.0, {}, "map", "mode", "the reference by mode: the reference's pixels (10 m) are 3.0 times finer than the"),
         (15.0, {}, "map", "mode", "2.0 times finer"),
-        (16.0, {}, "map", "nearest", "the reference by nearest: the reference's pixels (16 m) are no coarser than the"),
-        (32.0, {}, "map", "nearest", "no coarser than the map's (30 m)"),
+        (16.0, {}, "map", "nearest", "the reference by nearest: the reference's pixels (16 m) are not coarser than"),
+        (32.0, {}, "map", "nearest", "not coarser than the map's (30 m)"),
         (
             34.0,
             {},

@@ -160,6 +160,18 @@ def test_a_map_of_errors_is_written_where_asked(here):
     assert ".tif" in geoseg("evaluate", "map.tif", "truth.tif", "--error-map", "errors.png").refusal("RasterError")
 
 
+def test_confidence_is_judged_where_it_is_given(here):
+    levels = np.where(MAPPED == TRUTH, 254, 127).astype(np.uint8)
+    raster(here / "sure.tif", levels, legend=None)
+    with rasterio.open(here / "sure.tif", "r+") as file:
+        file.scales = (1 / 254,)
+    found = scores("map.tif", "truth.tif", "--confidence", "sure.tif")["reliability"]
+    assert found["pixels"] == ROWS * COLS
+    assert found["expected_calibration_error"] == pytest.approx(0.5 * (MAPPED != TRUTH).mean())
+    said = geoseg("evaluate", "map.tif", "truth.tif", "--confidence", "sure.tif")
+    assert "# expected calibration error of the confidence 0." in said.out
+
+
 def geographic(here, west=-113.0, north=37.5):
     place = {"crs": "EPSG:4326", "transform": Affine(0.01, 0, west, 0, -0.01, north)}
     raster(here / "map.tif", MAPPED, **place)
