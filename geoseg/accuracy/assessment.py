@@ -10,6 +10,7 @@ from geoseg.accuracy import ignore as ignoring
 from geoseg.accuracy import score as scoring
 from geoseg.accuracy import seen
 from geoseg.accuracy.alignment import GridOf
+from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries
 from geoseg.accuracy.references import Resampling
 from geoseg.accuracy.score import Accuracy
 from geoseg.accuracy.seen import Trained
@@ -40,6 +41,7 @@ def score(
     grid: GridOf = "auto",
     resampling: Resampling = "auto",
     confidence: Path | None = None,
+    boundaries: Boundaries = NOT_ASKED,
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -75,6 +77,8 @@ def score(
         On whose grid both are compared, and how the other comes onto it; see `alignment.choose`.
     confidence : Path, optional
         Raster of the map's confidence, on its pixels.
+    boundaries : Boundaries
+        What to tell about boundaries of classes, and how near to them nothing is scored.
 
     Raises
     ------
@@ -102,6 +106,7 @@ def score(
         grid=grid,
         resampling=resampling,
         confidence=confidence,
+        boundaries=boundaries,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoseg.accuracy.confusion import share as ratio
 from geoseg.accuracy.references import LabelRaster, opened
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import LandClass, Legend
@@ -61,7 +62,7 @@ class Calibration:
         pixels = np.bincount(at, by_level, BINS)
         right = np.bincount(at, self.levels[:, 1], BINS)
         sums = np.bincount(at, by_level * values, BINS)
-        return pixels.astype(np.int64), _share(sums, pixels), _share(right, pixels)
+        return pixels.astype(np.int64), ratio(sums, pixels), ratio(right, pixels)
 
     @property
     def coverage(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,7 +71,7 @@ class Calibration:
         met = by_level > 0
         pixels, right = np.cumsum(by_level)[met], np.cumsum(self.levels[::-1, 1])[met]
         threshold = (np.arange(LEVELS)[::-1] / (LEVELS - 1))[met]
-        return threshold, pixels / max(1, self.pixels), _share(right, pixels)
+        return threshold, pixels / max(1, self.pixels), ratio(right, pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +175,6 @@ def sentence(scores: dict[str, object]) -> str:
         f"expected calibration error of the confidence {error:.3f}; of the {held['share'][half]:.0%} most confident "
         f"pixels {held['accuracy'][half]:.1%} agree"
     )
-
-
-def _share(of: np.ndarray, per: np.ndarray) -> np.ndarray:
-    return np.divide(of, per, out=np.full(np.shape(per), np.nan), where=np.asarray(per) > 0)
 
 
 def _number(value: float) -> float | None:

@@ -107,7 +107,7 @@ def iou(matrix: np.ndarray) -> np.ndarray:
     array([0.75, 0.8 ])
     """
     hits = np.diag(matrix)
-    return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
+    return share(hits, matrix.sum(0) + matrix.sum(1) - hits)
 
 
 def precision(matrix: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def precision(matrix: np.ndarray) -> np.ndarray:
     >>> precision(np.array([[3, 1], [0, 4]]))
     array([1. , 0.8])
     """
-    return _ratio(np.diag(matrix), matrix.sum(0))
+    return share(np.diag(matrix), matrix.sum(0))
 
 
 def recall(matrix: np.ndarray) -> np.ndarray:
@@ -129,7 +129,7 @@ def recall(matrix: np.ndarray) -> np.ndarray:
     >>> recall(np.array([[3, 1], [0, 4]]))
     array([0.75, 1.  ])
     """
-    return _ratio(np.diag(matrix), matrix.sum(1))
+    return share(np.diag(matrix), matrix.sum(1))
 
 
 def f1(matrix: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ def f1(matrix: np.ndarray) -> np.ndarray:
     >>> f1(np.array([[2, 2], [0, 4]])).round(3)
     array([0.667, 0.8  ])
     """
-    return _ratio(2 * np.diag(matrix), matrix.sum(0) + matrix.sum(1))
+    return share(2 * np.diag(matrix), matrix.sum(0) + matrix.sum(1))
 
 
 def mean_iou(matrix: np.ndarray) -> float:
@@ -159,7 +159,7 @@ def pixel_accuracy(matrix: np.ndarray) -> float:
     >>> pixel_accuracy(np.array([[90, 0], [10, 0]]))
     0.9
     """
-    return float(_ratio(np.trace(matrix), matrix.sum()))
+    return float(share(np.trace(matrix), matrix.sum()))
 
 
 def frequency_weighted_iou(matrix: np.ndarray) -> float:
@@ -207,7 +207,7 @@ def quantity_disagreement(matrix: np.ndarray) -> float:
     >>> quantity_disagreement(np.array([[80, 10], [5, 5]]))
     0.05
     """
-    return float(_ratio(np.abs(matrix.sum(0) - matrix.sum(1)).sum() // 2, matrix.sum()))
+    return float(share(np.abs(matrix.sum(0) - matrix.sum(1)).sum() // 2, matrix.sum()))
 
 
 def allocation_disagreement(matrix: np.ndarray) -> float:
@@ -220,7 +220,7 @@ def allocation_disagreement(matrix: np.ndarray) -> float:
     0.1
     """
     misplaced = matrix.sum() - np.trace(matrix) - np.abs(matrix.sum(0) - matrix.sum(1)).sum() // 2
-    return float(_ratio(misplaced, matrix.sum()))
+    return float(share(misplaced, matrix.sum()))
 
 
 def confused(matrix: np.ndarray, most: int) -> list[tuple[int, int]]:
@@ -346,7 +346,13 @@ def _exact(matrix: np.ndarray) -> tuple[int, int, int]:
     return int(matrix.sum()), int(np.trace(matrix)), by_chance
 
 
-def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """Quotient in float64, NaN for 0 / 0."""
+def share(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """Quotient in float64, NaN for 0 / 0.
+
+    Parameters
+    ----------
+    over, under : integers of one shape
+        What is divided, and by what.
+    """
     under = np.asarray(under, np.float64)
     return np.divide(over, under, out=np.full(under.shape, np.nan), where=under > 0)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from odc.geo.geom import Geometry
 
-from geoseg.accuracy import blocks, calibration, seen
+from geoseg.accuracy import blocks, boundaries, calibration, seen
+from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries
 from geoseg.accuracy.calibration import Confidence
 from geoseg.accuracy.ignore import Ignore
 from geoseg.accuracy.references import LabelRaster, Resampling
@@ -52,6 +53,7 @@ class Comparison:
     zones: Zones | None = None
     confidence: Confidence | None = None
     """Of the map; its pixels are the grid's."""
+    boundaries: Boundaries = NOT_ASKED
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -87,6 +89,10 @@ class Counts:
         """Pairs where the model was trained, for each kind of such areas."""
         self.levels = np.zeros((calibration.LEVELS, 2), np.int64)
         """Compared pixels by level of confidence that are wrong, that are right."""
+        self.borders = np.zeros((3, asked.classes[2]), np.int64)
+        """As `boundaries.Found.sums`."""
+        self.near = 0
+        """Labelled pixels left out since they are near a border of the reference."""
         self.zones: dict[int, np.ndarray] = {}
         """Pairs in each zone that was met, by its number."""
         self.blocks = blocks.nothing(asked.extent, asked.edge, asked.classes[2])
@@ -103,6 +109,8 @@ class Counts:
         for zone, pairs in other.zones.items():
             self.take_zone(zone, pairs)
         self.levels += other.levels
+        self.borders += other.borders
+        self.near += other.near
         self.blocks.add(other.blocks)
 
     def take_zone(self, zone: int, pairs: np.ndarray) -> None:
@@ -158,14 +166,25 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
             continue
         if inside is not None and inside.all():
             inside = None
-        ours = mapped.labels(asked.grid, window, asked.resampling[0])
-        other = reference.labels(asked.grid, window, asked.resampling[1])
+        wide = window.grown(asked.boundaries.halo)
+        ours = mapped.labels(asked.grid, wide, asked.resampling[0])
+        other = reference.labels(asked.grid, wide, asked.resampling[1])
         at, other_at = tables[0][ours], tables[1][other]
+        near, borders = _near(asked, at, other_at, window.within(wide))
+        ours, other, at, other_at = (each[window.within(wide)] for each in (ours, other, at, other_at))
         if asked.ignore.map or asked.ignore.reference:
             dropped = asked.ignore.among(ours, other)
             other_at[dropped] = asked.shape[0] - 2
             found.ignored += int((dropped if inside is None else dropped & inside).sum())
+        if near is not None:
+            near &= asked.classes[0][other_at] < asked.classes[2]
+            other_at[near] = asked.shape[0] - 2
+            found.near += int((near if inside is None else near & inside).sum())
         codes = other_at * asked.shape[1] + at
+        if borders is not None:
+            chosen = verdicts[codes] > 0 if inside is None else inside & (verdicts[codes] > 0)
+            pair = asked.classes[0][other_at[chosen]], asked.classes[1][at[chosen]]
+            found.borders += boundaries.tally(*pair, (borders[0][chosen], borders[1][chosen]), asked.classes[2])
         for kind, mask in (asked.trained.within(window) if asked.trained is not None else {}).items():
             there = mask if inside is None else mask & inside
             found.met[kind] += np.bincount(codes[there], minlength=found.pairs.size).reshape(asked.shape)
@@ -198,6 +217,20 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
     if alike:
         found.sizes[:] = found.pairs
     return found
+
+
+def _near(
+    asked: Comparison, at: np.ndarray, other_at: np.ndarray, inner: tuple[slice, slice]
+) -> tuple[np.ndarray | None, tuple[np.ndarray, np.ndarray] | None]:
+    """Where the reference is too near a border to be scored, and where reference and map are near borders."""
+    want, (rows, cols, n) = asked.boundaries, asked.classes
+    near = boundaries.near(rows[other_at], n, want.ignored)[inner] if want.ignored else None
+    if not want.width:
+        return near, None
+    return near, (
+        boundaries.near(rows[other_at], n, want.width)[inner],
+        boundaries.near(cols[at], n, want.width)[inner],
+    )
 
 
 def _tallies(

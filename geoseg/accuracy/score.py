@@ -21,6 +21,7 @@ from geoseg.accuracy import alignment, blocks, calibration, comparison, counting
 from geoseg.accuracy import zones as zoning
 from geoseg.accuracy.alignment import Alignment, GridOf
 from geoseg.accuracy.blocks import Blocks
+from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries, Found
 from geoseg.accuracy.calibration import Calibration
 from geoseg.accuracy.confusion import Confusion, fold, unknown_ids
 from geoseg.accuracy.counting import Comparison
@@ -64,6 +65,10 @@ class Accuracy:
     """What was found in each zone that was asked for."""
     calibration: Calibration | None = None
     """Of the map's confidence, where that was given."""
+    boundaries: Boundaries = NOT_ASKED
+    """What was asked about boundaries."""
+    borders: Found | None = None
+    """What was found near them."""
 
 
 def score(
@@ -83,6 +88,7 @@ def score(
     zones: Path | None = None,
     zone_column: str | None = None,
     confidence: Path | None = None,
+    boundaries: Boundaries = NOT_ASKED,
 ) -> Accuracy:
     """Score a map against a reference on the grid of one of them, block by block.
 
@@ -120,6 +126,8 @@ def score(
         Attribute that names polygons; by default they are numbered from 1.
     confidence : Path, optional
         Raster of the map's confidence on its own pixels; used where these are the comparison's.
+    boundaries : Boundaries
+        What to tell about boundaries of classes, and how near to them nothing is scored.
 
     Returns
     -------
@@ -162,7 +170,7 @@ def score(
             nullcontext() if zones is None else zoning.on(zones, zone_column, where.grid) as parts,
             nullcontext() if judged is None else calibration.on(judged, mapped) as trust,
         ):
-            asked = replace(asked, edge=edge, zones=parts, confidence=trust)
+            asked = replace(asked, edge=edge, zones=parts, confidence=trust, boundaries=boundaries)
             found = counting.count(asked, mapped, source, asked.squares)
             named = {} if parts is None else parts.named({*found.zones})
         hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
@@ -180,6 +188,11 @@ def score(
     _check_compared(found.pairs, folded, path, reference, chosen, region, found.ignored, hint)
     sized = fold(found.sizes, *asked.classes).matrix
     notes = _notes(folded, found.pairs, where, found.ignored)
+    if boundaries.ignored:
+        notes += (
+            f"{found.near:,} labelled pixels within {boundaries.ignored} px of a border between classes of the "
+            "reference are not scored",
+        )
     if confidence is not None and judged is None:
         notes += ("the map's confidence is not judged on the reference's grid; compare on the map's for that",)
     if trained is not None:
@@ -204,6 +217,8 @@ def score(
             for number, name in named.items()
         ),
         calibration=None if judged is None else Calibration(found.levels),
+        boundaries=boundaries,
+        borders=Found(found.borders, found.near),
     )
 
 

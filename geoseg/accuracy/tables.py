@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy import blocks, calibration, zone_tables
+from geoseg.accuracy import blocks, boundaries, calibration, zone_tables
 from geoseg.accuracy.confusion import BY_CLASS, OVERALL, confused, iou
 from geoseg.accuracy.intervals import LEVEL, REPLICATES, SEED
 from geoseg.accuracy.score import Accuracy
@@ -112,6 +112,8 @@ def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | 
             f"{said['quantity_disagreement']}, in allocation {said['allocation_disagreement']}"
         )
     feet += _said(scores)
+    if scores.get("boundary"):
+        feet.append(boundaries.sentence(scores["boundary"]))
     if scores.get("reliability"):
         feet.append(calibration.sentence(scores["reliability"]))
     if scores.get("top_confusions"):
@@ -188,6 +190,7 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
         },
         **accuracy.provenance,
         **({"reliability": calibration.plain(accuracy.calibration)} if accuracy.calibration is not None else {}),
+        **({} if accuracy.borders is None else boundaries.plain(accuracy.borders, accuracy.boundaries, legend)),
         **({"zones": zone_tables.plain(accuracy.zones, accuracy.legend)} if accuracy.zones else {}),
         "notes": list(accuracy.notes),
     }

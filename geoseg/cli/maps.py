@@ -68,6 +68,12 @@ def evaluate(
             help="Write the share of differing pixels and the IoU of each class by square blocks, a .tif.",
         ),
     ] = None,
+    boundary: Annotated[
+        int, typer.Option(min=0, help="Also tell the Boundary IoU of pixels within so many of a border; 0: not.")
+    ] = 0,
+    boundary_ignore: Annotated[
+        int, typer.Option(min=0, help="Leave out pixels within so many of a border between REFERENCE's classes.")
+    ] = 0,
     confidence: Annotated[
         Path | None, typer.Option(help="Raster of MAP's confidence, to tell whether it says how often MAP is right.")
     ] = None,
@@ -77,6 +83,7 @@ def evaluate(
 ) -> None:
     """Score a map against a reference map, class by class."""
     from geoseg.accuracy import assessment, error_map, tables, zone_tables
+    from geoseg.accuracy.boundaries import Boundaries
 
     if errors is not None:
         error_map.check_ending(errors)
@@ -100,6 +107,7 @@ def evaluate(
         grid=grid,
         resampling=resampling,
         confidence=confidence,
+        boundaries=Boundaries(boundary, boundary_ignore),
     )
     written = () if folder is None else tables.write(scores, folder)
     if errors is not None:

@@ -172,6 +172,19 @@ def test_confidence_is_judged_where_it_is_given(here):
     assert "# expected calibration error of the confidence 0." in said.out
 
 
+def test_boundaries_are_told_and_left_out_where_asked(here):
+    found = scores("map.tif", "truth.tif", "--boundary", "2", "--boundary-ignore", "0")
+    assert found["boundary"]["width_pixels"] == 2
+    assert 0 < found["boundary"]["mean_iou"] < 1
+    assert "boundary_ignored" not in found
+    said = geoseg("evaluate", "map.tif", "truth.tif", "--boundary", "2")
+    assert "# Boundary IoU within 2 px of borders: mean 0." in said.out
+    raster(here / "one.tif", np.where(np.arange(COLS) < 20, 1, 2).astype(np.uint8) * np.ones((ROWS, COLS), np.uint8))
+    found = scores("map.tif", "one.tif", "--boundary-ignore", "3")
+    assert found["boundary_ignored"] == {"distance_pixels": 3, "pixels": 6 * ROWS}
+    assert found["pixels"]["compared"] == (COLS - 6) * ROWS
+
+
 def geographic(here, west=-113.0, north=37.5):
     place = {"crs": "EPSG:4326", "transform": Affine(0.01, 0, west, 0, -0.01, north)}
     raster(here / "map.tif", MAPPED, **place)
