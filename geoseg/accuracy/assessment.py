@@ -9,6 +9,9 @@ from geoseg import catalog
 from geoseg.accuracy import ignore as ignoring
 from geoseg.accuracy import score as scoring
 from geoseg.accuracy import seen
+from geoseg.accuracy.alignment import GridOf
+from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries
+from geoseg.accuracy.references import Resampling
 from geoseg.accuracy.score import Accuracy
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog import Catalog, Reference, RegionSpec
@@ -33,6 +36,12 @@ def score(
     ignore: str = "",
     nodata: int | None = None,
     interval_block: str | None = None,
+    zones: Path | None = None,
+    zone_column: str | None = None,
+    grid: GridOf = "auto",
+    resampling: Resampling = "auto",
+    confidence: Path | None = None,
+    boundaries: Boundaries = NOT_ASKED,
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -60,6 +69,16 @@ def score(
     interval_block : str, optional
         Edge of the blocks that are resampled for intervals, as '64 px' or '2 km'; default: chosen by how far errors
         hang together.
+    zones : Path, optional
+        Polygons or a raster of integers whose zones are scored each by itself, too.
+    zone_column : str, optional
+        Attribute that names polygons; default: numbers from 1.
+    grid, resampling
+        On whose grid both are compared, and how the other comes onto it; see `alignment.choose`.
+    confidence : Path, optional
+        Raster of the map's confidence, on its pixels.
+    boundaries : Boundaries
+        What to tell about boundaries of classes, and how near to them nothing is scored.
 
     Raises
     ------
@@ -82,6 +101,12 @@ def score(
         ignore=left_out,
         trained=trained,
         interval_block=interval_block,
+        zones=zones,
+        zone_column=zone_column,
+        grid=grid,
+        resampling=resampling,
+        confidence=confidence,
+        boundaries=boundaries,
     )
 
 

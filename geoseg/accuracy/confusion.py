@@ -7,7 +7,7 @@ Arrays of labels are (row, col), -1 where there is no label. No files, no coordi
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,7 +107,7 @@ def iou(matrix: np.ndarray) -> np.ndarray:
     array([0.75, 0.8 ])
     """
     hits = np.diag(matrix)
-    return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
+    return share(hits, matrix.sum(0) + matrix.sum(1) - hits)
 
 
 def precision(matrix: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def precision(matrix: np.ndarray) -> np.ndarray:
     >>> precision(np.array([[3, 1], [0, 4]]))
     array([1. , 0.8])
     """
-    return _ratio(np.diag(matrix), matrix.sum(0))
+    return share(np.diag(matrix), matrix.sum(0))
 
 
 def recall(matrix: np.ndarray) -> np.ndarray:
@@ -129,7 +129,7 @@ def recall(matrix: np.ndarray) -> np.ndarray:
     >>> recall(np.array([[3, 1], [0, 4]]))
     array([0.75, 1.  ])
     """
-    return _ratio(np.diag(matrix), matrix.sum(1))
+    return share(np.diag(matrix), matrix.sum(1))
 
 
 def f1(matrix: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ def f1(matrix: np.ndarray) -> np.ndarray:
     >>> f1(np.array([[2, 2], [0, 4]])).round(3)
     array([0.667, 0.8  ])
     """
-    return _ratio(2 * np.diag(matrix), matrix.sum(0) + matrix.sum(1))
+    return share(2 * np.diag(matrix), matrix.sum(0) + matrix.sum(1))
 
 
 def mean_iou(matrix: np.ndarray) -> float:
@@ -159,7 +159,7 @@ def pixel_accuracy(matrix: np.ndarray) -> float:
     >>> pixel_accuracy(np.array([[90, 0], [10, 0]]))
     0.9
     """
-    return float(_ratio(np.trace(matrix), matrix.sum()))
+    return float(share(np.trace(matrix), matrix.sum()))
 
 
 def frequency_weighted_iou(matrix: np.ndarray) -> float:
@@ -207,7 +207,7 @@ def quantity_disagreement(matrix: np.ndarray) -> float:
     >>> quantity_disagreement(np.array([[80, 10], [5, 5]]))
     0.05
     """
-    return float(_ratio(np.abs(matrix.sum(0) - matrix.sum(1)).sum() // 2, matrix.sum()))
+    return float(share(np.abs(matrix.sum(0) - matrix.sum(1)).sum() // 2, matrix.sum()))
 
 
 def allocation_disagreement(matrix: np.ndarray) -> float:
@@ -220,7 +220,7 @@ def allocation_disagreement(matrix: np.ndarray) -> float:
     0.1
     """
     misplaced = matrix.sum() - np.trace(matrix) - np.abs(matrix.sum(0) - matrix.sum(1)).sum() // 2
-    return float(_ratio(misplaced, matrix.sum()))
+    return float(share(misplaced, matrix.sum()))
 
 
 def confused(matrix: np.ndarray, most: int) -> list[tuple[int, int]]:
@@ -239,6 +239,25 @@ def confused(matrix: np.ndarray, most: int) -> list[tuple[int, int]]:
     wrong = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     return [(int(row), int(col)) for row, col in zip(*np.unravel_index(order, wrong.shape)) if wrong[row, col]]
+
+
+OVERALL: Mapping[str, Callable[[np.ndarray], float]] = {
+    "mean_iou": mean_iou,
+    "pixel_accuracy": pixel_accuracy,
+    "frequency_weighted_iou": frequency_weighted_iou,
+    "balanced_accuracy": balanced_accuracy,
+    "kappa": kappa,
+    "quantity_disagreement": quantity_disagreement,
+    "allocation_disagreement": allocation_disagreement,
+}
+"""Measures of all classes together, by the names that files use."""
+BY_CLASS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "iou": iou,
+    "precision": precision,
+    "recall": recall,
+    "f1": f1,
+}
+"""Measures of each class."""
 
 
 # ------------------------------------------------------------------------- counting in two legends
@@ -327,7 +346,13 @@ def _exact(matrix: np.ndarray) -> tuple[int, int, int]:
     return int(matrix.sum()), int(np.trace(matrix)), by_chance
 
 
-def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """Quotient in float64, NaN for 0 / 0."""
+def share(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """Quotient in float64, NaN for 0 / 0.
+
+    Parameters
+    ----------
+    over, under : integers of one shape
+        What is divided, and by what.
+    """
     under = np.asarray(under, np.float64)
     return np.divide(over, under, out=np.full(under.shape, np.nan), where=under > 0)

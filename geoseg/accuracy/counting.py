@@ -13,9 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from odc.geo.geom import Geometry
 
-from geoseg.accuracy import blocks, seen
+from geoseg.accuracy import blocks, boundaries, calibration, seen
+from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries
+from geoseg.accuracy.calibration import Confidence
 from geoseg.accuracy.ignore import Ignore
 from geoseg.accuracy.references import LabelRaster, Resampling
+from geoseg.accuracy.zones import Zones
 from geoseg.catalog.legend import Legend
 from geoseg.grid import Grid, Window, cut, read_crs
 from geoseg.rasters import masks
@@ -47,11 +50,22 @@ class Comparison:
     `comparison.join`."""
     edge: int
     """Of the blocks, pixels."""
+    zones: Zones | None = None
+    confidence: Confidence | None = None
+    """Of the map; its pixels are the grid's."""
+    boundaries: Boundaries = NOT_ASKED
 
     @property
     def shape(self) -> tuple[int, int]:
         """Of tables of pairs: (reference class + 2, map class + 2)."""
         return len(self.legends[1]) + 2, len(self.legends[0]) + 2
+
+    @property
+    def verdicts(self) -> np.ndarray:
+        """(pairs,) int8 by the codes of pairs: 0 where nothing is compared, 1 where both differ, 2 where they agree."""
+        rows, cols, n = self.classes
+        compared = (rows < n)[:, None] & (cols < n)[None, :]
+        return np.where(compared, 1 + (rows[:, None] == cols[None, :]), 0).astype(np.int8).ravel()
 
     @property
     def squares(self) -> list[Window]:
@@ -73,6 +87,14 @@ class Counts:
         """Pixels of classes to be ignored."""
         self.met = {kind: np.zeros(asked.shape, np.int64) for kind in seen.KINDS} if asked.trained is not None else {}
         """Pairs where the model was trained, for each kind of such areas."""
+        self.levels = np.zeros((calibration.LEVELS, 2), np.int64)
+        """Compared pixels by level of confidence that are wrong, that are right."""
+        self.borders = np.zeros((3, asked.classes[2]), np.int64)
+        """As `boundaries.Found.sums`."""
+        self.near = 0
+        """Labelled pixels left out since they are near a border of the reference."""
+        self.zones: dict[int, np.ndarray] = {}
+        """Pairs in each zone that was met, by its number."""
         self.blocks = blocks.nothing(asked.extent, asked.edge, asked.classes[2])
 
     def add(self, other: Counts) -> None:
@@ -84,7 +106,24 @@ class Counts:
             mine |= theirs
         for kind, pairs in other.met.items():
             self.met[kind] += pairs
+        for zone, pairs in other.zones.items():
+            self.take_zone(zone, pairs)
+        self.levels += other.levels
+        self.borders += other.borders
+        self.near += other.near
         self.blocks.add(other.blocks)
+
+    def take_zone(self, zone: int, pairs: np.ndarray) -> None:
+        """Take in pairs of one zone.
+
+        Parameters
+        ----------
+        zone : int
+            Its number.
+        pairs : (reference class + 2, map class + 2) int64
+            Pixels.
+        """
+        self.zones[zone] = self.zones[zone] + pairs if zone in self.zones else pairs
 
 
 def area_weights(asked: Comparison) -> tuple[Callable[[int, int], np.ndarray], float]:
@@ -119,6 +158,7 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
     found = Counts(asked)
     tables = asked.ignore.tables(*asked.legends)
     weights, _ = area_weights(asked)
+    verdicts = asked.verdicts
     alike = not read_crs(asked.grid.crs, "the grid of the comparison").proj.is_geographic
     for window in windows:
         inside = None if asked.ground is None else masks.inside(asked.ground, asked.grid, window)
@@ -126,17 +166,34 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
             continue
         if inside is not None and inside.all():
             inside = None
-        ours = mapped.labels(asked.grid, window, asked.resampling[0])
-        other = reference.labels(asked.grid, window, asked.resampling[1])
+        wide = window.grown(asked.boundaries.halo)
+        ours = mapped.labels(asked.grid, wide, asked.resampling[0])
+        other = reference.labels(asked.grid, wide, asked.resampling[1])
         at, other_at = tables[0][ours], tables[1][other]
+        near, borders = _near(asked, at, other_at, window.within(wide))
+        ours, other, at, other_at = (each[window.within(wide)] for each in (ours, other, at, other_at))
         if asked.ignore.map or asked.ignore.reference:
             dropped = asked.ignore.among(ours, other)
             other_at[dropped] = asked.shape[0] - 2
             found.ignored += int((dropped if inside is None else dropped & inside).sum())
+        if near is not None:
+            near &= asked.classes[0][other_at] < asked.classes[2]
+            other_at[near] = asked.shape[0] - 2
+            found.near += int((near if inside is None else near & inside).sum())
         codes = other_at * asked.shape[1] + at
+        if borders is not None:
+            chosen = verdicts[codes] > 0 if inside is None else inside & (verdicts[codes] > 0)
+            pair = asked.classes[0][other_at[chosen]], asked.classes[1][at[chosen]]
+            found.borders += boundaries.tally(*pair, (borders[0][chosen], borders[1][chosen]), asked.classes[2])
         for kind, mask in (asked.trained.within(window) if asked.trained is not None else {}).items():
             there = mask if inside is None else mask & inside
             found.met[kind] += np.bincount(codes[there], minlength=found.pairs.size).reshape(asked.shape)
+        if asked.zones is not None:
+            for zone, tallied in asked.zones.tally(codes, inside, window, found.pairs.size).items():
+                found.take_zone(zone, tallied.reshape(asked.shape))
+        if asked.confidence is not None:
+            judged = verdicts[codes] if inside is None else np.where(inside, verdicts[codes], 0)
+            found.levels += calibration.tally(asked.confidence.levels(window), judged)
         sizes = None if alike else weights(window.row - asked.extent.row, window.height)
         down = np.arange(window.row, window.row_end) // asked.edge
         along = np.arange(window.col, window.col_end) // asked.edge
@@ -160,6 +217,20 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
     if alike:
         found.sizes[:] = found.pairs
     return found
+
+
+def _near(
+    asked: Comparison, at: np.ndarray, other_at: np.ndarray, inner: tuple[slice, slice]
+) -> tuple[np.ndarray | None, tuple[np.ndarray, np.ndarray] | None]:
+    """Where the reference is too near a border to be scored, and where reference and map are near borders."""
+    want, (rows, cols, n) = asked.boundaries, asked.classes
+    near = boundaries.near(rows[other_at], n, want.ignored)[inner] if want.ignored else None
+    if not want.width:
+        return near, None
+    return near, (
+        boundaries.near(rows[other_at], n, want.width)[inner],
+        boundaries.near(cols[at], n, want.width)[inner],
+    )
 
 
 def _tallies(

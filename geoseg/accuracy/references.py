@@ -172,15 +172,19 @@ class LabelRaster:
 
     def read(self, window: Window) -> np.ndarray:
         """(1, row, col) int32 of a window of the file, counted from its first pixel."""
-        with _faults(self.source.path):
-            box = FileWindow(window.col, window.row, window.width, window.height)
-            values = self.file.read(self.band, window=box)
-            known = validity.valid(self.file, self.band, box, values, self.source.nodata)
+        values, known = self.raw(window)
         if values.dtype not in (np.uint8, np.uint16):
             self._check(values[known])
         labels = np.where(known, values, 0).astype(np.int32)
         labels[~known] = UNLABELLED
         return labels[None]
+
+    def raw(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """What a window of the file holds, in its own type, and (row, col) bool where that is data."""
+        with _faults(self.source.path):
+            box = FileWindow(window.col, window.row, window.width, window.height)
+            values = self.file.read(self.band, window=box)
+            return values, validity.valid(self.file, self.band, box, values, self.source.nodata)
 
     def _check(self, values: np.ndarray) -> None:
         """Refuse what cannot be class ids."""
@@ -197,8 +201,15 @@ class LabelRaster:
 
 
 @contextmanager
-def opened(reference: Reference) -> Iterator[LabelRaster]:
+def opened(reference: Reference, *, any_nodata: bool = False) -> Iterator[LabelRaster]:
     """Open a raster of class ids: a reference, or a map that is described as one.
+
+    Parameters
+    ----------
+    reference : Reference
+        What the file is said to be.
+    any_nodata : bool
+        Take the nodata that the file declares even where it is a class of the legend.
 
     Raises
     ------
@@ -213,10 +224,10 @@ def opened(reference: Reference) -> Iterator[LabelRaster]:
         with _faults(path):
             file = datasets.opened(path, driver)
         with file:
-            yield LabelRaster(file, _examined(file, reference), band)
+            yield LabelRaster(file, _examined(file, reference, any_nodata=any_nodata), band)
 
 
-def _examined(file: Dataset, reference: Reference) -> Source:
+def _examined(file: Dataset, reference: Reference, *, any_nodata: bool) -> Source:
     path, band, legend, crs = reference.file, reference.band, reference.legend, reference.crs
     if not 1 <= band <= file.count:
         raise RasterError(f"{path} has {counted(file.count, 'band')}, band {band} was asked for; correct 'band'")
@@ -228,7 +239,7 @@ def _examined(file: Dataset, reference: Reference) -> Source:
     if nodata is None:
         nodata = file.nodatavals[band - 1]
         taken = next((each.name for each in legend.classes if each.id == nodata), None)
-        if taken is not None:
+        if taken is not None and not any_nodata:
             raise CatalogError(
                 f"{path} declares nodata {nodata:g}, which is class {taken!r} of legend {legend.name!r}; "
                 "correct the legend, or state the true 'nodata' under the file's entry in data_catalog.yaml"

@@ -1,4 +1,4 @@
-"""Score: how well a map agrees with a reference map, class by class, on the map's own grid.
+"""Score: how well a map agrees with a reference map, class by class, on one grid.
 
 The measures are those of `confusion`, the reference is read by `references`. Agreement with another map is not an
 unbiased estimate of accuracy or of area; that needs a probability sample of the ground.
@@ -9,26 +9,31 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from odc.geo.geom import Geometry
 
-from geoseg.accuracy import blocks, comparison, counting, drawn, intervals, seen
+from geoseg.accuracy import alignment, blocks, calibration, comparison, counting, drawn, intervals, seen
+from geoseg.accuracy import zones as zoning
+from geoseg.accuracy.alignment import Alignment, GridOf
 from geoseg.accuracy.blocks import Blocks
+from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries, Found
+from geoseg.accuracy.calibration import Calibration
 from geoseg.accuracy.confusion import Confusion, fold, unknown_ids
 from geoseg.accuracy.counting import Comparison
 from geoseg.accuracy.ignore import NOTHING, Ignore, advice
 from geoseg.accuracy.intervals import Intervals
 from geoseg.accuracy.references import LabelRaster, Resampling, opened
 from geoseg.accuracy.seen import Trained
+from geoseg.accuracy.zones import Zone
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.errors import CatalogError, RasterError
-from geoseg.grid import Grid, Region, Window, read_crs
-from geoseg.quantities import length, plain
-from geoseg.rasters import footprints
+from geoseg.grid import Grid, Region, Window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +50,8 @@ class Accuracy:
     """'reference to map', 'map to reference' or 'same legend'."""
     lossy: tuple[tuple[str, int, str], ...]
     """(class, pixels, what is lost or doubtful) of the crosswalk's entries met in the pixels compared."""
-    resampling: str
-    """How the reference came onto the map's grid: 'none', 'nearest' or 'mode'."""
-    pixel_sizes: tuple[float, float]
-    """Pixel side of the map and, at its centre, of the reference, in `unit`."""
-    unit: str
-    """Unit of the map's CRS."""
+    alignment: Alignment
+    """On whose grid they were compared, and how the other came onto it."""
     provenance: Mapping[str, Any]
     """Of the map, the reference and the region; plain data."""
     notes: tuple[str, ...]
@@ -60,6 +61,14 @@ class Accuracy:
     intervals: Intervals
     side_m: float
     """Side of a pixel of the comparison's grid, metres."""
+    zones: tuple[Zone, ...] = ()
+    """What was found in each zone that was asked for."""
+    calibration: Calibration | None = None
+    """Of the map's confidence, where that was given."""
+    boundaries: Boundaries = NOT_ASKED
+    """What was asked about boundaries."""
+    borders: Found | None = None
+    """What was found near them."""
 
 
 def score(
@@ -69,14 +78,19 @@ def score(
     *,
     legend: Legend,
     region: Region | None = None,
+    grid: GridOf = "auto",
     resampling: Resampling = "auto",
     ignore_unknown: bool = False,
     nodata: int | None = None,
     ignore: Ignore = NOTHING,
     trained: Trained | None = None,
     interval_block: str | None = None,
+    zones: Path | None = None,
+    zone_column: str | None = None,
+    confidence: Path | None = None,
+    boundaries: Boundaries = NOT_ASKED,
 ) -> Accuracy:
-    """Score a map against a reference, on the map's grid, block by block.
+    """Score a map against a reference on the grid of one of them, block by block.
 
     Pixels without a reference label are ignored. Pixels with one where the map is nodata are not scored either,
     but counted as `unlabelled` and reported: a map that leaves out what is hard must not seem better for it.
@@ -94,9 +108,8 @@ def score(
         The map's legend.
     region : Region, optional
         Score only pixels whose centre lies inside.
-    resampling : {'auto', 'nearest', 'mode'}
-        How the reference comes onto the map's grid. auto: mode where its pixels at the map's centre are at least
-        twice finer than the map's, else nearest.
+    grid, resampling
+        On whose grid, and how the other comes onto it; see `alignment.choose`.
     ignore_unknown : bool
         Treat ids that a legend lacks as not labelled (they are counted in the notes) instead of refusing them.
     nodata : int, optional
@@ -107,6 +120,14 @@ def score(
         Where the map's model was trained; the notes then say what share of the scored pixels lies there.
     interval_block : str, optional
         Edge of the blocks that are resampled for intervals, see `blocks.given`. Default: by the correlogram of errors.
+    zones : Path, optional
+        Polygons or a raster of integers: the same is also counted in each of these zones.
+    zone_column : str, optional
+        Attribute that names polygons; by default they are numbered from 1.
+    confidence : Path, optional
+        Raster of the map's confidence on its own pixels; used where these are the comparison's.
+    boundaries : Boundaries
+        What to tell about boundaries of classes, and how near to them nothing is scored.
 
     Returns
     -------
@@ -128,33 +149,34 @@ def score(
         drawn.as_raster(reference, mapped.grid, mapped.window) as raster,
         opened(raster) as source,
     ):
-        row, col = mapped.window.row + mapped.window.height // 2, mapped.window.col + mapped.window.width // 2
-        fineness = footprints.fineness(source.source, mapped.grid, Window(row, col, 1, 1))
-        how: Any = resampling
-        if resampling == "auto":
-            how = "mode" if round(fineness, 2) >= 2 else "nearest"
+        where = alignment.choose(mapped, source, grid=grid, resampling=resampling)
         target, *joined = comparison.join(chosen, direction, legend, reference.legend)
         asked = Comparison(
             legends=(legend, reference.legend),
-            grid=mapped.grid,
-            extent=mapped.window,
-            resampling=("nearest", how),
+            grid=where.grid,
+            extent=where.extent,
+            resampling=where.resampling,
             ignore=ignore,
-            ground=region.on(mapped.grid) if region is not None else None,
-            trained=None if trained is None else seen.on(trained, mapped.grid, mapped.window),
+            ground=_ground(region, where),
+            trained=None if trained is None else seen.on(trained, where.grid, where.extent),
             classes=(joined[0], joined[1], len(target)),
             edge=1,
         )
         edge = blocks.edge_for(asked.extent, math.prod(asked.shape))
         if interval_block is not None:
             edge = blocks.given(interval_block, counting.pixel_side_m(asked), asked.extent)
-        asked = replace(asked, edge=edge)
-        found = counting.count(asked, mapped, source, asked.squares)
-        aligned = footprints.own(source.source, mapped.grid) is not None
+        judged = confidence if where.grid_of == "map" else None
+        with (
+            nullcontext() if zones is None else zoning.on(zones, zone_column, where.grid) as parts,
+            nullcontext() if judged is None else calibration.on(judged, mapped) as trust,
+        ):
+            asked = replace(asked, edge=edge, zones=parts, confidence=trust, boundaries=boundaries)
+            found = counting.count(asked, mapped, source, asked.squares)
+            named = {} if parts is None else parts.named({*found.zones})
         hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
         provenance = _provenance(mapped, reference, region, ignore)
-        side = math.sqrt(mapped.grid.pixel_area)
-        unit = read_crs(mapped.grid.crs, path).units[0]
+        if zones is not None:
+            provenance |= {"zoned_by": {"file": zones.name, "column": zone_column}}
     for which, what, ids, theirs in (
         ("map", f"map {path}", found.unknown[0], legend),
         ("reference", f"reference {reference.name!r}", found.unknown[1], reference.legend),
@@ -165,8 +187,14 @@ def score(
     folded = fold(found.pairs, *asked.classes)
     _check_compared(found.pairs, folded, path, reference, chosen, region, found.ignored, hint)
     sized = fold(found.sizes, *asked.classes).matrix
-    sizes = side, side / fineness if fineness else math.nan
-    notes = _notes(folded, found.pairs, sizes, unit, found.ignored)
+    notes = _notes(folded, found.pairs, where, found.ignored)
+    if boundaries.ignored:
+        notes += (
+            f"{found.near:,} labelled pixels within {boundaries.ignored} px of a border between classes of the "
+            "reference are not scored",
+        )
+    if confidence is not None and judged is None:
+        notes += ("the map's confidence is not judged on the reference's grid; compare on the map's for that",)
     if trained is not None:
         scored = {kind: int(fold(each, *asked.classes).matrix.sum()) for kind, each in found.met.items()}
         provenance["seen_in_training"] = {"model": trained.model, "pixels": scored}
@@ -178,14 +206,19 @@ def score(
         crosswalk=chosen,
         direction=direction,
         lossy=comparison.lossy_met(chosen, found.pairs, direction),
-        resampling="none" if aligned else how,
-        pixel_sizes=sizes,
-        unit=unit,
+        alignment=where,
         provenance=provenance,
         notes=notes,
         blocks=found.blocks,
         intervals=intervals.of(found.blocks, given=interval_block is not None),
         side_m=counting.pixel_side_m(asked),
+        zones=tuple(
+            Zone(name, fold(found.zones.get(number, np.zeros(asked.shape, np.int64)), *asked.classes))
+            for number, name in named.items()
+        ),
+        calibration=None if judged is None else Calibration(found.levels),
+        boundaries=boundaries,
+        borders=Found(found.borders, found.near),
     )
 
 
@@ -221,9 +254,7 @@ def _check_compared(
     )
 
 
-def _notes(
-    folded: Confusion, counts: np.ndarray, sizes: tuple[float, float], unit: str, ignored: int
-) -> tuple[str, ...]:
+def _notes(folded: Confusion, counts: np.ndarray, where: Alignment, ignored: int) -> tuple[str, ...]:
     notes = []
     if ignored:
         notes.append(f"{ignored:,} pixels are of classes that were to be ignored and are not scored")
@@ -234,10 +265,11 @@ def _notes(
     ):
         if pixels:
             notes.append(f"{pixels:,} labelled pixels ({pixels / labelled:.1%}) are not scored: {why}")
-    if round(sizes[1] / sizes[0], 2) >= 2:
+    mine, theirs = where.pixel_sizes
+    if where.grid_of == "map" and round(theirs / mine, 2) >= 2:
         notes.append(
-            f"the reference's pixels ({_size(sizes[1], unit)}) are {sizes[1] / sizes[0]:.1f} times the map's "
-            f"({_size(sizes[0], unit)}): detail finer than the reference counts as error"
+            f"the reference's pixels are {theirs / mine:.1f} times as long as the map's, on whose grid both are "
+            "compared: detail finer than the reference counts as error"
         )
     unknown_pixels = int(counts[-1].sum() + counts[:-1, -1].sum())
     if unknown_pixels:
@@ -251,8 +283,12 @@ def _hint(region: Region, grid: Grid, window: Window) -> str:
     return "" if meets else region.hint(grid, window)
 
 
-def _size(side: float, unit: str) -> str:
-    return length(side) if unit == "metre" else f"{plain(side)} {unit}"
+def _ground(region: Region | None, where: Alignment) -> Geometry | None:
+    """What pixels must lie in, in the CRS of the comparison."""
+    if region is None or where.outline is None:
+        return where.outline if region is None else region.on(where.grid)
+    both = region.on(where.grid).geom.intersection(where.outline.geom)
+    return Geometry(both, where.outline.crs)
 
 
 def _provenance(mapped: LabelRaster, reference: Reference, region: Region | None, ignore: Ignore) -> dict[str, Any]:

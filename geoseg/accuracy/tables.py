@@ -10,51 +10,33 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy.confusion import (
-    allocation_disagreement,
-    balanced_accuracy,
-    confused,
-    f1,
-    frequency_weighted_iou,
-    iou,
-    kappa,
-    mean_iou,
-    pixel_accuracy,
-    precision,
-    quantity_disagreement,
-    recall,
-)
+from geoseg.accuracy import blocks, boundaries, calibration, zone_tables
+from geoseg.accuracy.confusion import BY_CLASS, OVERALL, confused, iou
 from geoseg.accuracy.intervals import LEVEL, REPLICATES, SEED
 from geoseg.accuracy.score import Accuracy
 from geoseg.catalog.legend import Legend
 from geoseg.quantities import counted, length
 from geoseg.storage.store import Store
 
-SCHEMA = 2
+SCHEMA = 3
 """Of accuracy.json; a number more whenever a key changes its meaning or goes."""
 _SHOWN = 5
 """Confusions that are said in words."""
+_NUMBERS = re.compile(r"\[\n[-0-9.e+null, \n]+\]")
+"""Lists of numbers alone, which fit one line; no text in JSON holds an end of line."""
 _MEASURES = ("iou", "precision", "recall", "f1", "reference_pixels", "map_pixels", "unlabelled_pixels")
 _AREAS = ("reference_area_m2", "map_area_m2")
-_OVERALL: Mapping[str, Callable[[np.ndarray], float]] = {
-    "mean_iou": mean_iou,
-    "pixel_accuracy": pixel_accuracy,
-    "frequency_weighted_iou": frequency_weighted_iou,
-    "balanced_accuracy": balanced_accuracy,
-    "kappa": kappa,
-    "quantity_disagreement": quantity_disagreement,
-    "allocation_disagreement": allocation_disagreement,
-}
 
 
-def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
-    """Write accuracy.json and accuracy.csv into a folder, each whole or not at all.
+def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, ...]:
+    """Write accuracy.json and accuracy.csv into a folder, each whole or not at all; with zones zones.csv too.
 
     Parameters
     ----------
@@ -65,8 +47,8 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
 
     Returns
     -------
-    (Path, Path)
-        accuracy.json, with everything, and accuracy.csv, a line for each class.
+    tuple of Path
+        accuracy.json, with everything, accuracy.csv, a line for each class, and zones.csv, a line for each zone.
 
     Raises
     ------
@@ -83,12 +65,15 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, Path]:
         between = [_number(end) for pairs in accuracy.intervals.classes.values() for end in pairs[at]]
         lines.writerow((each.name, each.id, *("" if v is None else v for v in (*values, *between))))
     store.put("accuracy.csv", text.getvalue().encode())
-    return store.path("accuracy.json"), store.path("accuracy.csv")
+    if accuracy.zones:
+        store.put("zones.csv", zone_tables.as_csv(accuracy.zones, accuracy.legend).encode())
+    return tuple(map(store.path, ("accuracy.json", "accuracy.csv", *(["zones.csv"] if accuracy.zones else []))))
 
 
 def as_json(accuracy: Accuracy) -> str:
     """What accuracy.json holds, as text."""
-    return json.dumps(plain(accuracy), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(plain(accuracy), indent=1, allow_nan=False) + "\n"
+    return _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"), text)
 
 
 def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | float | int | None, ...]], list[str]]:
@@ -115,7 +100,7 @@ def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | 
     """
     head = ("class", "IoU", "precision", "recall", "F1", "ref px", "map px", "nodata px")
     rows = [(name, *(values[each] for each in _MEASURES)) for name, values in scores["classes"].items()]
-    said = {each: "-" if scores.get(each) is None else f"{scores[each]:.3f}" for each in _OVERALL}
+    said = {each: "-" if scores.get(each) is None else f"{scores[each]:.3f}" for each in OVERALL}
     feet = [
         f"mean IoU {said['mean_iou']} over {scores['classes_in_mean']} of {counted(len(rows), 'class', 'classes')}, "
         f"pixel accuracy {said['pixel_accuracy']}, frequency-weighted IoU {said['frequency_weighted_iou']}, "
@@ -127,9 +112,14 @@ def table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str | 
             f"{said['quantity_disagreement']}, in allocation {said['allocation_disagreement']}"
         )
     feet += _said(scores)
+    if scores.get("boundary"):
+        feet.append(boundaries.sentence(scores["boundary"]))
+    if scores.get("reliability"):
+        feet.append(calibration.sentence(scores["reliability"]))
     if scores.get("top_confusions"):
         feet.append(f"most confused: {'; '.join(each['text'] for each in scores['top_confusions'])}")
     feet += [
+        *([scores["rule"]] if "rule" in scores else []),
         *scores["notes"],
         *(
             f"crosswalk: {each['class']} ({each['pixels']:,} px): {each['note']}"
@@ -143,7 +133,7 @@ def _rows(accuracy: Accuracy) -> list[tuple[Any, ...]]:
     """`_MEASURES` and `_AREAS` of each class, None where a measure has no value."""
     counted = accuracy.confusion
     matrix = counted.matrix
-    shares = [measure(matrix) for measure in (iou, precision, recall, f1)]
+    shares = [measure(matrix) for measure in BY_CLASS.values()]
     pixels = (matrix.sum(1), matrix.sum(0), counted.unlabelled)
     return [
         (
@@ -161,7 +151,7 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
     matrix = counted.matrix
     return {
         "schema": SCHEMA,
-        **{name: _number(measure(matrix)) for name, measure in _OVERALL.items()},
+        **{name: _number(measure(matrix)) for name, measure in OVERALL.items()},
         "classes_in_mean": int(np.isfinite(iou(matrix)).sum()),
         "pixels": {
             "compared": int(matrix.sum()),
@@ -175,6 +165,7 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
             for at, (each, values) in enumerate(zip(legend.classes, _rows(accuracy)))
         },
         "intervals": _intervals(accuracy),
+        "blocks": _blocks(accuracy),
         "top_confusions": _confusions(matrix, legend),
         "confusion": {
             "rows": "reference",
@@ -189,13 +180,18 @@ def plain(accuracy: Accuracy) -> dict[str, Any]:
             "direction": accuracy.direction,
             "lossy": [{"class": name, "pixels": pixels, "note": text} for name, pixels, text in accuracy.lossy],
         },
-        "resampling": accuracy.resampling,
+        "grid": accuracy.alignment.grid_of,
+        "resampling": accuracy.alignment.how,
+        "rule": accuracy.alignment.rule,
         "pixel_size": {
-            "map": _number(accuracy.pixel_sizes[0]),
-            "reference": _number(accuracy.pixel_sizes[1]),
-            "unit": accuracy.unit,
+            "map": _number(accuracy.alignment.pixel_sizes[0]),
+            "reference": _number(accuracy.alignment.pixel_sizes[1]),
+            "unit": accuracy.alignment.unit,
         },
         **accuracy.provenance,
+        **({"reliability": calibration.plain(accuracy.calibration)} if accuracy.calibration is not None else {}),
+        **({} if accuracy.borders is None else boundaries.plain(accuracy.borders, accuracy.boundaries, legend)),
+        **({"zones": zone_tables.plain(accuracy.zones, accuracy.legend)} if accuracy.zones else {}),
         "notes": list(accuracy.notes),
     }
 
@@ -215,6 +211,23 @@ def _intervals(accuracy: Accuracy) -> dict[str, Any]:
         "correlogram": {"lag_pixels": found.cell, "correlation": [_number(each) for each in found.correlogram]},
         **{name: _pair(pair) for name, pair in found.overall.items()},
         "why_not": found.why_not or None,
+    }
+
+
+def _blocks(accuracy: Accuracy) -> dict[str, Any]:
+    """What was compared and what differs in each square block, row by row from the upper left."""
+    held = accuracy.blocks
+    _, mean = blocks.measures(held)
+    return {
+        "edge_pixels": held.edge,
+        "edge_m": held.edge * accuracy.side_m,
+        "first_row": held.window.row,
+        "first_column": held.window.col,
+        "rows": held.window.height,
+        "columns": held.window.width,
+        "compared": held.compared.ravel().tolist(),
+        "differing": held.wrong.ravel().tolist(),
+        "mean_iou": [_number(round(each, 4)) for each in mean.ravel().tolist()],
     }
 
 

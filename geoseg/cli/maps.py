@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from geoseg.cli.options import CatalogFile, app
-from geoseg.cli.screen import out, print_table, refusing, score_table
+from geoseg.cli.screen import out, print_table, refuse, refusing, score_table
+from geoseg.errors import CatalogError
 
 MapFile = Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")]
 MapLegend = Annotated[str | None, typer.Option("--legend", help="Legend of MAP, if it does not say so itself.")]
@@ -46,12 +47,48 @@ def evaluate(
             "the distance over which errors hang together."
         ),
     ] = None,
+    grid: Annotated[
+        Literal["auto", "map", "reference"],
+        typer.Option(help="On whose pixels both are compared: map, reference, or auto: the coarser of the two."),
+    ] = "auto",
+    resampling: Annotated[
+        Literal["auto", "nearest", "mode"],
+        typer.Option(help="How the other comes onto that grid: nearest, mode (most frequent underneath), or auto."),
+    ] = "auto",
+    zones: Annotated[
+        Path | None, typer.Option(help="Also score each zone: polygons, or a raster of integers, in any CRS.")
+    ] = None,
+    zone_column: Annotated[
+        str | None, typer.Option(help="Column that names the polygons of --zones; default: numbered from 1.")
+    ] = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            "--error-map",
+            help="Write the share of differing pixels and the IoU of each class by square blocks, a .tif.",
+        ),
+    ] = None,
+    boundary: Annotated[
+        int, typer.Option(min=0, help="Also tell the Boundary IoU of pixels within so many of a border; 0: not.")
+    ] = 0,
+    boundary_ignore: Annotated[
+        int, typer.Option(min=0, help="Leave out pixels within so many of a border between REFERENCE's classes.")
+    ] = 0,
+    confidence: Annotated[
+        Path | None, typer.Option(help="Raster of MAP's confidence, to tell whether it says how often MAP is right.")
+    ] = None,
     catalog: CatalogFile = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what accuracy.json holds, not a table.")] = False,
 ) -> None:
     """Score a map against a reference map, class by class."""
-    from geoseg.accuracy import assessment, tables
+    from geoseg.accuracy import assessment, error_map, tables, zone_tables
+    from geoseg.accuracy.boundaries import Boundaries
+
+    if errors is not None:
+        error_map.check_ending(errors)
+    if zone_column is not None and zones is None:
+        refuse(CatalogError("--zone-column names the polygons of --zones, so give these too"))
 
     scores = assessment.score(
         map_file,
@@ -65,12 +102,23 @@ def evaluate(
         ignore=ignore,
         nodata=nodata,
         interval_block=interval_block,
+        zones=zones,
+        zone_column=zone_column,
+        grid=grid,
+        resampling=resampling,
+        confidence=confidence,
+        boundaries=Boundaries(boundary, boundary_ignore),
     )
     written = () if folder is None else tables.write(scores, folder)
+    if errors is not None:
+        written = (*written, error_map.write(scores, errors))
     if as_json:
         out.file.write(tables.as_json(scores))
         return
     score_table(tables.plain(scores))
+    if scores.zones:
+        out.print()
+        print_table(*zone_tables.table(scores.zones))
     for path in written:
         out.print(f"wrote {path}", markup=False)
 

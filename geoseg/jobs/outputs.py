@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg import __version__, catalog
-from geoseg.accuracy import references, seen, tables
+from geoseg.accuracy import error_map, references, seen, tables
 from geoseg.accuracy import score as scoring
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog.card import read_model
@@ -49,9 +49,8 @@ class Step:
     """Everything that its files depend on, as plain data."""
     make: Callable[[], Sequence[Path]] = field(compare=False, repr=False)
     """Writes the files and returns the paths of all of them."""
-    reads_map: bool = False
-    """Whether it opens the map's files."""
-    reads_confidence: bool = False
+    reads: tuple[str, ...] = ()
+    """Steps whose files it opens."""
 
     @property
     def key(self) -> str:
@@ -106,10 +105,8 @@ def write(
         for step in wanted:
             if step.name not in standing:
                 progress(step.name)
-                if step.reads_map:
-                    staging.fetch(noted["map"]["files"])
-                if step.reads_confidence:
-                    staging.fetch(noted["confidence"]["files"])
+                for name in step.reads:
+                    staging.fetch(noted[name]["files"])
                 before = noted.pop(step.name, {"files": {}})["files"]
                 # What stood beside the old map does not stand beside the new one for a moment.
                 others = [name for name in noted if name not in standing] if step.name == "map" else []
@@ -201,18 +198,19 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     if wanted.quicklook and any("labels" in record.hashes for record in records):
         texts = {"title": _title(plan), "attribution": plan.scene.imagery.attribution}
         picture = partial(_picture, plan, map_path, folder / "map.png", counts, **texts)
-        found.append(Step("picture", {**made_of_map, **texts}, picture, reads_map=True))
+        found.append(Step("picture", {**made_of_map, **texts}, picture, reads=("map",)))
     if plan.spec.reference is not None:
-        found.append(_accuracy_step(plan, made_of_map, map_path, folder))
+        trust = {step.name: step.key for step in found if step.name == "confidence"}
+        found.append(_accuracy_step(plan, made_of_map, trust, staging))
     if wanted.vectors and any(counts.values()):
-        shape, means = wanted.model_dump(include={"vectors", *_SHAPE}), "confidence" in wanted.attributes
-        trace = partial(_vectors, plan, map_path, folder)
-        found.append(Step("vectors", made_of_map | shape, trace, reads_map=True, reads_confidence=means))
+        shape = wanted.model_dump(include={"vectors", *_SHAPE})
+        reads = ("map", "confidence") if "confidence" in wanted.attributes else ("map",)
+        found.append(Step("vectors", made_of_map | shape, partial(_vectors, plan, map_path, folder), reads=reads))
     if wanted.report and any("labels" in record.hashes for record in records):
         told = page.facts(plan, records, counts)
         scored = next((step.key for step in found if step.name == "accuracy"), None)
         report = partial(_report, plan, staging, told, map_path, scored is not None)
-        found.append(Step("report", {**made_of_map, "facts": told, "accuracy": scored}, report, reads_map=True))
+        found.append(Step("report", {**made_of_map, "facts": told, "accuracy": scored}, report, reads=("map",)))
     if failed:
         listed = [[*block_key(each), each.window.height, each.window.width, each.attempts] for each in failed]
         found.append(Step("failed blocks", {"failed": listed}, partial(_failed, plan, folder, failed)))
@@ -301,23 +299,24 @@ def _picture(
     return [out]
 
 
-def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], map_path: Path, folder: Path) -> Step:
+def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], trust: Mapping[str, str], staging: Staging) -> Step:
     """Scores against the job's reference. What is wrong with the reference by now is raised where it is used."""
     assert plan.spec.catalog is not None
     try:
         reference, crosswalk = reference_of(plan.spec, catalog.read(plan.spec.catalog), plan.legend)
         compared = {"reference": asdict(reference), "crosswalk": asdict(crosswalk)}
         compared["file"] = {"identity": references.identity_of(reference)}
-        trained = _trained(plan)
-        compared["trained"] = {} if trained is None else trained.plain()
+        compared["trained"] = {} if (trained := _trained(plan)) is None else trained.plain()
     except GeosegError as error:
-        return Step("accuracy", {**made_of_map, "error": str(error)}, partial(_raise, error), reads_map=True)
+        return Step("accuracy", {**made_of_map, "error": str(error)}, partial(_raise, error), reads=("map",))
 
     def make() -> Sequence[Path]:
-        scores = scoring.score(map_path, reference, crosswalk, legend=plan.legend, trained=trained)
-        return tables.write(scores, folder)
+        map_path, confidence = (staging.path(_raster_name(plan, each)) for each in ("map", "confidence"))
+        how: dict[str, Any] = {"trained": trained, "confidence": confidence if trust else None}
+        scores = scoring.score(map_path, reference, crosswalk, legend=plan.legend, **how)
+        return [*tables.write(scores, staging.folder), error_map.write(scores, staging.folder / "errors.tif")]
 
-    return Step("accuracy", {**made_of_map, **compared}, make, reads_map=True)
+    return Step("accuracy", {**made_of_map, **trust, **compared}, make, reads=("map", *trust))
 
 
 def _trained(plan: Plan) -> Trained | None:
@@ -326,8 +325,7 @@ def _trained(plan: Plan) -> Trained | None:
         return None
     with suppress(GeosegError):  # a finished map needs its model no more
         card = read_model(plan.predictor.model.folder).card
-        if card.weights.sha256 == plan.predictor.model.card.weights.sha256:
-            return seen.of_card(card)
+        return seen.of_card(card) if card.weights.sha256 == plan.predictor.model.card.weights.sha256 else None
     return None
 
 
@@ -396,5 +394,4 @@ def _stands(store: Store, note: Mapping[str, Any] | None, key: str) -> bool:
 
 def _stamps(store: Store, names: Iterable[str]) -> dict[str, list[int | str]]:
     """What changes when a file does, for each file that exists."""
-    stamps = {name: store.stamp(name) for name in names}
-    return {name: stamp for name, stamp in stamps.items() if stamp is not None}
+    return {name: stamp for name in names if (stamp := store.stamp(name)) is not None}

@@ -1,4 +1,4 @@
-"""Charts: the figures of a report as PNG and SVG: areas, IoU of each class, confusion matrix."""
+"""Charts: the figures of a report as PNG and SVG: areas, IoU, confusion matrix, where map and reference differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from geoseg.report import fonts, page
+from geoseg.report import fonts, page, reliability, squares
+from geoseg.report.figures import HATCH
 
 _WIDTH = 7.0
 
@@ -36,7 +37,12 @@ def charts(facts: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[s
         bars = [(e["name"], e["colour"], e["iou"], e["interval"]) for e in page.bars(scores, classes)]
         found["iou"] = _bars(bars, "IoU with the reference (0 to 1)", 1.0)
         if (confusion := page.confusion(scores)) is not None:
-            found["confusion"] = _confusion(confusion)
+            found["confusion"] = _confusion(confusion, "of_row", "% of the reference's pixels of the row's class")
+            found["confusion_of_map"] = _confusion(confusion, "of_col", "% of the map's pixels of the column's class")
+        if reliability.drawn(scores) is not None:
+            found |= {"reliability": reliability.diagram(scores), "coverage": reliability.curve(scores)}
+        names = ("differing", "block_iou")
+        found |= {name: _grid(*each) for name, each in zip(names, squares.arrays(scores).items())}
     return {f"{name}.{kind}": _saved(figure, kind) for name, figure in found.items() for kind in ("png", "svg")}
 
 
@@ -53,14 +59,28 @@ def _bars(rows: list[tuple[str, str, float | None, Any]], unit: str, most: float
     return figure
 
 
-def _confusion(found: Mapping[str, Any]) -> Figure:
+def _grid(title: str, values: np.ndarray) -> Figure:
+    rows, cols = values.shape
+    longer = max(rows, cols)
+    figure = Figure(figsize=(1.6 + 5 * cols / longer, 0.6 + max(1.5, 5 * rows / longer)), layout="constrained")
+    axes = figure.subplots()
+    axes.patch.set(**HATCH)
+    drawn = axes.imshow(
+        values, cmap=squares.SCALE, vmin=0, vmax=1.0 if "IoU" in title else None, interpolation="nearest"
+    )
+    figure.colorbar(drawn, ax=axes, label=title, shrink=0.8)
+    axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def _confusion(found: Mapping[str, Any], kind: str, label: str) -> Figure:
     names = [row["name"] for row in found["rows"]]
-    shares = np.array([[cell["of_row"] or 0.0 for cell in row["cells"]] for row in found["rows"]])
+    shares = np.array([[cell[kind] or 0.0 for cell in row["cells"]] for row in found["rows"]])
     side = 2.5 + 0.5 * len(names)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
-    figure.colorbar(drawn, ax=axes, label="% of the reference's pixels of the row's class", shrink=0.8)
+    figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
     for (row, col), share in np.ndenumerate(shares):
         colour = "black" if share > 0.5 else "white"
         axes.text(col, row, f"{100 * share:.0f}", ha="center", va="center", size=8, color=colour)

@@ -15,6 +15,8 @@ from typing import Any
 
 import jinja2
 
+from geoseg.report import reliability, squares
+
 _SHOWN = 40
 """Most classes in a table of confusions; beyond, only the most frequent are shown and the page says so."""
 
@@ -49,6 +51,9 @@ def render(facts: Mapping[str, Any], scores: Mapping[str, Any] | None, viewer: M
         scores=scores,
         bars=[] if scores is None else bars(scores, facts["classes"]),
         confusion=None if scores is None else confusion(scores),
+        squares=[] if scores is None else squares.pictured(scores),
+        gradient=squares.gradient(),
+        trust=None if scores is None else reliability.drawn(scores),
     )
     return text.encode("utf-8")
 

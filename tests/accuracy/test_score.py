@@ -53,7 +53,7 @@ def test_textbook_case_from_files(tmp_path):
     assert pixel_accuracy(found.confusion.matrix) == 0.9
     assert mean_iou(found.confusion.matrix) == 0.45
     assert found.direction == "same legend"
-    assert found.resampling == "none"
+    assert found.alignment.how == "none"
 
 
 def test_reference_to_map_through_a_crosswalk(tmp_path):
@@ -112,8 +112,8 @@ def test_zion_on_another_grid_and_crs_equals_scikit_learn_on_gdals_warp(shared_d
     np.testing.assert_allclose(
         iou(found.confusion.matrix), jaccard_score(truth[both], mapped[both], average=None, labels=six.ids)
     )
-    assert found.resampling == "nearest"
-    assert found.pixel_sizes == (30.0, pytest.approx(31.5, abs=0.1))
+    assert found.alignment.how == "nearest"
+    assert found.alignment.pixel_sizes == (30.0, pytest.approx(31.5, abs=0.1))
     assert {name for name, _, _ in found.lossy} >= {"Developed, open space", "Pasture and hay", "Woody wetlands"}
 
 
@@ -142,18 +142,24 @@ def test_only_pixels_with_their_centre_in_the_region_count(tmp_path):
     assert found.provenance["region"] == "east"
 
 
-def test_a_much_finer_reference_is_taken_by_mode_and_a_much_coarser_one_is_noted(tmp_path):
+def test_a_much_finer_reference_is_taken_by_mode_and_to_a_much_coarser_one_the_map_is(tmp_path):
     write(tmp_path / "map.tif", random([1, 2]))
     write(tmp_path / "fine.tif", np.repeat(np.repeat(random([1, 2]), 3, 0), 3, 1), pixel=10.0)
     write(tmp_path / "wide.tif", random([1, 2], (30, 24)), pixel=90.0)
     fine = score.score(tmp_path / "map.tif", reference(tmp_path / "fine.tif"), legend=COARSE)
-    assert fine.resampling == "mode"
+    assert fine.alignment.how == "mode"
     assert pixel_accuracy(fine.confusion.matrix) == 1.0
     assert fine.notes == ()
     wide = score.score(tmp_path / "map.tif", reference(tmp_path / "wide.tif"), legend=COARSE)
-    assert wide.resampling == "nearest"
-    assert wide.notes == (
-        "the reference's pixels (90 m) are 3.0 times the map's (30 m): detail finer than the reference counts as error",
+    assert wide.alignment.how == "mode"
+    assert wide.alignment.grid_of == "reference"
+    assert wide.confusion.matrix.sum() == 30 * 23  # the centres of the last column lie beyond the map
+    assert wide.notes == ()
+    near = score.score(tmp_path / "map.tif", reference(tmp_path / "wide.tif"), legend=COARSE, grid="map")
+    assert near.alignment.how == "nearest"
+    assert near.notes == (
+        "the reference's pixels are 3.0 times as long as the map's, on whose grid both are compared: detail finer than "
+        "the reference counts as error",
     )
 
 
@@ -218,4 +224,4 @@ def test_a_real_map_agrees_wholly_with_itself(shared_data):
     absent = np.isnan(iou(found.confusion.matrix))
     assert absent[legend.ids.index(70)]
     assert mean_iou(found.confusion.matrix) == 1.0
-    assert not math.isnan(found.pixel_sizes[1])
+    assert not math.isnan(found.alignment.pixel_sizes[1])

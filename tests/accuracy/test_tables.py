@@ -13,13 +13,20 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import precision_recall_fscore_support
 
 from geoseg.accuracy import blocks, intervals, tables
+from geoseg.accuracy.alignment import Alignment
 from geoseg.accuracy.confusion import Confusion
 from geoseg.accuracy.score import Accuracy
 from geoseg.catalog.legend import Crosswalk, LandClass, Legend, identity
 from geoseg.errors import LedgerError
-from geoseg.grid import Window
+from geoseg.grid import Grid, Window
 
 LEGEND = Legend("three", tuple(LandClass(i, n, "#000000") for i, n in ((1, "green"), (2, "grey"), (30, "née, «rock»"))))
+
+
+GRID = Grid("EPSG:32612", (30.0, 0.0, 0.0, 0.0, -30.0, 0.0))
+ALIGNED = Alignment(
+    GRID, Window(0, 0, 3, 1), None, ("nearest", "nearest"), "map", "none", (30.0, 30.0), "metre", "compared so."
+)
 
 
 def accuracy_of(matrix, unlabelled=(0, 0, 0), left_out=(0, 0, 0), ignored=0, **change) -> Accuracy:
@@ -36,9 +43,7 @@ def accuracy_of(matrix, unlabelled=(0, 0, 0), left_out=(0, 0, 0), ignored=0, **c
         crosswalk=identity(LEGEND),
         direction="same legend",
         lossy=(),
-        resampling="none",
-        pixel_sizes=(30.0, 30.0),
-        unit="metre",
+        alignment=ALIGNED,
         provenance=provenance,
         notes=(),
         blocks=blocks.nothing(Window(0, 0, 3, 1), 8, 3),
@@ -86,7 +91,7 @@ def test_the_table_shows_a_row_for_each_class_and_the_means():
     assert feet[1] == "balanced accuracy 0.750, kappa 0.400; disagreement in quantity 0.333, in allocation 0.000"
     assert feet[2].startswith("no 95 % intervals: the compared pixels make 0 blocks of 8 pixels, and 20 are needed")
     assert feet[3] == "most confused: 50 % of grey is mapped as green"
-    assert len(feet) == 4
+    assert feet[4:] == ["compared so."]
 
 
 def test_intervals_are_told_where_there_are_some(tmp_path):
@@ -122,7 +127,7 @@ def test_confusions_are_said_in_words_the_largest_first_and_no_more_than_there_a
 
 def test_scores_of_an_older_file_can_be_shown():
     held = tables.plain(PAPER)
-    for key in ("schema", "kappa", "balanced_accuracy", "top_confusions", "intervals"):
+    for key in ("schema", "kappa", "balanced_accuracy", "top_confusions", "intervals", "rule"):
         del held[key]
     assert len(tables.table(held)[2]) == 1
 
@@ -133,7 +138,7 @@ def test_notes_and_lossy_entries_stand_below_the_table_and_in_the_json(tmp_path)
         PAPER, crosswalk=walk, direction="reference to map", lossy=(("grey", 1200, "Half of it."),), notes=("A note.",)
     )
     _, _, feet = tables.table(json.loads(tables.as_json(made)))
-    assert feet[-2:] == ["A note.", "crosswalk: grey (1,200 px): Half of it."]
+    assert feet[-3:] == ["compared so.", "A note.", "crosswalk: grey (1,200 px): Half of it."]
     held = json.loads(tables.write(made, tmp_path)[0].read_text())
     assert held["notes"] == ["A note."]
     assert held["crosswalk"] == {
@@ -162,7 +167,9 @@ def test_every_number_of_a_class_is_scikit_learns_or_has_no_value(matrix):
 
 
 def test_a_pixel_size_that_is_not_known_is_null(tmp_path):
-    text = tables.write(replace(PAPER, pixel_sizes=(30.0, math.nan)), tmp_path)[0].read_text()
+    text = tables.write(replace(PAPER, alignment=replace(ALIGNED, pixel_sizes=(30.0, math.nan))), tmp_path)[
+        0
+    ].read_text()
     assert json.loads(text)["pixel_size"]["reference"] is None
     assert "NaN" not in text
 

@@ -133,6 +133,58 @@ def test_a_region_is_a_name_a_file_or_bounds_in_the_maps_crs(here):
     assert said.endswith("or give a vector file, or left,bottom,right,top in the map's CRS")
 
 
+def test_zones_are_scored_each_by_itself(here):
+    west, east = (
+        shapely.box(WEST + SIDE * a, NORTH - ROWS * SIDE, WEST + SIDE * b, NORTH) for a, b in ((0, 9), (9, 40))
+    )
+    file = geopandas.GeoDataFrame({"part": ["west", "east"]}, geometry=[west, east], crs="EPSG:32612")
+    file.to_file(here / "parts.gpkg")
+    words = ("map.tif", "truth.tif", "--zones", "parts.gpkg", "--zone-column", "part")
+    found = scores(*words)
+    assert found["zoned_by"] == {"file": "parts.gpkg", "column": "part"}
+    held = {each["name"]: each["pixel_accuracy"] for each in found["zones"]}
+    assert held == {"west": accuracy_where(np.s_[:, :9]), "east": accuracy_where(np.s_[:, 9:])}
+    said = geoseg("evaluate", *words, "--out", "out")
+    assert [line.split("\t")[0] for line in said.out.splitlines()][-6:-3] == ["zone", "west", "east"]
+    assert said.out.splitlines()[-1].endswith("zones.csv")
+    assert (here / "out/zones.csv").read_text().splitlines()[1].startswith("west,270,0,")
+    assert "give these too" in geoseg("evaluate", *words[:2], "--zone-column", "part").refusal("CatalogError")
+
+
+def test_a_map_of_errors_is_written_where_asked(here):
+    said = geoseg("evaluate", "map.tif", "truth.tif", "--error-map", "errors.tif")
+    assert said.out.splitlines()[-1] == "wrote errors.tif"
+    with rasterio.open(here / "errors.tif") as file:
+        differing, _, compared = file.read([1, 2, 3])
+    assert np.nansum(differing * compared) == pytest.approx((MAPPED != TRUTH).sum())
+    assert ".tif" in geoseg("evaluate", "map.tif", "truth.tif", "--error-map", "errors.png").refusal("RasterError")
+
+
+def test_confidence_is_judged_where_it_is_given(here):
+    levels = np.where(MAPPED == TRUTH, 254, 127).astype(np.uint8)
+    raster(here / "sure.tif", levels, legend=None)
+    with rasterio.open(here / "sure.tif", "r+") as file:
+        file.scales = (1 / 254,)
+    found = scores("map.tif", "truth.tif", "--confidence", "sure.tif")["reliability"]
+    assert found["pixels"] == ROWS * COLS
+    assert found["expected_calibration_error"] == pytest.approx(0.5 * (MAPPED != TRUTH).mean())
+    said = geoseg("evaluate", "map.tif", "truth.tif", "--confidence", "sure.tif")
+    assert "# expected calibration error of the confidence 0." in said.out
+
+
+def test_boundaries_are_told_and_left_out_where_asked(here):
+    found = scores("map.tif", "truth.tif", "--boundary", "2", "--boundary-ignore", "0")
+    assert found["boundary"]["width_pixels"] == 2
+    assert 0 < found["boundary"]["mean_iou"] < 1
+    assert "boundary_ignored" not in found
+    said = geoseg("evaluate", "map.tif", "truth.tif", "--boundary", "2")
+    assert "# Boundary IoU within 2 px of borders: mean 0." in said.out
+    raster(here / "one.tif", np.where(np.arange(COLS) < 20, 1, 2).astype(np.uint8) * np.ones((ROWS, COLS), np.uint8))
+    found = scores("map.tif", "one.tif", "--boundary-ignore", "3")
+    assert found["boundary_ignored"] == {"distance_pixels": 3, "pixels": 6 * ROWS}
+    assert found["pixels"]["compared"] == (COLS - 6) * ROWS
+
+
 def geographic(here, west=-113.0, north=37.5):
     place = {"crs": "EPSG:4326", "transform": Affine(0.01, 0, west, 0, -0.01, north)}
     raster(here / "map.tif", MAPPED, **place)

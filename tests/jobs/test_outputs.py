@@ -167,6 +167,18 @@ def test_scores_alone_have_another_key_when_a_file_of_the_reference_is_other(tmp
     assert (job.out / "accuracy.json").read_bytes() != scores
 
 
+def test_scores_of_a_run_that_keeps_confidence_tell_whether_it_is_right(tmp_path, model):
+    job = small(tmp_path, model, 1, 2, outputs={"report": False, "quicklook": False, "confidence": True})
+    add_reference(job)
+    plan, store = plan_of(job), Store.at(job.out)
+    job_run.run(plan, job.out, threads=1)
+    scores = json.loads((job.out / "accuracy.json").read_text())
+    assert scores["reliability"]["pixels"] == scores["pixels"]["compared"]
+    step = next(each for each in steps_of(plan, store, *gathered(plan, store)) if each.name == "accuracy")
+    assert step.reads == ("map", "confidence")
+    assert step.made_from["confidence"]
+
+
 def _with(pair, store, counts):
     return pair[0], store, pair[1], counts
 

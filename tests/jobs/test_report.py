@@ -62,7 +62,7 @@ def test_tables_and_figures_are_written_where_asked(finished, tmp_path):
     answer = geoseg("report", finished.out, "--tables", tmp_path / "t", "--figures", tmp_path / "f")
     assert answer.code == 0
     assert len(list((tmp_path / "t").iterdir())) == 9
-    assert len(list((tmp_path / "f").iterdir())) == 6
+    assert len(list((tmp_path / "f").iterdir())) == 12
     pixels = {
         row["class"]: row["map_pixels"]
         for row in csv.DictReader(io.StringIO((tmp_path / "t/accuracy.csv").read_text("utf-8")))

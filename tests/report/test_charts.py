@@ -7,6 +7,16 @@ from PIL import Image
 
 from geoseg.report import charts
 
+NAMES = ("areas", "iou", "confusion", "confusion_of_map", "differing", "block_iou", "reliability", "coverage")
+BLOCKS = {"edge_pixels": 8, "edge_m": 240.0, "rows": 1, "columns": 2}
+BLOCKS |= {"compared": [5, 9], "differing": [1, 0], "mean_iou": [0.5, 1.0]}
+RELIABILITY = {
+    "pixels": 10, "expected_calibration_error": 0.1,
+    "bins": {
+        "low": [0.0, 0.5], "high": [0.5, 1.0], "pixels": [0, 10], "confidence": [None, 0.8], "accuracy": [None, 0.7]
+    },
+    "coverage": {"threshold": [0.9, 0.7], "share": [0.4, 1.0], "accuracy": [0.75, 0.7]},
+}  # fmt: skip
 FACTS = {
     "classes": [
         {"name": name, "colour": "#336699", "area_m2": 2e6 * at, "pixels": at}
@@ -15,13 +25,15 @@ FACTS = {
 }
 SCORES = {
     "classes": {"<b>$x": {"iou": 0.5, "iou_interval": [0.4, 0.6]}, "ሰማይ": {"iou": None}, "c": {"iou": 1.0}},
+    "blocks": BLOCKS,
+    "reliability": RELIABILITY,
     "confusion": {"classes": ["<b>$x", "ሰማይ", "c"], "pixels": [[3, 1, 0], [0, 2, 0], [0, 0, 9]]},
 }
 
 
 def test_figures_are_the_same_each_time_and_whole():
     made = charts.charts(FACTS, SCORES)
-    assert set(made) == {f"{name}.{kind}" for name in ("areas", "iou", "confusion") for kind in ("png", "svg")}
+    assert set(made) == {f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")}
     assert charts.charts(FACTS, SCORES) == made
     for name, data in made.items():
         if name.endswith("svg"):

@@ -107,3 +107,32 @@ def test_hostile_names_stay_text_and_nothing_is_loaded_from_elsewhere():
 def test_equal_arguments_give_equal_bytes_without_scores_too():
     assert page.render(facts_of("ab"), None, VIEWER) == page.render(facts_of("ab"), None, VIEWER)
     assert b"Confusion" not in page.render(facts_of("ab"), None, VIEWER)
+
+
+def test_confidence_and_blocks_are_shown_where_the_scores_hold_them():
+    bins = {
+        "low": [0.0, 0.5],
+        "high": [0.5, 1.0],
+        "pixels": [0, 10],
+        "confidence": [None, 0.8],
+        "accuracy": [None, 0.7],
+    }
+    coverage = {"threshold": [0.9, 0.7], "share": [0.4, 1.0], "accuracy": [0.75, 0.7]}
+    blocks = {"edge_pixels": 8, "edge_m": 240.0, "rows": 1, "columns": 2}
+    more = {
+        "reliability": {"pixels": 10, "expected_calibration_error": 0.1, "bins": bins, "coverage": coverage},
+        "blocks": blocks | {"compared": [5, 0], "differing": [1, 0], "mean_iou": [0.5, None]},
+        "rule": "compared so",
+    }
+    scores = scores_of(np.eye(2, dtype=int), ["a", "b"])
+    without = page.render(facts_of("ab"), scores, VIEWER).decode()
+    text = page.render(facts_of("ab"), scores | more, VIEWER).decode()
+    for words in (
+        'id="h-trust"',
+        'id="h-squares"',
+        "80 % sure, 70 % right",
+        "by blocks of 8 × 8 px (240 m)",
+        "compared so",
+    ):
+        assert words in text
+        assert words not in without

@@ -1,0 +1,87 @@
+"""Error map: where map and reference differ, square by square of the comparison's grid, as a GeoTIFF.
+
+Bands: the share of compared pixels that differ, the mean IoU of the classes that occur, the number of compared pixels,
+and the IoU of each class found anywhere. NaN where nothing was compared, or a class occurs in neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+
+from geoseg.accuracy import blocks
+from geoseg.accuracy.score import Accuracy
+from geoseg.errors import RasterError
+from geoseg.maps.files import GDAL_ERRORS, NO_SIDECARS, folder_beside, publish
+
+
+def write(accuracy: Accuracy, out: Path) -> Path:
+    """Write the map, whole or not at all; an older one is replaced.
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+        From `score.score`; the squares are its blocks.
+    out : Path
+        A .tif.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RasterError
+        If it is no .tif or cannot be written.
+    """
+    check_ending(out)
+    bands = _bands(accuracy)
+    held, grid = accuracy.blocks, accuracy.alignment.grid
+    corner = Affine.translation(held.window.col * held.edge, held.window.row * held.edge)
+    transform = grid.affine @ corner @ Affine.scale(held.edge)
+    rows, cols = held.window.shape
+    profile = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "compress": "deflate", "crs": grid.crs}
+    try:
+        with folder_beside(out) as folder:
+            made = folder / "errors.tif"
+            with (
+                rasterio.Env(**NO_SIDECARS),
+                rasterio.open(
+                    made, "w", height=rows, width=cols, count=len(bands), transform=transform, **profile
+                ) as file,
+            ):
+                for number, (name, values) in enumerate(bands.items(), 1):
+                    file.write(values.astype(np.float32), number)
+                    file.set_band_description(number, name)
+                file.update_tags(BLOCK_PIXELS=str(held.edge), RULE=accuracy.alignment.rule)
+            publish(made, out)
+    except GDAL_ERRORS as error:
+        if isinstance(error, RasterError):
+            raise
+        raise RasterError(f"{out} cannot be written ({error}); check its folder and the space left") from error
+    return out
+
+
+def check_ending(out: Path) -> None:
+    """Refuse a name that is no GeoTIFF's."""
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise RasterError(f"{out}: a map of errors is written to .tif, not to {out.suffix!r}; use that")
+
+
+def _bands(accuracy: Accuracy) -> dict[str, np.ndarray]:
+    """(row, col) float64 by the bands' names."""
+    held = accuracy.blocks
+    iou, mean = blocks.measures(held)
+    compared = held.compared
+    differing = np.divide(held.wrong, compared, out=np.full(compared.shape, np.nan), where=compared > 0)
+    of_class = {
+        f"IoU of {name}": iou[:, :, at]
+        for at, name in enumerate(accuracy.legend.names)
+        if np.isfinite(iou[:, :, at]).any()
+    }
+    known = np.where(compared > 0, compared, np.nan)
+    return {"share that differs": differing, "mean IoU": mean, "compared pixels": known, **of_class}
