@@ -76,7 +76,7 @@ def segment(
     catalog : path, optional
         As in `open_imagery`.
     **inference
-        window, halo, batch, precision, stitch and device, as in a job; all 'auto' by default.
+        window, halo, batch, precision, stitch, device, tta, temperature, classes and thresholds, as in a job.
 
     Returns
     -------

@@ -18,6 +18,7 @@ from geoseg.errors import JobError, ModelError, PredictionError
 from geoseg.grid import Tile
 from geoseg.imagery import Statistics
 from geoseg.inference.batches import Batches
+from geoseg.inference.options import PLAIN, Options, temperature_of, told
 from geoseg.models import devices, trial
 from geoseg.process import kept
 from geoseg.quantities import counted
@@ -44,6 +45,10 @@ class Predictor:
     precision: Precision = "float32"
     stitch: Stitch = "crop"
     """crop: a pixel is labelled by the window whose core it lies in. blend: by all that see it, averaged."""
+    options: Options = PLAIN
+    """How scores become labels."""
+    temperature: float = 1.0
+    """What logits are divided by before they become shares."""
     device: str = "auto"
     """'cpu', 'cuda', 'cuda:1', ...; 'auto': the first GPU where the process has one, else the CPU."""
     threads: int = 0
@@ -65,6 +70,8 @@ class Predictor:
         said: dict[str, Any] = {} if card.output == Output() else {"output": card.output.model_dump()}
         if card.normalisation.kind == "dynamic-world":
             said["normalisation"] = card.normalisation.kind
+        if asked := self.asked:
+            said["options"] = asked
         return {
             **said,
             "name": card.name,
@@ -79,6 +86,21 @@ class Predictor:
             "precision": self.precision,
             "stitch": self.stitch,
         }
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What of the options, and of the temperature, is not as by default; part of the facts."""
+        return self.options.facts | ({} if self.temperature == 1 else {"temperature": self.temperature})
+
+    @property
+    def told(self) -> str:
+        """The same for people; '' where nothing was asked for."""
+        return told(self.model.card.legend, self.options, self.temperature)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a pixel with data may get no label, since the share of its class is below a threshold."""
+        return bool(self.options.thresholds)
 
     def __call__(self, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
         """Label a tile of the lattice.
@@ -96,7 +118,8 @@ class Predictor:
         Returns
         -------
         labels : (row, col) uint8
-            Legend ids over `tile.read`; 255 beyond `tile.keep` and where a band has no data.
+            Legend ids over `tile.read`; 255 beyond `tile.keep`, where a band has no data, and where the share of the
+            class is below its threshold.
         confidence : (row, col) uint8
             Share that softmax gives the winning class, 0..254 for 0..1, rounded; 255 where labels has it.
 
@@ -165,6 +188,8 @@ def prepare(
     stitch: Literal["auto"] | Stitch = "auto",
     device: str = "auto",
     threads: int | Literal["auto"] = "auto",
+    options: Options | None = None,
+    temperature: float | Literal["auto"] = "auto",
 ) -> Predictor:
     """Settle how a model is run, and refuse here what would fail on a worker; the weights are read and checked.
 
@@ -181,6 +206,10 @@ def prepare(
         See `Predictor`; 'auto' leaves them to the process that runs it.
     precision, stitch
         'auto' is float32 and crop.
+    options : Options, optional
+        Default: the best class of one pass.
+    temperature : float or 'auto'
+        'auto' takes the card's, else 1.
 
     Returns
     -------
@@ -201,11 +230,13 @@ def prepare(
         std,
         card.window if core == "auto" else core,
         card.halo if halo == "auto" else halo,
-        0 if batch == "auto" else batch,
-        "float32" if precision == "auto" else precision,
-        "crop" if stitch == "auto" else stitch,
-        device,
-        0 if threads == "auto" else threads,
+        batch=0 if batch == "auto" else batch,
+        precision="float32" if precision == "auto" else precision,
+        stitch="crop" if stitch == "auto" else stitch,
+        device=device,
+        threads=0 if threads == "auto" else threads,
+        options=options or PLAIN,
+        temperature=temperature_of(card, temperature),
     )
     _check(ready)
     passed = trial.check(model, ready.core + 2 * ready.halo, ready.precision)

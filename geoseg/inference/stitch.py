@@ -15,6 +15,7 @@ from torch import Tensor
 from geoseg.catalog.legend import NODATA
 from geoseg.errors import PredictionError
 from geoseg.grid import Tile, Window, cut
+from geoseg.inference.decision import Decision
 from geoseg.inference.device import Device
 from geoseg.inference.trimming import Trimming
 from geoseg.models.devices import reproducible
@@ -58,7 +59,7 @@ class _Stitching:
         self.whole = known.all(dim=0)  # (row, col)
         self.wanted = torch.zeros_like(self.whole)
         self.wanted[self._at(tile.keep)] = self.whole[self._at(tile.keep)]
-        self.ids = torch.tensor(predictor.model.card.legend.ids, dtype=torch.uint8, device=device.torch)
+        self.decide = Decision(predictor, device.torch)
         self.trimming = Trimming(predictor, device)
         self.labels, self.confidence = (torch.full_like(self.whole, NODATA, dtype=torch.uint8) for _ in range(2))
 
@@ -98,24 +99,23 @@ class _Stitching:
         down, across = (slice(self.halo, edge - self.halo) for edge in scores.shape[2:])
         scores = scores[:, :, down, across]  # (window, class, row, col)
         wanted = torch.stack([self.wanted[self._at(part)] for part in parts])
-        shares = shares_of(scores, self.kind)
+        shares = self._shares_of(scores)
         bad = (~(scores.isfinite() & shares.isfinite()).all(dim=1) & wanted).any()
-        return parts, *self._decide(scores, shares.amax(dim=1), wanted), bad
+        return parts, *self.decide(scores, shares, wanted), bad
 
     @torch.inference_mode()
     def _shares(self, cores: list[Window]) -> tuple[list[Window], Tensor]:
         scores = self._scores(cores)
         # softmax would turn a score of minus infinity into an honest-looking 0.
         finite = scores.isfinite().all(dim=1, keepdim=True)
-        return cores, torch.where(finite, shares_of(scores, self.kind), torch.nan)  # (window, class, side, side)
+        return cores, torch.where(finite, self._shares_of(scores), torch.nan)  # (window, class, side, side)
 
     def _scores(self, parts: list[Window]) -> Tensor:
         return self.device.scores([self.pixels[(slice(None), *self._at(part.grown(self.halo)))] for part in parts])
 
-    def _decide(self, scores: Tensor, share: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels and confidence from scores (window, class, row, col) and the winner's share of each pixel."""
-        sure = (share * 254).round().clamp(0, 254).nan_to_num(0.0).to(torch.uint8)
-        return torch.where(wanted, self.ids[scores.argmax(dim=1)], NODATA), torch.where(wanted, sure, NODATA)
+    def _shares_of(self, scores: Tensor) -> Tensor:
+        temperature = self.predictor.temperature
+        return shares_of(scores if temperature == 1 else scores / temperature, self.kind)
 
     def _add(self, sums: dict[int, Tensor], core: Window, weighted: Tensor) -> None:
         seen = core.grown(self.halo)
@@ -133,8 +133,8 @@ class _Stitching:
         wanted = self.wanted[at]
         shares = total[:-1] / total[-1:]
         self._refuse((~shares.isfinite().all(dim=0) & wanted).any())
-        decided = self._decide(shares[None], shares.amax(dim=0)[None], wanted[None])
-        self.labels[at], self.confidence[at] = decided[0][0], decided[1][0]
+        labels, confidence = self.decide(shares[None], shares[None], wanted[None])
+        self.labels[at], self.confidence[at] = labels[0], confidence[0]
 
     def _strip(self, row: int) -> Window:
         """The row of the tile's cores that begins at a lattice row."""

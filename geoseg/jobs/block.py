@@ -193,6 +193,8 @@ def label_pixels(
         for array in _arrays(answer, tile.read)
     ]
     labels, confidence = found[0], found[1] if len(found) > 1 else None
+    if getattr(predict, "leaves_out", False):
+        valid &= labels != NODATA
     return Labelled(labels, confidence, _counts(labels, valid, legend), seconds)
 
 

@@ -19,7 +19,7 @@ from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.catalog.regions import region_of
 from geoseg.errors import GridError, JobError
 from geoseg.grid import Demand, Grid, Layout, Window, block_edge, read_crs, windows_that_fit, worker_bytes
-from geoseg.inference import predictor
+from geoseg.inference import options, predictor
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs import radiometry
 from geoseg.jobs.plan import USABLE, Plan, demand, ground_resolution
@@ -62,6 +62,8 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     grid = scene.grid if spec.grid == "source" else Grid.regular(spec.grid.crs, spec.grid.resolution)
     _check_vectors(spec, grid, legend)
     extent, region = extent_of(spec.region, known, scene, grid)
+    if model is None:
+        _check_callable(spec.inference)
     ready = None if model is None else predictor_of(spec.inference, model, partial(imagery.statistics, scene))
     core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
     layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands), demand(ready, margin)))
@@ -206,7 +208,16 @@ def predictor_of(asked: Inference, model: Model, statistics: Callable[[], imager
         precision=asked.precision,
         stitch=asked.stitch,
         device=asked.device,
+        options=options.of(model.card.legend, asked.tta, asked.classes, asked.thresholds),
+        temperature=asked.temperature,
     )
+
+
+def _check_callable(asked: Inference) -> None:
+    """Refuse what shapes a model's scores where a caller's own callable gives labels."""
+    for key in ("tta", "temperature", "classes", "thresholds"):
+        if getattr(asked, key) != getattr(Inference(), key):
+            raise JobError(f"inference.{key} shapes the scores of a model, and a callable gives labels; leave it out")
 
 
 def _callable_layout(spec: JobSpec, halo: int) -> tuple[int, int]:

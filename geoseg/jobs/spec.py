@@ -5,6 +5,7 @@ A spec names things of the catalog; nothing is opened here but YAML. Sizes are p
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,25 @@ def _named(value: object) -> object:
 
 def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
+
+
+def _class_names(value: object) -> object:
+    """Names or ids of classes as texts, as JSON gives them back."""
+    if isinstance(value, Mapping):
+        return {_class_name(each): least for each, least in value.items()}
+    listed = (value,) if isinstance(value, str | int) else value
+    return tuple(map(_class_name, listed)) if isinstance(listed, Sequence) else value
+
+
+def _class_name(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _share(value: object) -> object:
+    return _class_names(value) if isinstance(value, Mapping) else value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GridSpec(Spec):
@@ -65,13 +85,21 @@ class Outputs(Spec):
 
 
 class Inference(Spec):
-    """How the network is run; only window, halo, precision and stitch can change a pixel."""
+    """How the network is run; of these batch, device, block and any_values cannot change a pixel."""
 
     window: int | Auto = "auto"
     halo: int | Auto = "auto"
     batch: int | Auto = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     stitch: Literal["auto", "crop", "blend"] = "auto"
+    tta: Literal["none", "d4"] = "none"
+    """Test-time augmentation. d4: the mean of the scores over the eight symmetries of the square."""
+    temperature: float | Auto = "auto"
+    """What logits are divided by before they become shares."""
+    classes: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
+    """Names or ids of those that may be predicted; (): all."""
+    thresholds: Annotated[Share | dict[str, Share], BeforeValidator(_share)] = Field(default_factory=dict)
+    """Least share of a class, by name or id, or one for all; a pixel whose class has less is nodata."""
     device: str = "auto"
     block: int | Auto = "auto"
     """Edge of a block in pixels, rounded down to whole cores."""

@@ -91,6 +91,20 @@ def test_a_region_and_another_grid_equal_the_run_too(tmp_path, model):
     assert (made.values[scene.isnull().any("band").values] == NODATA).all()
 
 
+def test_options_of_a_job_are_those_of_an_array(tmp_path, model):
+    asked = {"tta": "d4", "temperature": 2.0, "classes": ["class 3", 200], "thresholds": {"class 3": 0.55}}
+    catalog = put(tmp_path, (40, 50))
+    labels, sure, *_ = run(tmp_path, model, inference=asked)
+    scene = open_imagery("scene", catalog=catalog)
+    for given in (scene, scene.compute()):
+        made = segment(given, model, confidence=True, **asked)
+        assert np.array_equal(made.land_cover, labels)
+        assert np.array_equal(made.confidence, sure)
+    data = ~scene.isnull().any("band").values
+    assert 0 < (labels == NODATA)[data].sum() < data.sum() / 2
+    assert set(np.unique(labels)) == {3, 200, NODATA}
+
+
 @pytest.mark.parametrize("chunk", [16, 40, 64])
 def test_chunks_change_no_pixel(tmp_path, model, monkeypatch, chunk):
     catalog = put(tmp_path)
