@@ -16,6 +16,8 @@ from geoseg.catalog.legend import Legend
 from geoseg.errors import CatalogError, JobError
 
 Tta = Literal["none", "d4"]
+LAYERS = ("probabilities", "entropy", "margin")
+"""What can be made of the shares beside the label and its confidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,10 @@ class Options:
     """Ids of the classes that may be predicted, in the legend's order; (): all."""
     thresholds: tuple[tuple[int, float], ...] = ()
     """(id, least share) of classes; a pixel whose class has less gets none."""
+
+    def names(self, legend: Legend) -> tuple[str, ...]:
+        """Names of the classes that may be predicted, in the legend's order."""
+        return tuple(each.name for each in legend.classes if not self.classes or each.id in self.classes)
 
     @property
     def facts(self) -> dict[str, Any]:

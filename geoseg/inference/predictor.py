@@ -8,6 +8,7 @@ laptop runs on a cluster's GPUs. torch is loaded where windows are labelled, not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from geoseg.errors import JobError, ModelError, PredictionError
 from geoseg.grid import Tile
 from geoseg.imagery import Statistics
 from geoseg.inference.batches import Batches
-from geoseg.inference.options import PLAIN, Options, temperature_of, told
+from geoseg.inference.options import LAYERS, PLAIN, Options, temperature_of, told
 from geoseg.models import devices, trial
 from geoseg.process import kept
 from geoseg.quantities import counted
@@ -49,6 +50,8 @@ class Predictor:
     """How scores become labels."""
     temperature: float = 1.0
     """What logits are divided by before they become shares."""
+    also: tuple[str, ...] = ()
+    """What is made beside labels and confidence, see `options.LAYERS`; changes neither."""
     device: str = "auto"
     """'cpu', 'cuda', 'cuda:1', ...; 'auto': the first GPU where the process has one, else the CPU."""
     threads: int = 0
@@ -98,11 +101,16 @@ class Predictor:
         return told(self.model.card.legend, self.options, self.temperature)
 
     @property
+    def predicted(self) -> tuple[str, ...]:
+        """Names of the classes that may be predicted, in the legend's order."""
+        return self.options.names(self.model.card.legend)
+
+    @property
     def leaves_out(self) -> bool:
         """Whether a pixel with data may get no label, since the share of its class is below a threshold."""
         return bool(self.options.thresholds)
 
-    def __call__(self, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, ...]:
         """Label a tile of the lattice.
 
         A band without data counts as its mean, also beyond the imagery's edge. A pixel that lacks a band gets no
@@ -122,6 +130,8 @@ class Predictor:
             class is below its threshold.
         confidence : (row, col) uint8
             Share that softmax gives the winning class, 0..254 for 0..1, rounded; 255 where labels has it.
+        *also : (row, col) or (class, row, col) uint8
+            What `also` names, in the same bytes: probabilities of the `predicted` classes, entropy, margin.
 
         Raises
         ------
@@ -190,6 +200,7 @@ def prepare(
     threads: int | Literal["auto"] = "auto",
     options: Options | None = None,
     temperature: float | Literal["auto"] = "auto",
+    also: Sequence[str] = (),
 ) -> Predictor:
     """Settle how a model is run, and refuse here what would fail on a worker; the weights are read and checked.
 
@@ -210,6 +221,8 @@ def prepare(
         Default: the best class of one pass.
     temperature : float or 'auto'
         'auto' takes the card's, else 1.
+    also : sequence of str
+        Of `options.LAYERS`.
 
     Returns
     -------
@@ -237,6 +250,7 @@ def prepare(
         threads=0 if threads == "auto" else threads,
         options=options or PLAIN,
         temperature=temperature_of(card, temperature),
+        also=tuple(also),
     )
     _check(ready)
     passed = trial.check(model, ready.core + 2 * ready.halo, ready.precision)
@@ -299,6 +313,7 @@ def _check(ready: Predictor) -> None:
     for key, text, known in (
         ("precision", ready.precision, ("float32", "bfloat16", "float16")),
         ("stitch", ready.stitch, ("crop", "blend")),
+        *(("also", each, LAYERS) for each in ready.also),
     ):
         if text not in known:
             raise JobError(f"inference.{key} is {text!r}; choose one of {', '.join(known)} or 'auto'")

@@ -1,4 +1,4 @@
-"""Stitch: the scores of a tile's windows become one label and confidence for each pixel.
+"""Stitch: the scores of a tile's windows become one label and confidence for each pixel, and what else is asked for.
 
 `crop`: a pixel is labelled by the window whose core it lies in. `blend`: by all windows that see it, each weighted by
 how far the pixel is from its edge, added in the lattice's order. Windows are addressed by their cores on the lattice.
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg.catalog.legend import NODATA
 from geoseg.errors import PredictionError
 from geoseg.grid import Tile, Window, cut
 from geoseg.inference.decision import Decision
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from geoseg.inference.predictor import Predictor
 
 
-def label(predictor: Predictor, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and confidence of a tile; see `Predictor.__call__`.
+def label(predictor: Predictor, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, ...]:
+    """Labels, confidence and other layers of a tile; see `Predictor.__call__`.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ def label(predictor: Predictor, pixels: np.ndarray, tile: Tile) -> tuple[np.ndar
     with torch.inference_mode(), reproducible(str(device.torch)):
         stitching = _Stitching(predictor, device, pixels, tile)
         stitching.crop() if predictor.stitch == "crop" else stitching.blend()
-        return stitching.labels.cpu().numpy(), stitching.confidence.cpu().numpy()
+        return tuple(each.cpu().numpy() for each in stitching.layers)
 
 
 class _Stitching:
@@ -61,15 +60,15 @@ class _Stitching:
         self.wanted[self._at(tile.keep)] = self.whole[self._at(tile.keep)]
         self.decide = Decision(predictor, device.torch)
         self.trimming = Trimming(predictor, device)
-        self.labels, self.confidence = (torch.full_like(self.whole, NODATA, dtype=torch.uint8) for _ in range(2))
+        self.layers = self.decide.layers(tuple(self.whole.shape))
 
     def crop(self) -> None:
         """Each window labels its own core, or what of it is kept and has data."""
         bad = self.whole.new_zeros(())
-        for parts, labels, confidence, wrong in self.device.in_order(self._crop, self._cores(self.wanted, 0)):
-            for at, part in enumerate(parts):
-                self.labels[self._at(part)] = labels[at]
-                self.confidence[self._at(part)] = confidence[at]
+        for parts, found, wrong in self.device.in_order(self._crop, self._cores(self.wanted, 0)):
+            for layer, values in zip(self.layers, found):
+                for part, value in zip(parts, values):
+                    layer[(..., *self._at(part))] = value
             bad |= wrong
         self._refuse(bad)
 
@@ -93,7 +92,7 @@ class _Stitching:
         return [core for core, any_pixel in zip(cut(around, self.core), holding) if any_pixel]
 
     @torch.inference_mode()
-    def _crop(self, cores: list[Window]) -> tuple[list[Window], Tensor, Tensor, Tensor]:
+    def _crop(self, cores: list[Window]) -> tuple[list[Window], list[Tensor], Tensor]:
         parts = [self.trimming.part(core, self.wanted[self._at(core)]) for core in cores]
         scores = self._scores(parts)
         down, across = (slice(self.halo, edge - self.halo) for edge in scores.shape[2:])
@@ -101,7 +100,7 @@ class _Stitching:
         wanted = torch.stack([self.wanted[self._at(part)] for part in parts])
         shares = self._shares_of(scores)
         bad = (~(scores.isfinite() & shares.isfinite()).all(dim=1) & wanted).any()
-        return parts, *self.decide(scores, shares, wanted), bad
+        return parts, self.decide(scores, shares, wanted), bad
 
     @torch.inference_mode()
     def _shares(self, cores: list[Window]) -> tuple[list[Window], Tensor]:
@@ -133,8 +132,8 @@ class _Stitching:
         wanted = self.wanted[at]
         shares = total[:-1] / total[-1:]
         self._refuse((~shares.isfinite().all(dim=0) & wanted).any())
-        labels, confidence = self.decide(shares[None], shares[None], wanted[None])
-        self.labels[at], self.confidence[at] = labels[0], confidence[0]
+        for layer, values in zip(self.layers, self.decide(shares[None], shares[None], wanted[None])):
+            layer[(..., *at)] = values[0]
 
     def _strip(self, row: int) -> Window:
         """The row of the tile's cores that begins at a lattice row."""

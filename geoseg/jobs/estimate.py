@@ -52,7 +52,7 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
         "read",
         f"{_bytes(reading * 4)} as float32, {_bytes(pixels * len(scene.imagery.bands) * 4)} of it without margins",
     )
-    yield "written", f"at most {_bytes(pixels * 7 // 3)}: blocks, map and overviews before compression"
+    yield "written", f"at most {_bytes(pixels * plan.layers * 7 // 3)}: blocks, map and overviews before compression"
     held = worker_bytes(layout.block, layout.margin, len(scene.imagery.bands), demand(plan.predictor, layout.margin))
     yield (
         "memory",

@@ -16,6 +16,12 @@ from geoseg.storage.staging import Staging
 
 _STEMS = {"labels": "map"}
 """Names of files, where they are not those of the kind of block file."""
+_BANDS = {
+    "labels": "land cover",
+    "confidence": "confidence of the class",
+    "entropy": "entropy of the shares of all classes",
+    "margin": "share of the best class less that of the second",
+}
 
 
 def name_of(plan: Plan, kind: str) -> str:
@@ -26,10 +32,23 @@ def name_of(plan: Plan, kind: str) -> str:
     plan : Plan
         The job.
     kind : str
-        Of block file: 'labels' or 'confidence'.
+        Of block file: 'labels', 'confidence', 'probabilities', 'entropy' or 'margin'.
     """
     one = max(plan.layout.extent.shape) <= plan.spec.outputs.sheet_pixels
     return f"{_STEMS.get(kind, kind)}.{'tif' if one else 'vrt'}"
+
+
+def bands_of(plan: Plan, kind: str) -> tuple[str, ...]:
+    """Descriptions of a raster's bands.
+
+    Parameters
+    ----------
+    plan, kind
+        As for `name_of`.
+    """
+    if kind == "probabilities":
+        return () if plan.predictor is None else plan.predictor.predicted
+    return (_BANDS[kind],)
 
 
 def write(
@@ -51,7 +70,7 @@ def write(
     records : iterable of Record
         One for each block.
     kind : str
-        Of block file: 'labels' or 'confidence'.
+        Of block file: 'labels', 'confidence', 'probabilities', 'entropy' or 'margin'.
     tags : mapping
         From `provenance`.
     counts : mapping, optional
@@ -60,7 +79,7 @@ def write(
     legend = plan.legend if kind == "labels" else None
     settings: dict[str, Any] = {
         "tags": tags,
-        "band_name": "land cover" if legend else "confidence of the class",
+        "band_names": bands_of(plan, kind),
         "scale": 1.0 if legend else cog.CONFIDENCE_SCALE,
         "counts": counts,
     }

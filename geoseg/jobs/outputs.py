@@ -192,8 +192,12 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     made_of_map = {"map": found[0].key, "legend": legend}
     if wanted.confidence:
         found.append(Step("confidence", raster, partial(mosaic.write, plan, staging, records, "confidence", tags)))
+    for kind in wanted.also:
+        named = {**raster, "bands": mosaic.bands_of(plan, kind)}
+        found.append(Step(kind, named, partial(mosaic.write, plan, staging, records, kind, tags)))
     styles = {"map.qml": qgis_style(plan.legend)}
-    styles |= {"confidence.qml": confidence_style()} if wanted.confidence else {}
+    shares = [kind for kind in ("confidence", "entropy", "margin") if getattr(wanted, kind)]
+    styles |= {f"{kind}.qml": confidence_style() for kind in shares}
     found.append(Step("style", {name: sha256(text) for name, text in styles.items()}, partial(_styles, styles, folder)))
     map_path = staging.path(mosaic.name_of(plan, "labels"))
     if wanted.quicklook and any("labels" in record.hashes for record in records):

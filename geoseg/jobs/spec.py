@@ -15,6 +15,7 @@ from geoseg.catalog import RegionSpec, kinds
 from geoseg.catalog.yaml import Spec, load_yaml, parse
 from geoseg.cluster.spec import ClusterSpec
 from geoseg.errors import JobError
+from geoseg.inference.options import LAYERS
 
 Auto = Literal["auto"]
 VectorFormat = Literal["shp", "gpkg", "fgb", "parquet"]
@@ -67,6 +68,11 @@ class Outputs(Spec):
     """What to write beside the map."""
 
     confidence: bool = False
+    probabilities: bool = False
+    """Share of each class, a band for each."""
+    entropy: bool = False
+    margin: bool = False
+    """By which the best share exceeds the second."""
     vectors: tuple[VectorFormat, ...] = ()
     min_area: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Of vectors: smaller regions join a neighbour, see `vectors.mapping_unit.parse`."""
@@ -76,6 +82,11 @@ class Outputs(Spec):
     report: bool = True
     sheet_pixels: int = Field(65536, ge=512)
     """A map wider or higher than this becomes several sheets and a map.vrt."""
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """What is made of the model's shares beside labels and confidence, as a predictor is asked for it."""
+        return tuple(each for each in LAYERS if getattr(self, each))
 
     @model_validator(mode="after")
     def _of_vectors(self) -> Outputs:

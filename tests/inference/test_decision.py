@@ -10,6 +10,7 @@ from geoseg.inference.decision import Decision, as_bytes
 from geoseg.inference.options import Options
 
 SCORES = torch.tensor([[0.5, 0.1, 0.2], [0.3, 0.3, 0.2], [0.2, 0.6, 0.6]])[None, :, None]  # (1, class, 1, col)
+WHOLE = torch.ones(1, 1, 3, dtype=torch.bool)
 
 
 @pytest.mark.parametrize(
@@ -25,9 +26,34 @@ SCORES = torch.tensor([[0.5, 0.1, 0.2], [0.3, 0.3, 0.2], [0.2, 0.6, 0.6]])[None,
 )
 def test_worked_by_hand(crop, asked, labels, sure):
     decide = Decision(replace(crop, options=Options(**asked)), torch.device("cpu"))
-    found = decide(SCORES, SCORES, torch.ones(1, 1, 3, dtype=torch.bool))
+    found = decide(SCORES, SCORES, WHOLE)
     assert [each.flatten().tolist() for each in found] == [labels, sure]
     assert {each.dtype for each in found} == {torch.uint8}
+
+
+def test_layers_are_those_of_the_shares(crop):
+    """Entropy by SciPy, the rest worked by hand."""
+    entropy = pytest.importorskip("scipy.stats").entropy
+    predict = replace(crop, also=("probabilities", "entropy", "margin"))
+    *_, shares, unsure, margin = Decision(predict, torch.device("cpu"))(SCORES, SCORES, WHOLE)
+    assert shares[0, :, 0].T.tolist() == [[127, 76, 51], [25, 76, 152], [51, 51, 152]]
+    assert margin.flatten().tolist() == [51, 76, 102]
+    wanted = [round(float(entropy(SCORES[0, :, 0, at], base=3)) * 254) for at in range(3)]
+    assert unsure.flatten().tolist() == wanted
+    predict = replace(predict, options=Options(classes=(3, 7), thresholds=((7, 0.5),)))
+    _, _, shares, unsure, margin = Decision(predict, torch.device("cpu"))(SCORES, SCORES, WHOLE)
+    assert shares[0, :, 0].T.tolist() == [[127, 76], [255, 255], [51, 51]]
+    assert unsure.flatten().tolist() == [wanted[0], 255, wanted[2]]  # of all classes
+    assert margin.flatten().tolist() == [51, 255, 0]
+
+
+@pytest.mark.parametrize(
+    ("shares", "wanted"), [([1.0, 0, 0], 0), ([1, 1, 1], 254), ([0, 0, 0], 0), ([0.9, 0.9, 0], 160)]
+)
+def test_entropy_is_a_part_of_the_largest_possible(crop, shares, wanted):
+    values = torch.tensor(shares, dtype=torch.float32)[None, :, None, None]
+    found = Decision(replace(crop, also=("entropy",)), torch.device("cpu"))(values, values, WHOLE[..., :1])
+    assert found[2].item() == wanted  # log 2 / log 3 of 254
 
 
 def test_where_none_is_wanted_there_is_none(crop):

@@ -15,6 +15,7 @@ from strategies import write
 
 from geoseg import catalog
 from geoseg.errors import CatalogError, GridError, JobError
+from geoseg.jobs import plan as job_plan
 from geoseg.jobs import resolve
 from geoseg.jobs import spec as job_spec
 
@@ -181,6 +182,22 @@ def test_what_shapes_scores_is_refused_for_a_callable(tmp_path, key, value):
     made.job(inference={key: value})
     with pytest.raises(JobError, match=rf"inference.{key} shapes the scores of a model"):
         resolve.resolve(job_spec.read(tmp_path / "job.yaml"), predict_halo=0, legend=BYTES)
+
+
+@pytest.mark.parametrize("key", ["probabilities", "entropy", "margin"])
+def test_what_is_made_of_scores_is_refused_for_a_callable(tmp_path, key):
+    made = SmallJob.write(tmp_path)
+    made.job(outputs={key: True})
+    with pytest.raises(JobError, match=rf"outputs.{key} is made of the scores of a model"):
+        resolve.resolve(job_spec.read(tmp_path / "job.yaml"), predict_halo=0, legend=BYTES)
+
+
+def test_layers_are_counted_in_memory_and_on_disk(job):
+    plain = plan_of(job)
+    job.job(outputs={"probabilities": True, "entropy": True, "margin": True, "confidence": True})
+    asked = plan_of(job)
+    assert (plain.layers, asked.layers) == (1, 7)  # the map, its confidence, three classes, entropy, margin
+    assert (job_plan.demand(plain.predictor).pixel, job_plan.demand(asked.predictor).pixel) == (0, 20)
 
 
 @pytest.mark.parametrize(
