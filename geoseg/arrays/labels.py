@@ -24,6 +24,7 @@ from geoseg.catalog.yaml import parse
 from geoseg.errors import JobError
 from geoseg.grid import Layout, Window
 from geoseg.imagery.statistics import Statistics, measured, sample
+from geoseg.inference import options
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs import block as job_block
 from geoseg.jobs import resolve
@@ -32,7 +33,12 @@ from geoseg.jobs.plan import Plan
 from geoseg.jobs.spec import Inference, JobSpec, Outputs
 from geoseg.storage.digests import digest_of
 
-_KINDS = ("labels", "confidence")
+_MEANT = {
+    "confidence": "confidence, 0 to 254 for 0 to 1",
+    "probabilities": "share of each class, 0 to 254 for 0 to 1",
+    "entropy": "entropy of the shares of all classes, 0 to 254 for 0 to 1",
+    "margin": "share of the best class less that of the second, 0 to 254 for 0 to 1",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +48,8 @@ class _Mapper:
     predictor: Predictor
     legend: Legend
     layout: Layout
-    confidence: bool
+    kinds: tuple[str, ...]
+    """Beside the labels."""
 
 
 def segment(
@@ -50,6 +57,9 @@ def segment(
     model: Model | scenes.PathText,
     *,
     confidence: bool = False,
+    probabilities: bool = False,
+    entropy: bool = False,
+    margin: bool = False,
     catalog: scenes.PathText | None = None,
     **inference: Any,
 ) -> xarray.DataArray | xarray.Dataset:
@@ -71,12 +81,13 @@ def segment(
         other bands where each is a variable of its own.
     model : Model, path or str
         A model, its folder, or its name in the catalog.
-    confidence : bool
-        Return a Dataset with `land_cover` and `confidence` (0..254 for 0..1, 255 where there is no data).
+    confidence, probabilities, entropy, margin : bool
+        Return a Dataset with `land_cover` and these (0..254 for 0..1, 255 where there is no label), as the outputs of
+        a job; probabilities are (class, row, col).
     catalog : path, optional
         As in `open_imagery`.
     **inference
-        window, halo, batch, precision, stitch and device, as in a job; all 'auto' by default.
+        window, halo, batch, precision, stitch, device, tta, temperature, classes and thresholds, as in a job.
 
     Returns
     -------
@@ -91,60 +102,77 @@ def segment(
     """
     chosen = model if isinstance(model, Model) else _model(model, scenes.catalog_of(catalog))
     asked = parse(Inference, inference, "segment", JobError)
-    kinds = _KINDS if confidence else _KINDS[:1]
+    wanted = {"confidence": confidence, "probabilities": probabilities, "entropy": entropy, "margin": margin}
+    kinds = tuple(kind for kind, asked_for in wanted.items() if asked_for)
     origin = scenes.origin_of(scene)
     if origin is None:
         wanted_by = f"model {chosen.card.name!r}"
         together = isinstance(scene, xarray.DataArray) and scenes.ORIGIN not in scene.attrs
         found = cube.of(scene, chosen.card.bands, wanted_by, chunks.EDGE, together=together)
-        data, place = _of_pixels(found, chosen, asked, len(kinds)), found.place
+        data, place = _of_pixels(found, chosen, asked, kinds), found.place
     else:
         assert isinstance(scene, xarray.DataArray)
         place = cube.georeference(scene.isel(band=0) if "band" in scene.dims else scene)
-        data = _of_files(scene, origin, place, chosen, asked, len(kinds))
+        data = _of_files(scene, origin, place, chosen, asked, kinds)
     attribution = scene.attrs.get("attribution", "")
     labels = xarray.DataArray(
         data[0], place.coords, place.dims, "land_cover", _flags(chosen.card.legend, chosen, attribution)
     )
-    if not confidence:
+    if not kinds:
         return labels
-    sure = {"long_name": "confidence, 0 to 254 for 0 to 1", "units": "1", "_FillValue": np.uint8(NODATA)}
-    return labels.to_dataset().assign(confidence=(place.dims, data[1], sure))
+    made, at = labels.to_dataset(), 1
+    for kind in kinds:
+        facts = {"long_name": _MEANT[kind], "units": "1", "_FillValue": np.uint8(NODATA)}
+        if kind == "probabilities":
+            names = list(options.of(chosen.card.legend, classes=asked.classes).names(chosen.card.legend))
+            made = made.assign_coords({"class": names})
+            made[kind] = (("class", *place.dims), data[at : at + len(names)], facts)
+            at += len(names)
+        else:
+            made[kind] = (place.dims, data[at], facts)
+            at += 1
+    return made
 
 
 # ------------------------------------------------------------------------------------- maps of arrays
 
 
 def _of_files(
-    scene: xarray.DataArray, origin: scenes.Origin, place: cube.Georeference, model: Model, asked: Inference, kinds: int
+    scene: xarray.DataArray,
+    origin: scenes.Origin,
+    place: cube.Georeference,
+    model: Model,
+    asked: Inference,
+    kinds: tuple[str, ...],
 ) -> dask.array.Array:
-    """(kind, row, col): each chunk reads its own pixels and context from the files."""
+    """(layer, row, col): each chunk reads its own pixels and context from the files."""
     card = model.card
     there = tuple(map(str, np.atleast_1d(scene["band"].values)))
     layer = origin.imagery.select(there, "the array").select(card.bands, f"model {card.name!r}")
     opened = imagery.open(layer)
-    ready = resolve.predictor_of(asked, model, lambda: imagery.statistics(opened))
+    wanted = Outputs(**dict.fromkeys(kinds, True))
+    ready = resolve.predictor_of(asked, model, lambda: imagery.statistics(opened), wanted.also)
     extent = origin.grid.window_of(place.grid.geobox(place.window))
     assert extent is not None
     layout = _layout(extent, ready)
-    spec = JobSpec(imagery=layer.name, model=card.name, inference=asked, outputs=Outputs(confidence=kinds > 1))
+    spec = JobSpec(imagery=layer.name, model=card.name, inference=asked, outputs=wanted)
     plan = Plan(spec, opened, origin.grid, layout, card.legend, origin.region, ready)
-    like = np.empty((kinds, 0, 0), np.uint8)
+    like = np.empty((plan.layers, 0, 0), np.uint8)
     name = f"geoseg-map-{digest_of({'map': plan.digest, 'chunk': layout.block})[:16]}"
     return chunks.lazy(_label_files, plan, extent, layout.block, like, name)
 
 
-def _of_pixels(found: cube.Cube, model: Model, asked: Inference, kinds: int) -> dask.array.Array:
-    """(kind, row, col): each chunk is given the array's pixels in its reading window."""
+def _of_pixels(found: cube.Cube, model: Model, asked: Inference, kinds: tuple[str, ...]) -> dask.array.Array:
+    """(layer, row, col): each chunk is given the array's pixels in its reading window."""
     window = found.place.window
 
     def statistics() -> Statistics:
         squares = [found.pixels[(slice(None), *each.within(window))] for each in sample(window, lambda _: True)]
         return measured(dask.compute(*squares), "the array")
 
-    ready = resolve.predictor_of(asked, model, statistics)
+    ready = resolve.predictor_of(asked, model, statistics, Outputs(**dict.fromkeys(kinds, True)).also)
     layout = _layout(window, ready)
-    mapper = _Mapper(ready, model.card.legend, layout, kinds > 1)
+    mapper = _Mapper(ready, model.card.legend, layout, kinds)
     facts = {"pixels": found.pixels.name, "model": ready.facts, "window": repr(window), "chunk": layout.block}
     return chunks.lazy_from(
         found.pixels,
@@ -153,8 +181,8 @@ def _of_pixels(found: cube.Cube, model: Model, asked: Inference, kinds: int) -> 
         mapper,
         window,
         layout.block,
-        np.empty((kinds, 0, 0), np.uint8),
-        f"geoseg-map-{digest_of({**facts, 'kinds': kinds})[:16]}",
+        np.empty((_layers(ready, kinds), 0, 0), np.uint8),
+        f"geoseg-map-{digest_of({**facts, 'kinds': list(kinds)})[:16]}",
     )
 
 
@@ -167,8 +195,9 @@ def _layout(extent: Window, ready: Predictor) -> Layout:
 
 def _label_files(plan: Plan, window: Window) -> np.ndarray:
     assert plan.predictor is not None
-    made = job_block.label(plan, plan.predictor, window)
-    return _stacked(made, window, plan.spec.outputs.confidence)
+    wanted = plan.spec.outputs
+    kinds = (*(("confidence",) if wanted.confidence else ()), *wanted.also)
+    return _stacked(job_block.label(plan, plan.predictor, window), window, plan.predictor, kinds)
 
 
 def _label_pixels(mapper: _Mapper, window: Window, parts: list[np.ndarray], places: list[Window]) -> np.ndarray:
@@ -176,14 +205,21 @@ def _label_pixels(mapper: _Mapper, window: Window, parts: list[np.ndarray], plac
     pixels = np.full((len(mapper.predictor.model.card.bands), *tile.read.shape), np.nan, np.float32)
     for part, place in zip(parts, places):
         pixels[(slice(None), *place.within(tile.read))] = part
-    return _stacked(job_block.label_pixels(mapper.predictor, mapper.legend, pixels, tile), window, mapper.confidence)
+    made = job_block.label_pixels(mapper.predictor, mapper.legend, pixels, tile)
+    return _stacked(made, window, mapper.predictor, mapper.kinds)
 
 
-def _stacked(made: Labelled, window: Window, confidence: bool) -> np.ndarray:
-    """(kind, row, col)."""
-    empty = np.full(window.shape, NODATA, np.uint8)
-    arrays = (made.labels, made.confidence) if confidence else (made.labels,)
-    return np.stack([empty if each is None else each for each in arrays])
+def _stacked(made: Labelled, window: Window, predictor: Predictor, kinds: tuple[str, ...]) -> np.ndarray:
+    """(layer, row, col): labels, then each kind."""
+    if made.labels is None:
+        return np.full((_layers(predictor, kinds), *window.shape), NODATA, np.uint8)
+    held = {**made.also, "confidence": made.confidence}
+    arrays = [made.labels, *(held[kind] for kind in kinds)]
+    return np.concatenate([each.reshape(-1, *window.shape) for each in arrays if each is not None])
+
+
+def _layers(predictor: Predictor, kinds: tuple[str, ...]) -> int:
+    return 1 + sum(len(predictor.predicted) if kind == "probabilities" else 1 for kind in kinds)
 
 
 # ------------------------------------------------------------------------------------------ the parts

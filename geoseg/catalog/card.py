@@ -165,6 +165,8 @@ class ModelCard(Spec):
     """Common names in the network's channel order."""
     normalisation: Normalisation = Normalisation()
     output: Output = Output()
+    temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """What logits are divided by before they become shares, as calibration found; None: 1."""
     radiometry: Radiometry | None = None
     gsd_m: float | None = None
     """Ground sampling distance it was trained at, metres."""
@@ -207,6 +209,8 @@ class ModelCard(Spec):
                 raise ValueError("normalisation needs one mean and one std for each band")
         self.legend.check_fits_uint8()
         self.output.check(len(self.classes))
+        if self.temperature is not None and self.output.kind not in ("logits", "sigmoid"):
+            raise ValueError(f"temperature divides logits, and output.kind is {self.output.kind!r}; leave it out")
         try:
             self.areas  # noqa: B018  checked here, so that nobody who asks later meets a wrong one
         except ValidationError as error:
@@ -240,6 +244,7 @@ class Draft(Spec):
     bands: tuple[str, ...]
     normalisation: Normalisation = Normalisation()
     output: Output = Output()
+    temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
     radiometry: Radiometry | None = None
     gsd_m: float | None = None
     gsd_tolerance: float = 0.2

@@ -25,6 +25,8 @@ class Demand:
     """For a window that is labelled."""
     loaded: int = 0
     """Once it is loaded, with its libraries."""
+    pixel: int = 0
+    """For a pixel of a block, besides its bands, labels and confidence."""
 
     @classmethod
     def unknown(cls, margin: int) -> Demand:
@@ -181,7 +183,7 @@ def worker_bytes(edge: int, margin: int, bands: int, demand: Demand, windows: in
         Windows that are labelled at once.
     """
     side = edge + 2 * margin
-    return _FIXED_BYTES + demand.loaded + 2 * side * side * (12 * bands + 8) + windows * demand.window
+    return _FIXED_BYTES + demand.loaded + 2 * side * side * (12 * bands + 8 + demand.pixel) + windows * demand.window
 
 
 def windows_that_fit(edge: int, margin: int, bands: int, demand: Demand, allowed_bytes: int) -> int:

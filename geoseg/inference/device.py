@@ -17,6 +17,7 @@ from torch import Tensor
 
 from geoseg.errors import PredictionError
 from geoseg.grid import Window
+from geoseg.inference import symmetry
 from geoseg.inference.batches import Batches
 from geoseg.inference.turns import Turns
 from geoseg.models import devices, loading
@@ -44,16 +45,29 @@ class Device:
         """Whether the network is a graph of another maker, which may take square windows only."""
         self._key = (predictor.model.card.weights.sha256, name, self.side)
         self._threads = predictor.threads
+        self._symmetric = predictor.options.tta == "d4"
 
     def scores(self, windows: Sequence[Tensor]) -> Tensor:
-        """Scores of windows, float32 (window, class, side, side).
-
-        The last pass is filled up with a copy of the first window, since another shape may round differently.
+        """Scores of windows, float32 (window, class, row, col); with test-time augmentation, the mean of eight passes.
 
         Parameters
         ----------
-        windows : sequence of (band, side, side) float32
-            Normalised pixels on the device.
+        windows : sequence of (band, row, col) float32
+            Normalised pixels on the device, all of one shape.
+
+        Raises
+        ------
+        PredictionError
+            If the device's memory does not hold a single window.
+        """
+        if not self._symmetric:
+            return self._scores(windows)
+        return symmetry.mean(lambda how: self._scores([symmetry.turned(each, how) for each in windows]))
+
+    def _scores(self, windows: Sequence[Tensor]) -> Tensor:
+        """Scores of one pass.
+
+        The last batch is filled up with a copy of the first window, since another shape may round differently.
 
         Raises
         ------
@@ -83,7 +97,7 @@ class Device:
                 break
         else:
             return torch.cat(scores)
-        return self.scores(windows)
+        return self._scores(windows)
 
     def in_order(self, work: Callable[[list[Window]], Any], squares: Sequence[Window]) -> Iterator[Any]:
         """`work` on each batch of cores; on a CPU in threads, a few ahead, results in order all the same.

@@ -8,6 +8,7 @@ laptop runs on a cluster's GPUs. torch is loaded where windows are labelled, not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from geoseg.errors import JobError, ModelError, PredictionError
 from geoseg.grid import Tile
 from geoseg.imagery import Statistics
 from geoseg.inference.batches import Batches
+from geoseg.inference.options import LAYERS, PLAIN, Options, temperature_of, told
 from geoseg.models import devices, trial
 from geoseg.process import kept
 from geoseg.quantities import counted
@@ -44,6 +46,12 @@ class Predictor:
     precision: Precision = "float32"
     stitch: Stitch = "crop"
     """crop: a pixel is labelled by the window whose core it lies in. blend: by all that see it, averaged."""
+    options: Options = PLAIN
+    """How scores become labels."""
+    temperature: float = 1.0
+    """What logits are divided by before they become shares."""
+    also: tuple[str, ...] = ()
+    """What is made beside labels and confidence, see `options.LAYERS`; changes neither."""
     device: str = "auto"
     """'cpu', 'cuda', 'cuda:1', ...; 'auto': the first GPU where the process has one, else the CPU."""
     threads: int = 0
@@ -65,6 +73,8 @@ class Predictor:
         said: dict[str, Any] = {} if card.output == Output() else {"output": card.output.model_dump()}
         if card.normalisation.kind == "dynamic-world":
             said["normalisation"] = card.normalisation.kind
+        if asked := self.asked:
+            said["options"] = asked
         return {
             **said,
             "name": card.name,
@@ -80,7 +90,27 @@ class Predictor:
             "stitch": self.stitch,
         }
 
-    def __call__(self, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What of the options, and of the temperature, is not as by default; part of the facts."""
+        return self.options.facts | ({} if self.temperature == 1 else {"temperature": self.temperature})
+
+    @property
+    def told(self) -> str:
+        """The same for people; '' where nothing was asked for."""
+        return told(self.model.card.legend, self.options, self.temperature)
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """Names of the classes that may be predicted, in the legend's order."""
+        return self.options.names(self.model.card.legend)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a pixel with data may get no label, since the share of its class is below a threshold."""
+        return bool(self.options.thresholds)
+
+    def __call__(self, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, ...]:
         """Label a tile of the lattice.
 
         A band without data counts as its mean, also beyond the imagery's edge. A pixel that lacks a band gets no
@@ -96,9 +126,12 @@ class Predictor:
         Returns
         -------
         labels : (row, col) uint8
-            Legend ids over `tile.read`; 255 beyond `tile.keep` and where a band has no data.
+            Legend ids over `tile.read`; 255 beyond `tile.keep`, where a band has no data, and where the share of the
+            class is below its threshold.
         confidence : (row, col) uint8
             Share that softmax gives the winning class, 0..254 for 0..1, rounded; 255 where labels has it.
+        *also : (row, col) or (class, row, col) uint8
+            What `also` names, in the same bytes: probabilities of the `predicted` classes, entropy, margin.
 
         Raises
         ------
@@ -165,6 +198,9 @@ def prepare(
     stitch: Literal["auto"] | Stitch = "auto",
     device: str = "auto",
     threads: int | Literal["auto"] = "auto",
+    options: Options | None = None,
+    temperature: float | Literal["auto"] = "auto",
+    also: Sequence[str] = (),
 ) -> Predictor:
     """Settle how a model is run, and refuse here what would fail on a worker; the weights are read and checked.
 
@@ -181,6 +217,12 @@ def prepare(
         See `Predictor`; 'auto' leaves them to the process that runs it.
     precision, stitch
         'auto' is float32 and crop.
+    options : Options, optional
+        Default: the best class of one pass.
+    temperature : float or 'auto'
+        'auto' takes the card's, else 1.
+    also : sequence of str
+        Of `options.LAYERS`.
 
     Returns
     -------
@@ -201,11 +243,14 @@ def prepare(
         std,
         card.window if core == "auto" else core,
         card.halo if halo == "auto" else halo,
-        0 if batch == "auto" else batch,
-        "float32" if precision == "auto" else precision,
-        "crop" if stitch == "auto" else stitch,
-        device,
-        0 if threads == "auto" else threads,
+        batch=0 if batch == "auto" else batch,
+        precision="float32" if precision == "auto" else precision,
+        stitch="crop" if stitch == "auto" else stitch,
+        device=device,
+        threads=0 if threads == "auto" else threads,
+        options=options or PLAIN,
+        temperature=temperature_of(card, temperature),
+        also=tuple(also),
     )
     _check(ready)
     passed = trial.check(model, ready.core + 2 * ready.halo, ready.precision)
@@ -268,6 +313,7 @@ def _check(ready: Predictor) -> None:
     for key, text, known in (
         ("precision", ready.precision, ("float32", "bfloat16", "float16")),
         ("stitch", ready.stitch, ("crop", "blend")),
+        *(("also", each, LAYERS) for each in ready.also),
     ):
         if text not in known:
             raise JobError(f"inference.{key} is {text!r}; choose one of {', '.join(known)} or 'auto'")

@@ -1,4 +1,4 @@
-"""Stitch: the scores of a tile's windows become one label and confidence for each pixel.
+"""Stitch: the scores of a tile's windows become one label and confidence for each pixel, and what else is asked for.
 
 `crop`: a pixel is labelled by the window whose core it lies in. `blend`: by all windows that see it, each weighted by
 how far the pixel is from its edge, added in the lattice's order. Windows are addressed by their cores on the lattice.
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg.catalog.legend import NODATA
 from geoseg.errors import PredictionError
 from geoseg.grid import Tile, Window, cut
+from geoseg.inference.decision import Decision
 from geoseg.inference.device import Device
 from geoseg.inference.trimming import Trimming
 from geoseg.models.devices import reproducible
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from geoseg.inference.predictor import Predictor
 
 
-def label(predictor: Predictor, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and confidence of a tile; see `Predictor.__call__`.
+def label(predictor: Predictor, pixels: np.ndarray, tile: Tile) -> tuple[np.ndarray, ...]:
+    """Labels, confidence and other layers of a tile; see `Predictor.__call__`.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def label(predictor: Predictor, pixels: np.ndarray, tile: Tile) -> tuple[np.ndar
     with torch.inference_mode(), reproducible(str(device.torch)):
         stitching = _Stitching(predictor, device, pixels, tile)
         stitching.crop() if predictor.stitch == "crop" else stitching.blend()
-        return stitching.labels.cpu().numpy(), stitching.confidence.cpu().numpy()
+        return tuple(each.cpu().numpy() for each in stitching.layers)
 
 
 class _Stitching:
@@ -58,17 +58,17 @@ class _Stitching:
         self.whole = known.all(dim=0)  # (row, col)
         self.wanted = torch.zeros_like(self.whole)
         self.wanted[self._at(tile.keep)] = self.whole[self._at(tile.keep)]
-        self.ids = torch.tensor(predictor.model.card.legend.ids, dtype=torch.uint8, device=device.torch)
+        self.decide = Decision(predictor, device.torch)
         self.trimming = Trimming(predictor, device)
-        self.labels, self.confidence = (torch.full_like(self.whole, NODATA, dtype=torch.uint8) for _ in range(2))
+        self.layers = self.decide.layers(tuple(self.whole.shape))
 
     def crop(self) -> None:
         """Each window labels its own core, or what of it is kept and has data."""
         bad = self.whole.new_zeros(())
-        for parts, labels, confidence, wrong in self.device.in_order(self._crop, self._cores(self.wanted, 0)):
-            for at, part in enumerate(parts):
-                self.labels[self._at(part)] = labels[at]
-                self.confidence[self._at(part)] = confidence[at]
+        for parts, found, wrong in self.device.in_order(self._crop, self._cores(self.wanted, 0)):
+            for layer, values in zip(self.layers, found):
+                for part, value in zip(parts, values):
+                    layer[(..., *self._at(part))] = value
             bad |= wrong
         self._refuse(bad)
 
@@ -92,30 +92,29 @@ class _Stitching:
         return [core for core, any_pixel in zip(cut(around, self.core), holding) if any_pixel]
 
     @torch.inference_mode()
-    def _crop(self, cores: list[Window]) -> tuple[list[Window], Tensor, Tensor, Tensor]:
+    def _crop(self, cores: list[Window]) -> tuple[list[Window], list[Tensor], Tensor]:
         parts = [self.trimming.part(core, self.wanted[self._at(core)]) for core in cores]
         scores = self._scores(parts)
         down, across = (slice(self.halo, edge - self.halo) for edge in scores.shape[2:])
         scores = scores[:, :, down, across]  # (window, class, row, col)
         wanted = torch.stack([self.wanted[self._at(part)] for part in parts])
-        shares = shares_of(scores, self.kind)
+        shares = self._shares_of(scores)
         bad = (~(scores.isfinite() & shares.isfinite()).all(dim=1) & wanted).any()
-        return parts, *self._decide(scores, shares.amax(dim=1), wanted), bad
+        return parts, self.decide(scores, shares, wanted), bad
 
     @torch.inference_mode()
     def _shares(self, cores: list[Window]) -> tuple[list[Window], Tensor]:
         scores = self._scores(cores)
         # softmax would turn a score of minus infinity into an honest-looking 0.
         finite = scores.isfinite().all(dim=1, keepdim=True)
-        return cores, torch.where(finite, shares_of(scores, self.kind), torch.nan)  # (window, class, side, side)
+        return cores, torch.where(finite, self._shares_of(scores), torch.nan)  # (window, class, side, side)
 
     def _scores(self, parts: list[Window]) -> Tensor:
         return self.device.scores([self.pixels[(slice(None), *self._at(part.grown(self.halo)))] for part in parts])
 
-    def _decide(self, scores: Tensor, share: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels and confidence from scores (window, class, row, col) and the winner's share of each pixel."""
-        sure = (share * 254).round().clamp(0, 254).nan_to_num(0.0).to(torch.uint8)
-        return torch.where(wanted, self.ids[scores.argmax(dim=1)], NODATA), torch.where(wanted, sure, NODATA)
+    def _shares_of(self, scores: Tensor) -> Tensor:
+        temperature = self.predictor.temperature
+        return shares_of(scores if temperature == 1 else scores / temperature, self.kind)
 
     def _add(self, sums: dict[int, Tensor], core: Window, weighted: Tensor) -> None:
         seen = core.grown(self.halo)
@@ -133,8 +132,8 @@ class _Stitching:
         wanted = self.wanted[at]
         shares = total[:-1] / total[-1:]
         self._refuse((~shares.isfinite().all(dim=0) & wanted).any())
-        decided = self._decide(shares[None], shares.amax(dim=0)[None], wanted[None])
-        self.labels[at], self.confidence[at] = decided[0][0], decided[1][0]
+        for layer, values in zip(self.layers, self.decide(shares[None], shares[None], wanted[None])):
+            layer[(..., *at)] = values[0]
 
     def _strip(self, row: int) -> Window:
         """The row of the tile's cores that begins at a lattice row."""

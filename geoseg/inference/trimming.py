@@ -51,7 +51,8 @@ class Trimming:
         self._device, self._bands = device, len(card.bands)
         self._core, self._halo = predictor.core, predictor.halo
         self._step = -(-self._core // (_STEPS * card.stride)) * card.stride
-        self._key = (card.weights.sha256, str(card.architecture), predictor.precision, self._core, self._halo)
+        passed = (predictor.precision, predictor.options.tta, self._core, self._halo)
+        self._key = (card.weights.sha256, str(card.architecture), *passed)
 
     def part(self, core: Window, wanted: Tensor) -> Window:
         """The part of a core that is computed: all of it, or a rectangle that holds what is wanted.

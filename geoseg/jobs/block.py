@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ READS = 4
 """Attempts to read a block before it fails."""
 _WAIT_S = 0.5
 _log = logging.getLogger(__name__)
+A = TypeVar("A", np.ndarray, np.ndarray | None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +48,8 @@ class Labelled:
     """(row, col) uint8, nodata 255; None where no pixel can have a label."""
     confidence: np.ndarray | None = None
     """The same for 0..254 as 0..1; None where the predictor gives none."""
+    also: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """The same, or (class, row, col), for what else the predictor is asked for."""
     counts: Mapping[int, int] = field(default_factory=dict)
     """Pixels of each class."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -117,7 +120,9 @@ def finish(
         attempts = READS if isinstance(error, RasterError) else 1
         record = replace(record, state="failed", attempts=attempts, error=reason(error))
     begin = time.perf_counter()
-    arrays = {"labels": made.labels, "confidence": made.confidence if plan.spec.outputs.confidence else None}
+    arrays: dict[str, np.ndarray | None] = {"labels": made.labels}
+    arrays |= {"confidence": made.confidence if plan.spec.outputs.confidence else None}
+    arrays |= made.also
     files = {kind: block_file.encode(a, plan.grid, window) for kind, a in arrays.items() if a is not None}
     record = ledger.commit(store, record, files)
     seconds = {**record.seconds, "write": round(time.perf_counter() - begin, 4)}
@@ -151,8 +156,11 @@ def label(plan: Plan, predict: Predict, window: Window) -> Labelled:
     where = None if plan.geometry is None else masks.inside(plan.geometry, plan.grid, wanted)
     seconds = {"read": round(time.perf_counter() - begin, 4)}
     made = label_pixels(predict, plan.legend, pixels, tile, where)
-    labels, confidence = (_laid(array, wanted, window) for array in (made.labels, made.confidence))
-    return replace(made, labels=labels, confidence=confidence, seconds={**seconds, **made.seconds}, attempts=attempts)
+    if wanted != window:
+        labels, confidence = (_laid(array, wanted, window) for array in (made.labels, made.confidence))
+        also = {kind: _laid(array, wanted, window) for kind, array in made.also.items()}
+        made = replace(made, labels=labels, confidence=confidence, also=also)
+    return replace(made, seconds={**seconds, **made.seconds}, attempts=attempts)
 
 
 def label_pixels(
@@ -189,11 +197,14 @@ def label_pixels(
         answer = predict(pixels, tile)
         seconds = {"infer": round(time.perf_counter() - begin, 4)}
     found = [
-        np.where(valid, array[tile.keep.within(tile.read)], NODATA).astype(np.uint8)
+        np.where(valid, array[(..., *tile.keep.within(tile.read))], NODATA).astype(np.uint8)
         for array in _arrays(answer, tile.read)
     ]
     labels, confidence = found[0], found[1] if len(found) > 1 else None
-    return Labelled(labels, confidence, _counts(labels, valid, legend), seconds)
+    if getattr(predict, "leaves_out", False):
+        valid &= labels != NODATA
+    also = dict(zip(getattr(predict, "also", ()), found[2:]))
+    return Labelled(labels, confidence, also, _counts(labels, valid, legend), seconds)
 
 
 def own_predictor(plan: Plan, threads: int | None) -> Predict:
@@ -302,19 +313,25 @@ def _read(plan: Plan, reading: Window) -> tuple[np.ndarray, int]:
     raise AssertionError("unreachable")
 
 
-def _laid(array: np.ndarray | None, part: Window, window: Window) -> np.ndarray | None:
+def _laid(array: A, part: Window, window: Window) -> A:
     """An array of a part of a window, nodata around it."""
-    if array is None or part == window:
+    if array is None:
         return array
-    out = np.full(window.shape, NODATA, np.uint8)
-    out[part.within(window)] = array
+    out = np.full((*array.shape[:-2], *window.shape), NODATA, np.uint8)
+    out[(..., *part.within(window))] = array
     return out
 
 
 def _arrays(answer: object, reading: Window) -> tuple[np.ndarray, ...]:
     arrays = answer if isinstance(answer, tuple) else (answer,)
-    for array in arrays:
-        if not isinstance(array, np.ndarray) or array.shape != reading.shape or array.dtype.kind not in "ui":
+    for at, array in enumerate(arrays):
+        bands = 1 if at > 1 else 0
+        if (
+            not isinstance(array, np.ndarray)
+            or array.shape[-2:] != reading.shape
+            or array.ndim > 2 + bands
+            or array.dtype.kind not in "ui"
+        ):
             what = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise PredictionError(
                 f"the predictor was given {reading.shape} pixels and returned {what}; "

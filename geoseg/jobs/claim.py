@@ -67,7 +67,7 @@ def check_space(plan: Plan, folder: Path, advice: str = "choose another folder w
     while not disk.exists():
         disk = disk.parent
     free = shutil.disk_usage(disk).free
-    need = plan.layout.extent.pixels // 2 + 20_000_000
+    need = plan.layout.extent.pixels * plan.layers // 2 + 20_000_000
     if free < need and _scattered_fits(plan, free):
         return
     if free < need:
@@ -93,7 +93,7 @@ def _scattered_fits(plan: Plan, free: int) -> bool:
     """Whether a map fits after all, since only blocks that can hold a label are written; counts no more than fit."""
     need = 20_000_000
     for window in plan.blocks():
-        need += window.pixels // 2
+        need += window.pixels * plan.layers // 2
         if need > free:
             return False
     return True

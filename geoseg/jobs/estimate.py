@@ -39,6 +39,8 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
         card = plan.predictor.model.card
         classes = counted(len(card.classes), "class", "classes")
         yield "model", f"{card.name}: {classes}, weights {card.weights.sha256[:12]}"
+        if asked := plan.predictor.told:
+            yield "labels", asked
     yield "grid", f"{grid.crs.splitlines()[0][:60]}, pixels of {_pixel(*pixel_size(grid, extent))}"
     corner = f"({plain(transform.c, 10)}, {plain(transform.f, 10)})"
     yield "map", f"{extent.height} x {extent.width} pixels (rows x columns), corner {corner}"
@@ -50,7 +52,7 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
         "read",
         f"{_bytes(reading * 4)} as float32, {_bytes(pixels * len(scene.imagery.bands) * 4)} of it without margins",
     )
-    yield "written", f"at most {_bytes(pixels * 7 // 3)}: blocks, map and overviews before compression"
+    yield "written", f"at most {_bytes(pixels * plan.layers * 7 // 3)}: blocks, map and overviews before compression"
     held = worker_bytes(layout.block, layout.margin, len(scene.imagery.bands), demand(plan.predictor, layout.margin))
     yield (
         "memory",

@@ -20,13 +20,11 @@ from geoseg.accuracy import error_map, references, seen, tables
 from geoseg.accuracy import score as scoring
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog.card import read_model
-from geoseg.catalog.legend import Legend
 from geoseg.errors import GeosegError
-from geoseg.jobs import page
+from geoseg.jobs import mosaic, page
 from geoseg.jobs.plan import Plan, outline
 from geoseg.jobs.resolve import reference_of
-from geoseg.maps import cog, sheets, view
-from geoseg.maps.blocks import BlockFile
+from geoseg.maps import view
 from geoseg.maps.style import confidence_style, qgis_style
 from geoseg.storage.digests import digest_of, sha256
 from geoseg.storage.record import Record
@@ -182,19 +180,23 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     wanted, folder = plan.spec.outputs, staging.folder
     failed = [record for record in records if record.state == "failed"]
     legend = asdict(plan.legend)
-    tags = _provenance(plan, len(failed))
+    tags = mosaic.provenance(plan, len(failed))
     blocks = digest_of({"job": plan.digest, "blocks": sorted(block_key(each) for each in records)})
     raster = {"blocks": blocks, "sheet": wanted.sheet_pixels, "tags": tags}
 
-    make_map = partial(_raster, plan, staging, records, tags, plan.legend, dict(counts))
+    make_map = partial(mosaic.write, plan, staging, records, "labels", tags, dict(counts))
     found = [Step("map", {**raster, "legend": legend}, make_map)]
     made_of_map = {"map": found[0].key, "legend": legend}
     if wanted.confidence:
-        found.append(Step("confidence", raster, partial(_raster, plan, staging, records, tags, None, None)))
+        found.append(Step("confidence", raster, partial(mosaic.write, plan, staging, records, "confidence", tags)))
+    for kind in wanted.also:
+        named = {**raster, "bands": mosaic.bands_of(plan, kind)}
+        found.append(Step(kind, named, partial(mosaic.write, plan, staging, records, kind, tags)))
     styles = {"map.qml": qgis_style(plan.legend)}
-    styles |= {"confidence.qml": confidence_style()} if wanted.confidence else {}
+    shares = [kind for kind in ("confidence", "entropy", "margin") if getattr(wanted, kind)]
+    styles |= {f"{kind}.qml": confidence_style() for kind in shares}
     found.append(Step("style", {name: sha256(text) for name, text in styles.items()}, partial(_styles, styles, folder)))
-    map_path = staging.path(_raster_name(plan, "map"))
+    map_path = staging.path(mosaic.name_of(plan, "labels"))
     if wanted.quicklook and any("labels" in record.hashes for record in records):
         texts = {"title": _title(plan), "attribution": plan.scene.imagery.attribution}
         picture = partial(_picture, plan, map_path, folder / "map.png", counts, **texts)
@@ -222,60 +224,6 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
 
 def _is_companion(name: str) -> bool:
     return name.startswith("vectors/") and name.endswith(_COMPANIONS)
-
-
-def _raster_name(plan: Plan, stem: str) -> str:
-    one = max(plan.layout.extent.shape) <= plan.spec.outputs.sheet_pixels
-    return f"{stem}.{'tif' if one else 'vrt'}"
-
-
-def _raster(
-    plan: Plan,
-    staging: Staging,
-    records: Iterable[Record],
-    tags: Mapping[str, str],
-    legend: Legend | None,
-    counts: Mapping[int, int] | None,
-) -> Sequence[Path]:
-    """The map, or without a legend its confidence."""
-    kind = "labels" if legend else "confidence"
-    settings: dict[str, Any] = {
-        "tags": tags,
-        "band_name": "land cover" if legend else "confidence of the class",
-        "scale": 1.0 if legend else cog.CONFIDENCE_SCALE,
-        "counts": counts,
-    }
-    out = staging.folder / _raster_name(plan, "map" if legend else "confidence")
-    extent, edge = plan.layout.extent, plan.spec.outputs.sheet_pixels
-    hashes = {record.window: record.hashes.get(kind) for record in records}
-    files = [BlockFile(window, path, hashes[window]) for window, path in staging.blocks(records, kind)]
-    made: Sequence[Path] = ()
-    if out.suffix == ".tif":
-        cog.assemble(files, plan.grid, extent, legend, out, **settings)
-    else:
-        made = sheets.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
-    staging.clear_blocks()
-    return _with_sidecars([*made, out])
-
-
-def _provenance(plan: Plan, failed: int) -> dict[str, str]:
-    """Tags that say what the map was made of; no date, so that equal jobs give equal files."""
-    tags = {
-        "GEOSEG_VERSION": __version__,
-        "GEOSEG_JOB": plan.digest,
-        "GEOSEG_IMAGERY": plan.scene.imagery.name,
-        "GEOSEG_IMAGERY_FILES": json.dumps(sorted(Path(each).name for each in plan.files)[:50]),
-        "GEOSEG_GRID": json.dumps(plan.facts["grid"]),
-        "GEOSEG_WINDOWS": f"core {plan.layout.core}, margin {plan.layout.margin}",
-        "GEOSEG_FAILED_BLOCKS": str(failed),
-    }
-    if plan.predictor is not None:
-        card = plan.predictor.model.card
-        tags |= {"GEOSEG_MODEL": card.name, "GEOSEG_MODEL_SHA256": card.weights.sha256}
-        tags |= {"GEOSEG_MODEL_LICENCE": card.licence} if card.licence else {}
-    if plan.scene.imagery.attribution:
-        tags["TIFFTAG_COPYRIGHT"] = plan.scene.imagery.attribution
-    return tags
 
 
 def _styles(styles: Mapping[str, bytes], folder: Path) -> Sequence[Path]:
@@ -369,10 +317,6 @@ def _failed(plan: Plan, folder: Path, failed: Sequence[Record]) -> Sequence[Path
     data = json.dumps({"type": "FeatureCollection", "features": features}).encode()
     Store(str(folder)).put("failed.geojson", data)
     return [folder / "failed.geojson"]
-
-
-def _with_sidecars(paths: Sequence[Path]) -> Sequence[Path]:
-    return [each for path in paths for each in (path, path.with_name(path.name + ".aux.xml")) if each.exists()]
 
 
 # ------------------------------------------------------------------------------------------- the notes

@@ -316,6 +316,8 @@ def _provenance(plan: Plan, model: Any) -> list[list[str]]:
         facts = plan.predictor.facts if plan.predictor is not None else {}
         lines += [["network", json.dumps(facts["architecture"], ensure_ascii=False)]]
         lines += [["precision, stitching", f"{facts['precision']}, {facts['stitch']}"]]
+        told = plan.predictor.told if plan.predictor is not None else ""
+        lines += [["labels", told]] if told else []
     extent = layout.extent
     return [
         *lines,

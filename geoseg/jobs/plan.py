@@ -27,6 +27,8 @@ from geoseg.storage.digests import digest_of
 
 USABLE = 0.75
 """Share of a worker's memory that a job may fill; Dask pauses a worker at 80 %."""
+_COPIES = 4
+"""Of a layer that are held at once: on the device, taken from it, cut to the block, and encoded."""
 PIXELS = 1
 """Raised whenever a change of geoseg changes what any map would hold."""
 
@@ -74,6 +76,7 @@ class Plan:
             "extent": list(dataclasses.astuple(layout.extent)),
             "layout": {"core": layout.core, "margin": layout.margin},
             "confidence": self.spec.outputs.confidence,
+            **({"also": list(also)} if (also := self.spec.outputs.also) else {}),
         }
 
     @property
@@ -85,6 +88,13 @@ class Plan:
     def variant(self) -> str:
         """Hash of the whole plan, cutting, device and outputs included: one way to make the map of this digest."""
         return digest_of(self.to_json())
+
+    @property
+    def layers(self) -> int:
+        """Bytes of all rasters for a pixel, before compression."""
+        wanted = self.spec.outputs
+        classes = 0 if self.predictor is None else len(self.predictor.predicted)
+        return 1 + wanted.confidence + wanted.entropy + wanted.margin + wanted.probabilities * classes
 
     @property
     def windows_at_once(self) -> int:
@@ -152,9 +162,9 @@ def demand(predictor: Predictor | None, margin: int = 0) -> Demand:
     """
     if predictor is None:
         return Demand.unknown(margin)
-    if predictor.window_bytes is None:
-        return Demand(Demand.unknown(predictor.halo).window, predictor.loaded_bytes)
-    return Demand(predictor.window_bytes, predictor.loaded_bytes)
+    layers = sum(len(predictor.predicted) if each == "probabilities" else 1 for each in predictor.also)
+    window = Demand.unknown(predictor.halo).window if predictor.window_bytes is None else predictor.window_bytes
+    return Demand(window, predictor.loaded_bytes, _COPIES * layers)
 
 
 def ground_resolution(grid: Grid, extent: Window) -> float:

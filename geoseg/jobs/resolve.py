@@ -5,7 +5,7 @@ Rasters and weights are opened and checked; nothing is labelled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.catalog.regions import region_of
 from geoseg.errors import GridError, JobError
 from geoseg.grid import Demand, Grid, Layout, Window, block_edge, read_crs, windows_that_fit, worker_bytes
-from geoseg.inference import predictor
+from geoseg.inference import options, predictor
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs import radiometry
 from geoseg.jobs.plan import USABLE, Plan, demand, ground_resolution
@@ -62,7 +62,11 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     grid = scene.grid if spec.grid == "source" else Grid.regular(spec.grid.crs, spec.grid.resolution)
     _check_vectors(spec, grid, legend)
     extent, region = extent_of(spec.region, known, scene, grid)
-    ready = None if model is None else predictor_of(spec.inference, model, partial(imagery.statistics, scene))
+    ready = None
+    if model is None:
+        _check_callable(spec)
+    else:
+        ready = predictor_of(spec.inference, model, partial(imagery.statistics, scene), spec.outputs.also)
     core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
     layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands), demand(ready, margin)))
     if layout.blocks > MOST_BLOCKS:
@@ -184,7 +188,9 @@ def extent_of(
     return extent, region
 
 
-def predictor_of(asked: Inference, model: Model, statistics: Callable[[], imagery.Statistics]) -> Predictor:
+def predictor_of(
+    asked: Inference, model: Model, statistics: Callable[[], imagery.Statistics], also: Sequence[str] = ()
+) -> Predictor:
     """The model's predictor for some imagery.
 
     Parameters
@@ -195,6 +201,8 @@ def predictor_of(asked: Inference, model: Model, statistics: Callable[[], imager
         What is run.
     statistics : callable
         Takes the imagery's statistics; called where the model normalises by them.
+    also : sequence of str
+        What is made beside labels and confidence.
     """
     numbers = statistics() if model.card.normalisation.kind == "scene" else None
     return predictor.prepare(
@@ -206,7 +214,20 @@ def predictor_of(asked: Inference, model: Model, statistics: Callable[[], imager
         precision=asked.precision,
         stitch=asked.stitch,
         device=asked.device,
+        options=options.of(model.card.legend, asked.tta, asked.classes, asked.thresholds),
+        temperature=asked.temperature,
+        also=also,
     )
+
+
+def _check_callable(spec: JobSpec) -> None:
+    """Refuse what is made of a model's scores where a caller's own callable gives labels."""
+    asked = spec.inference
+    for key in spec.outputs.also:
+        raise JobError(f"outputs.{key} is made of the scores of a model, and a callable gives labels; leave it out")
+    for key in ("tta", "temperature", "classes", "thresholds"):
+        if getattr(asked, key) != getattr(Inference(), key):
+            raise JobError(f"inference.{key} shapes the scores of a model, and a callable gives labels; leave it out")
 
 
 def _callable_layout(spec: JobSpec, halo: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ A spec names things of the catalog; nothing is opened here but YAML. Sizes are p
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from geoseg.catalog import RegionSpec, kinds
 from geoseg.catalog.yaml import Spec, load_yaml, parse
 from geoseg.cluster.spec import ClusterSpec
 from geoseg.errors import JobError
+from geoseg.inference.options import LAYERS
 
 Auto = Literal["auto"]
 VectorFormat = Literal["shp", "gpkg", "fgb", "parquet"]
@@ -25,6 +27,25 @@ def _named(value: object) -> object:
 
 def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
+
+
+def _class_names(value: object) -> object:
+    """Names or ids of classes as texts, as JSON gives them back."""
+    if isinstance(value, Mapping):
+        return {_class_name(each): least for each, least in value.items()}
+    listed = (value,) if isinstance(value, str | int) else value
+    return tuple(map(_class_name, listed)) if isinstance(listed, Sequence) else value
+
+
+def _class_name(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _share(value: object) -> object:
+    return _class_names(value) if isinstance(value, Mapping) else value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GridSpec(Spec):
@@ -47,6 +68,11 @@ class Outputs(Spec):
     """What to write beside the map."""
 
     confidence: bool = False
+    probabilities: bool = False
+    """Share of each class, a band for each."""
+    entropy: bool = False
+    margin: bool = False
+    """By which the best share exceeds the second."""
     vectors: tuple[VectorFormat, ...] = ()
     min_area: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Of vectors: smaller regions join a neighbour, see `vectors.mapping_unit.parse`."""
@@ -61,6 +87,11 @@ class Outputs(Spec):
     sheet_pixels: int = Field(65536, ge=512)
     """A map wider or higher than this becomes several sheets and a map.vrt."""
 
+    @property
+    def also(self) -> tuple[str, ...]:
+        """What is made of the model's shares beside labels and confidence, as a predictor is asked for it."""
+        return tuple(each for each in LAYERS if getattr(self, each))
+
     @model_validator(mode="after")
     def _of_vectors(self) -> Outputs:
         if (self.min_area or self.simplify or self.smooth or self.attributes) and not self.vectors:
@@ -73,13 +104,21 @@ class Outputs(Spec):
 
 
 class Inference(Spec):
-    """How the network is run; only window, halo, precision and stitch can change a pixel."""
+    """How the network is run; of these batch, device, block and any_values cannot change a pixel."""
 
     window: int | Auto = "auto"
     halo: int | Auto = "auto"
     batch: int | Auto = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     stitch: Literal["auto", "crop", "blend"] = "auto"
+    tta: Literal["none", "d4"] = "none"
+    """Test-time augmentation. d4: the mean of the scores over the eight symmetries of the square."""
+    temperature: float | Auto = "auto"
+    """What logits are divided by before they become shares."""
+    classes: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
+    """Names or ids of those that may be predicted; (): all."""
+    thresholds: Annotated[Share | dict[str, Share], BeforeValidator(_share)] = Field(default_factory=dict)
+    """Least share of a class, by name or id, or one for all; a pixel whose class has less is nodata."""
     device: str = "auto"
     block: int | Auto = "auto"
     """Edge of a block in pixels, rounded down to whole cores."""

@@ -2,7 +2,7 @@
 
 A block file is known by the sha256 of its bytes. GDAL opens it by its path, so it may change between the moment its
 hash is checked and the moment GDAL reads it. Therefore the finished map is compared, pixel by pixel, with pixels
-decoded from the very bytes whose hash was checked. Pixels are (row, col) uint8.
+decoded from the very bytes whose hash was checked. Pixels are (row, col) uint8, of several bands (band, row, col).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BlockFile:
     window: Window
     """Pixels that it holds."""
     path: Path
-    """A GeoTIFF of one uint8 band, nodata 255, of the window's size."""
+    """A GeoTIFF of uint8 bands, nodata 255, of the window's size."""
     sha256: str | None = None
     """Of the file's bytes, as hexadecimal digits; None where it is not known, and then nothing is compared."""
 
@@ -51,15 +51,22 @@ def check(blocks: Sequence[BlockFile]) -> None:
     _each(blocks, lambda block: _read(block) if block.sha256 else _find(block))
 
 
-def check_layout(blocks: Sequence[BlockFile]) -> None:
-    """Refuse block files that are no GeoTIFF of one uint8 band of their window's size.
+def check_layout(blocks: Sequence[BlockFile], bands: int = 1) -> None:
+    """Refuse block files that are no GeoTIFF of so many uint8 bands of their window's size.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockFile
+        All of one map.
+    bands : int
+        That each must have.
 
     Raises
     ------
     DamagedBlocksError
         With the windows of all of them.
     """
-    _each(blocks, _check_layout)
+    _each(blocks, lambda block: _check_layout(block, bands))
 
 
 def check_pixels(blocks: Sequence[BlockFile]) -> None:
@@ -103,8 +110,9 @@ def differing(blocks: Sequence[BlockFile], made: DatasetReader, extent: Window) 
         part = block.window.meet(extent)
         if part is None:
             return
-        pixels = _decoded(_read(block), block)[part.within(block.window)]
-        if not np.array_equal(pixels, made.read(1, window=_slices(part, extent))):
+        pixels = _decoded(_read(block), block)[(..., *part.within(block.window))]
+        bands = pixels if pixels.ndim == 3 else pixels[None]
+        if not np.array_equal(bands, made.read(window=_slices(part, extent))):
             found.append(block.window)
 
     _each([block for block in blocks if block.sha256], compare)
@@ -154,7 +162,7 @@ def _decoded(data: bytes, block: BlockFile) -> np.ndarray:
         raise DamagedBlocksError(f"the block file {block.path} cannot be read ({error})") from error
 
 
-def _check_layout(block: BlockFile) -> None:
+def _check_layout(block: BlockFile, bands: int) -> None:
     _find(block)
     try:
         with rasterio.open(block.path, driver="GTiff") as source:
@@ -162,7 +170,7 @@ def _check_layout(block: BlockFile) -> None:
             found = (source.shape, source.dtypes)
     except (RasterioError, CPLE_BaseError, RasterError) as error:
         raise DamagedBlocksError(f"the block file {block.path} cannot be read ({error})") from error
-    wanted = (block.window.shape, ("uint8",))
+    wanted = (block.window.shape, ("uint8",) * bands)
     if found != wanted:
         raise DamagedBlocksError(f"the block file {block.path} has shape and bands {found}, not {wanted}")
 
@@ -172,7 +180,7 @@ def _check_pixels(block: BlockFile) -> None:
     try:
         with rasterio.open(block.path, driver="GTiff") as source:
             for _, part in source.block_windows(1):
-                source.read(1, window=part)
+                source.read(window=part)
     except (RasterioError, CPLE_BaseError) as error:
         raise DamagedBlocksError(f"the block file {block.path} cannot be read ({error})") from error
 

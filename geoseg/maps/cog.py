@@ -1,8 +1,8 @@
 """COG: finished blocks become one georeferenced map, a cloud-optimised GeoTIFF.
 
-One uint8 band, nodata 255; a pixel that no block holds is nodata. GDAL streams it from block files to the map, so it
-is never in memory as a whole. The legend goes in as colour table, category names, attribute table and a tag. Windows
-are (row, col, height, width) on the grid's lattice.
+One uint8 band, nodata 255, or several of values; a pixel that no block holds is nodata. GDAL streams it from block
+files to the map, so it is never in memory as a whole. The legend goes in as colour table, category names, attribute
+table and a tag. Windows are (row, col, height, width) on the grid's lattice.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def assemble(
     out: Path,
     *,
     tags: Mapping[str, str],
-    band_name: str = "land cover",
+    band_names: Sequence[str] = ("land cover",),
     scale: float = 1.0,
     counts: Mapping[int, int] | None = None,
 ) -> None:
@@ -53,8 +53,8 @@ def assemble(
     Parameters
     ----------
     blocks : sequence of BlockFile
-        GeoTIFFs of one uint8 band, nodata 255, each of its window's size; no two may overlap. Where their hashes are
-        known, the finished map's pixels are compared with those of the hashed bytes.
+        GeoTIFFs of as many uint8 bands, nodata 255, each of its window's size; no two may overlap. Where their hashes
+        are known, the finished map's pixels are compared with those of the hashed bytes.
     grid, extent : Grid, Window
         Where the map lies. Its transform is exactly `grid.transform_of(extent)`.
     legend : Legend or None
@@ -63,8 +63,8 @@ def assemble(
         The .tif to write; its folder must exist.
     tags : mapping
         Provenance, written as TIFF metadata.
-    band_name : str
-        Band description.
+    band_names : sequence of str
+        Description of each band; a map with a legend has one.
     scale : float
         Factor from stored to shown values, such as CONFIDENCE_SCALE.
     counts : mapping, optional
@@ -80,7 +80,7 @@ def assemble(
     CatalogError
         If a legend id exceeds 254.
     """
-    band = MapBand(legend, band_name, scale, counts)
+    band = MapBand(legend, tuple(band_names), scale, counts)
     inside = [block for block in blocks if block.window.meet(extent)]
     options = {"GDAL_PAM_ENABLED": True, "GDAL_CACHEMAX": _CACHE_MB}
     with folder_beside(out) as folder, rasterio.Env(**options, **NO_SIDECARS):
@@ -89,7 +89,7 @@ def assemble(
             (folder / name).write_bytes(text)
         made = folder / "map.tif"
         _copy(folder / "map.vrt", made, inside, extent, band, out)
-        _check_map(made, out, grid, extent)
+        _check_map(made, out, grid, extent, len(band.names))
         _check_sidecar(made, out, legend)
         if counts is not None:
             check_counts(count(made), counts, out)
@@ -153,7 +153,7 @@ def _copy(mosaic: Path, made: Path, blocks: Sequence[BlockFile], extent: Window,
     for attempt in (1, 2):
         before = block_files.identities(blocks)
         block_files.check(blocks)
-        block_files.check_layout(blocks)
+        block_files.check_layout(blocks, len(band.names))
         for old in (made, sidecar_of(made)):
             old.unlink(missing_ok=True)
         try:
@@ -188,12 +188,12 @@ def _options(extent: Window, band: MapBand) -> dict[str, str]:
     }
 
 
-def _check_map(made: Path, out: Path, grid: Grid, extent: Window) -> None:
+def _check_map(made: Path, out: Path, grid: Grid, extent: Window, bands: int) -> None:
     with opened(made) as source:
         facts = {
             "shape": (source.shape, extent.shape),
             "transform": (tuple(source.transform), tuple(grid.transform_of(extent))),
-            "bands": (source.dtypes, ("uint8",)),
+            "bands": (source.dtypes, ("uint8",) * bands),
             "nodata": (source.nodata, float(NODATA)),
         }
         crs = source.crs

@@ -48,7 +48,7 @@ def assemble_sheets(
     *,
     sheet_pixels: int,
     tags: Mapping[str, str],
-    band_name: str = "land cover",
+    band_names: Sequence[str] = ("land cover",),
     scale: float = 1.0,
     counts: Mapping[int, int] | None = None,
 ) -> list[Path]:
@@ -60,7 +60,7 @@ def assemble_sheets(
 
     Parameters
     ----------
-    blocks, grid, extent, legend, tags, band_name, scale, counts
+    blocks, grid, extent, legend, tags, band_names, scale, counts
         As in `cog.assemble`; `counts` are those of the whole map.
     out : Path
         The .vrt to write; its folder must exist.
@@ -79,7 +79,7 @@ def assemble_sheets(
     CatalogError
         If a legend id exceeds 254.
     """
-    band = MapBand(legend, band_name, scale, counts)
+    band = MapBand(legend, tuple(band_names), scale, counts)
     folder = Store.at(out.parent).folder("maps")
     with writing(out):
         out.unlink(missing_ok=True)
@@ -92,7 +92,7 @@ def assemble_sheets(
         if inside is None:
             continue
         path = folder / name
-        assemble(inside, grid, sheet, legend, path, tags=tags, band_name=band_name, scale=scale)
+        assemble(inside, grid, sheet, legend, path, tags=tags, band_names=band_names, scale=scale)
         made.append((sheet, path))
         if counts is not None:
             total += count(path)

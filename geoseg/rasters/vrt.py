@@ -39,12 +39,12 @@ _PLAIN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class MapBand:
-    """What the one band of a map says about itself."""
+    """What the band of a map says about itself, or the bands of a map of values."""
 
     legend: Legend | None
     """None for a map of values, such as confidence."""
-    name: str
-    """Band description."""
+    names: tuple[str, ...]
+    """Description of each band."""
     scale: float
     """Factor from stored to shown values."""
     counts: Mapping[int, int] | None
@@ -64,12 +64,12 @@ def compose(
     *,
     relative_to: Path | None = None,
 ) -> bytes:
-    """A virtual mosaic of one uint8 band, nodata 255; where no source lies it is nodata.
+    """A virtual mosaic of uint8 bands, nodata 255; where no source lies it is nodata.
 
     Parameters
     ----------
     sources : sequence of (Window, Path)
-        Rasters of one uint8 band, each of its window's size; what lies beyond the extent is left out.
+        Rasters of as many uint8 bands, each of its window's size; what lies beyond the extent is left out.
     grid, extent : Grid, Window
         Where the mosaic lies.
     band, tags : MapBand, mapping
@@ -90,19 +90,20 @@ def compose(
     own = {LEGEND_TAG: legend_tag.written(band.legend)} if band.legend else {}
     for key, value in (dict(tags) | own).items():
         ET.SubElement(metadata, "MDI", key=key).text = value
-    element = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
-    ET.SubElement(element, "Description").text = band.name
-    ET.SubElement(element, "NoDataValue").text = str(NODATA)
-    ET.SubElement(element, "ColorInterp").text = "Palette" if band.legend else "Gray"
-    if band.scale != 1.0:
-        ET.SubElement(element, "Offset").text = "0"
-        ET.SubElement(element, "Scale").text = repr(band.scale)
-    if band.legend is not None:
-        _add_colours(element, band.legend)
-        _add_attributes(element, band.legend, band.counts)
-    for window, path in sources:
-        name = path.relative_to(relative_to).as_posix() if relative_to else str(path)
-        _add_source(element, window, extent, name, relative=relative_to is not None)
+    for number, name in enumerate(band.names, 1):
+        element = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
+        ET.SubElement(element, "Description").text = name
+        ET.SubElement(element, "NoDataValue").text = str(NODATA)
+        ET.SubElement(element, "ColorInterp").text = "Palette" if band.legend else "Gray"
+        if band.scale != 1.0:
+            ET.SubElement(element, "Offset").text = "0"
+            ET.SubElement(element, "Scale").text = repr(band.scale)
+        if band.legend is not None:
+            _add_colours(element, band.legend)
+            _add_attributes(element, band.legend, band.counts)
+        for window, path in sources:
+            file = path.relative_to(relative_to).as_posix() if relative_to else str(path)
+            _add_source(element, window, extent, file, number, relative=relative_to is not None)
     return ET.tostring(root, encoding="utf-8")
 
 
@@ -124,14 +125,14 @@ def nested(
     folder : Path
         Absolute path of the folder in which the files will lie.
     most : int
-        Sources that one file may have.
+        Sources that the bands of one file may have.
 
     Returns
     -------
     dict of str to bytes
         Files by name.
     """
-    if len(sources) <= most:
+    if len(sources) * len(band.names) <= most:
         return {"map.vrt": compose(sources, grid, extent, band, tags)}
     step = max(window.height for window, _ in sources)
     rows: dict[int, list[tuple[Window, Path]]] = defaultdict(list)
@@ -142,7 +143,7 @@ def nested(
     for row, members in sorted(rows.items()):
         strip = Window(row * step, extent.col, step, extent.width).meet(extent)
         if strip is not None:
-            files[f"row{row}.vrt"] = compose(members, grid, strip, MapBand(None, band.name, 1.0, None), {})
+            files[f"row{row}.vrt"] = compose(members, grid, strip, MapBand(None, band.names, 1.0, None), {})
             strips.append((strip, folder / f"row{row}.vrt"))
     return files | {"map.vrt": compose(strips, grid, extent, band, tags)}
 
@@ -178,13 +179,13 @@ def class_names(root: ET.Element) -> dict[int, str]:
     return {id: name for id, name in enumerate(categories) if name.strip()}
 
 
-def _add_source(element: ET.Element, window: Window, extent: Window, name: str, *, relative: bool) -> None:
+def _add_source(element: ET.Element, window: Window, extent: Window, name: str, band: int, *, relative: bool) -> None:
     part = window.meet(extent)
     if part is None:
         return
     source = ET.SubElement(element, "SimpleSource")
     ET.SubElement(source, "SourceFilename", relativeToVRT=str(int(relative))).text = name
-    ET.SubElement(source, "SourceBand").text = "1"
+    ET.SubElement(source, "SourceBand").text = str(band)
     # With its size given, a source is opened only when its pixels are read.
     size = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
     ET.SubElement(source, "SourceProperties", size, DataType="Byte", BlockXSize="256", BlockYSize="256")

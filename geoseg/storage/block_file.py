@@ -18,8 +18,8 @@ def encode(pixels: np.ndarray, grid: Grid, window: Window) -> bytes:
 
     Parameters
     ----------
-    pixels : (row, col) uint8
-        Class ids, or confidence; nodata is 255.
+    pixels : (row, col) or (band, row, col) uint8
+        Class ids, confidence, or shares of classes; nodata is 255.
     grid : Grid
         Gives the CRS and the position.
     window : Window
@@ -33,7 +33,7 @@ def encode(pixels: np.ndarray, grid: Grid, window: Window) -> bytes:
     profile = {
         "driver": "GTiff",
         "dtype": "uint8",
-        "count": 1,
+        "count": 1 if pixels.ndim == 2 else len(pixels),
         "height": window.height,
         "width": window.width,
         "crs": grid.crs,
@@ -42,16 +42,18 @@ def encode(pixels: np.ndarray, grid: Grid, window: Window) -> bytes:
         "compress": "zstd",
         "zstd_level": 1,
     }
+    if pixels.ndim == 3:
+        profile["interleave"] = "band"  # bands are read one by one
     if min(window.shape) >= 256:
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     with _plain(), MemoryFile() as memory:
         with memory.open(**profile) as target:
-            target.write(pixels, 1)
+            target.write(pixels.reshape(-1, *window.shape))
         return bytes(memory.getbuffer())
 
 
 def decode(data: bytes) -> np.ndarray:
-    """The (row, col) uint8 pixels of an encoded block.
+    """The uint8 pixels of an encoded block: (row, col), or (band, row, col) where it has several bands.
 
     Raises
     ------
@@ -60,7 +62,7 @@ def decode(data: bytes) -> np.ndarray:
     """
     try:
         with _plain(), MemoryFile(data) as memory, memory.open() as source:
-            return source.read(1)
+            return source.read(1) if source.count == 1 else source.read()
     except (RasterioError, ValueError) as error:
         raise LedgerError(
             f"the file of a block is damaged ({error}); run the same command again to make it anew"

@@ -35,7 +35,7 @@ def commit(store: Store, record: Record, files: Mapping[str, bytes]) -> Record:
     record : Record
         Of the block, hashes and sizes left out.
     files : mapping of str to bytes
-        Its files by kind, 'labels' and perhaps 'confidence'; none where the block is empty or failed.
+        Its files by kind, 'labels' and perhaps others; none where the block is empty or failed.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
     record : Record
         Of the block.
     kind : str
-        'labels' or 'confidence'.
+        'labels', 'confidence', 'probabilities', ...
 
     Raises
     ------

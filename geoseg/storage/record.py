@@ -30,7 +30,7 @@ class Record:
     digest: str
     """Of the job's fingerprint."""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of each file of the block: 'labels', perhaps 'confidence'."""
+    """sha256 of each file of the block by its kind: 'labels', perhaps 'confidence' and others."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """ETag of each of them in an object store, and of the record's own object as 'record'."""
     counts: Mapping[int, int] = field(default_factory=dict)
@@ -56,7 +56,7 @@ def block_name(window: Window, kind: str = "labels") -> str:
     window : Window
         Of the block.
     kind : str
-        'labels' or 'confidence'.
+        'labels', 'confidence', 'probabilities', ...
     """
     return f"{BLOCKS}/r{window.row}_c{window.col}_{kind}.tif"
 

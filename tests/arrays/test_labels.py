@@ -5,6 +5,7 @@ import pickle
 import dask
 import numpy as np
 import pytest
+import rasterio
 import xarray
 from array_scenes import APART, KINDS, PLACES, put, rio, run
 from clusters import Processes, client_of
@@ -89,6 +90,36 @@ def test_a_region_and_another_grid_equal_the_run_too(tmp_path, model):
     assert np.array_equal(made, labels)
     assert made.odc.geobox.affine.almost_equals(affine, 1e-6)
     assert (made.values[scene.isnull().any("band").values] == NODATA).all()
+
+
+def test_options_of_a_job_are_those_of_an_array(tmp_path, model):
+    asked = {"tta": "d4", "temperature": 2.0, "classes": ["class 3", 200], "thresholds": {"class 3": 0.55}}
+    catalog = put(tmp_path, (40, 50))
+    labels, sure, *_ = run(tmp_path, model, inference=asked)
+    scene = open_imagery("scene", catalog=catalog)
+    for given in (scene, scene.compute()):
+        made = segment(given, model, confidence=True, **asked)
+        assert np.array_equal(made.land_cover, labels)
+        assert np.array_equal(made.confidence, sure)
+    data = ~scene.isnull().any("band").values
+    assert 0 < (labels == NODATA)[data].sum() < data.sum() / 2
+    assert set(np.unique(labels)) == {3, 200, NODATA}
+
+
+def test_layers_of_a_job_are_those_of_an_array(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(chunks, "EDGE", 32)
+    layers = {"confidence": True, "probabilities": True, "entropy": True, "margin": True}
+    catalog = put(tmp_path, (40, 50))
+    run(tmp_path, model, outputs={"report": False, "quicklook": False, **layers}, inference={"classes": [200, 3]})
+    scene = open_imagery("scene", catalog=catalog)
+    for given in (scene, scene.compute()):
+        made = segment(given, model, classes=[200, 3], **layers)
+        assert list(made["class"].values) == ["class 3", "class 200"]
+        for name in layers:
+            with rasterio.open(tmp_path / "out" / f"{name}.tif") as source:
+                assert np.array_equal(np.atleast_3d(made[name].values.T).T, source.read())
+    alone = segment(scene, model, margin=True)
+    assert set(alone.data_vars) == {"land_cover", "margin"}
 
 
 @pytest.mark.parametrize("chunk", [16, 40, 64])

@@ -13,7 +13,7 @@ from strategies import write
 
 from geoseg.catalog.legend import Legend
 from geoseg.jobs import block as job_block
-from geoseg.jobs import outputs
+from geoseg.jobs import mosaic, outputs
 from geoseg.jobs import run as job_run
 from geoseg.storage import ledger, staging
 from geoseg.storage.store import Store
@@ -228,7 +228,7 @@ def test_a_step_that_fails_leaves_what_stood(tmp_path, model, monkeypatch):
     job_run.run(plan_of(job), job.out, threads=1)
     before = contents(job.out)
     job.imagery(attribution="someone else")
-    monkeypatch.setattr(outputs.cog, "assemble", lambda *_, **__: (_ for _ in ()).throw(OSError("no luck")))
+    monkeypatch.setattr(mosaic.cog, "assemble", lambda *_, **__: (_ for _ in ()).throw(OSError("no luck")))
     with pytest.raises(OSError, match="no luck"):
         job_run.run(plan_of(job), job.out, threads=1)
     after = contents(job.out)

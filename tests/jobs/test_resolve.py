@@ -1,7 +1,11 @@
 """Resolve: a job and its catalog become a plan, and what cannot be is refused before anything runs."""
 
+import json
+import re
+
 import numpy as np
 import pytest
+import rasterio
 import yaml
 from farm import plan_of
 from model_folders import write_model
@@ -11,6 +15,7 @@ from strategies import write
 
 from geoseg import catalog
 from geoseg.errors import CatalogError, GridError, JobError
+from geoseg.jobs import plan as job_plan
 from geoseg.jobs import resolve
 from geoseg.jobs import spec as job_spec
 
@@ -167,6 +172,64 @@ def test_a_callable_of_ones_own_brings_its_halo_and_legend(tmp_path):
     scene(tmp_path)
     plan = resolved(tmp_path, 5)
     assert (plan.layout.core, plan.layout.margin, plan.legend, plan.predictor) == (16, 5, BYTES, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("tta", "d4"), ("temperature", 2), ("classes", [1]), ("thresholds", {"water": 0.5})]
+)
+def test_what_shapes_scores_is_refused_for_a_callable(tmp_path, key, value):
+    made = SmallJob.write(tmp_path)
+    made.job(inference={key: value})
+    with pytest.raises(JobError, match=rf"inference.{key} shapes the scores of a model"):
+        resolve.resolve(job_spec.read(tmp_path / "job.yaml"), predict_halo=0, legend=BYTES)
+
+
+@pytest.mark.parametrize("key", ["probabilities", "entropy", "margin"])
+def test_what_is_made_of_scores_is_refused_for_a_callable(tmp_path, key):
+    made = SmallJob.write(tmp_path)
+    made.job(outputs={key: True})
+    with pytest.raises(JobError, match=rf"outputs.{key} is made of the scores of a model"):
+        resolve.resolve(job_spec.read(tmp_path / "job.yaml"), predict_halo=0, legend=BYTES)
+
+
+def test_layers_are_counted_in_memory_and_on_disk(job):
+    plain = plan_of(job)
+    job.job(outputs={"probabilities": True, "entropy": True, "margin": True, "confidence": True})
+    asked = plan_of(job)
+    assert (plain.layers, asked.layers) == (1, 7)  # the map, its confidence, three classes, entropy, margin
+    assert (job_plan.demand(plain.predictor).pixel, job_plan.demand(asked.predictor).pixel) == (0, 20)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"tta": "d9"}, "inference.tta: input should be 'none' or 'd4', found"),
+        ({"temperature": 0}, "inference.temperature is 0; give a number above 0"),
+        ({"classes": ["clas 3"]}, "inference.classes: no class 'clas 3' in legend 'three'; did you mean 'class 3'"),
+        ({"classes": {"a": 1}}, "inference.classes: .*, found"),
+        ({"thresholds": {"class 3": 2}}, r"inference.thresholds.class 3: input should be less than or equal to 1"),
+        ({"thresholds": -0.5}, "inference.thresholds: input should be greater than or equal to 0, found -0.5"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_are_refused_in_a_sentence(tmp_path, asked, said):
+    made = SmallJob.write(tmp_path)
+    made.job(inference=asked)
+    assert re.search(said, made.plan().refusal())
+
+
+def test_options_are_told_before_and_after(tmp_path):
+    made = SmallJob.write(tmp_path, shape=(20, 20))
+    asked = {"tta": "d4", "temperature": 2, "classes": ["class 3", 7], "thresholds": {"7": 0.4}}
+    told = "mean scores over the eight symmetries of the square; logits divided by 2; only class 3, class 7; "
+    told += "no class where the share is too small: class 7 below 0.4"
+    made.job(inference=asked, outputs={"quicklook": False})
+    assert told in made.plan().out
+    assert made.run().code == 0
+    assert told in (made.out / "report.html").read_text("utf-8")
+    with rasterio.open(made.out / "map.tif") as source:
+        tags = json.loads(source.tags()["GEOSEG_OPTIONS"])
+    assert tags == {"tta": "d4", "classes": [3, 7], "thresholds": {"7": 0.4}, "temperature": 2.0}
 
 
 def test_a_job_without_a_catalog_beside_it_says_where_it_looked(tmp_path, monkeypatch):

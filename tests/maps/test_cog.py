@@ -175,7 +175,14 @@ def test_confidence_shows_as_0_to_1_without_colours_or_names(tmp_path: Path) -> 
     block = write(tmp_path / "block.tif", values, extent)
     out = tmp_path / "confidence.tif"
     cog.assemble(
-        [block_of(block, extent)], GRID, extent, None, out, tags={}, band_name="confidence", scale=cog.CONFIDENCE_SCALE
+        [block_of(block, extent)],
+        GRID,
+        extent,
+        None,
+        out,
+        tags={},
+        band_names=["confidence"],
+        scale=cog.CONFIDENCE_SCALE,
     )
     with rasterio.open(out) as source:
         assert source.scales == (1 / 254,)

@@ -15,7 +15,7 @@ from geoseg.grid import Grid, Window
 from geoseg.rasters import vrt
 
 GRID = Grid("EPSG:32612", (30.0, 0.0, 300015.0, 0.0, -30.0, 4199985.0))
-BAND = vrt.MapBand(None, "values", 1.0, None)
+BAND = vrt.MapBand(None, ("values",), 1.0, None)
 
 
 def rasters(folder: Path, windows: list[Window]) -> list[tuple[Window, Path]]:
@@ -81,7 +81,7 @@ def test_every_extent_over_any_blocks_reads_as_the_blocks_do(tmp_path: Path, dat
 
 def test_a_legend_reaches_gdal_as_colours_and_comes_back_as_names(tmp_path: Path) -> None:
     legend = Legend("two", (LandClass(3, 'forêt "dense" <&>', "#006400"), LandClass(0, "water", "#0064c8")))
-    text = vrt.compose([], GRID, Window(0, 0, 5, 7), vrt.MapBand(legend, "land cover", 1.0, {0: 2**40}), {})
+    text = vrt.compose([], GRID, Window(0, 0, 5, 7), vrt.MapBand(legend, ("land cover",), 1.0, {0: 2**40}), {})
     (tmp_path / "a.vrt").write_bytes(text)
     with rasterio.open(tmp_path / "a.vrt") as source:
         colours = source.colormap(1)
@@ -97,7 +97,7 @@ def test_a_legend_reaches_gdal_as_colours_and_comes_back_as_names(tmp_path: Path
 
 def test_a_legend_of_ids_that_do_not_fit_is_refused() -> None:
     with pytest.raises(CatalogError, match="has id 255; maps store ids 0 to 254"):
-        vrt.MapBand(Legend("x", (LandClass(255, "a", "#000000"),)), "land cover", 1.0, None)
+        vrt.MapBand(Legend("x", (LandClass(255, "a", "#000000"),)), ("land cover",), 1.0, None)
 
 
 # ------------------------------------------------------------------------------------- from elsewhere

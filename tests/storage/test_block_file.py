@@ -24,6 +24,17 @@ def test_pixels_come_back_and_the_same_pixels_give_the_same_bytes(pixels, data):
     assert block_file.encode(pixels.copy(), GRID, window) == encoded
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 4), (3, 300, 270), (255, 2, 2)])
+def test_several_bands_come_back_in_their_order(tmp_path, shape):
+    pixels = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
+    data = block_file.encode(pixels, GRID, Window(0, 0, *shape[1:]))
+    (tmp_path / "block.tif").write_bytes(data)
+    with rasterio.open(tmp_path / "block.tif") as source:
+        assert np.array_equal(source.read(), pixels)
+        assert set(source.nodatavals) == {255}
+    assert np.array_equal(block_file.decode(data), pixels.squeeze(0) if len(pixels) == 1 else pixels)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (5, 300), (255, 256), (256, 257)])
 def test_a_block_is_a_georeferenced_tiff_of_its_own(tmp_path, shape):
     window = Window(-3, 40, *shape)
