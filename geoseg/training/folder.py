@@ -28,7 +28,7 @@ from geoseg.models import receptive_field
 from geoseg.report import curves
 from geoseg.storage.store import Store
 from geoseg.training import scoring
-from geoseg.training.division import DIVISIONS, TEST, TRAIN, VALIDATION, rectangles
+from geoseg.training.division import DIVISIONS, TEST, TRAIN, VALIDATION
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledScene
 from geoseg.training.scoring import Row
@@ -85,7 +85,9 @@ def description(
         "best_epoch": int(best["epoch"]),
         "geoseg": geoseg.__version__,
         "torch": torch.__version__.split("+")[0],
-        "recipe": stated.model_dump(mode="json", exclude={"catalog", "out", "architecture"}, exclude_none=True),
+        "recipe": stated.model_dump(
+            mode="json", exclude={"catalog", "out", "architecture", "memory"}, exclude_none=True
+        ),
     }
 
 
@@ -104,8 +106,7 @@ def areas_of(scene: LabelledScene, grid: Grid) -> AreasSpec:
     digits = max(0, 3 - math.floor(math.log10(min(grid.resolution))))  # a thousandth of a pixel
     found = {}
     for kind in (TRAIN, VALIDATION, TEST):
-        mask = scene.division == kind
-        windows = rectangles(mask, scene.window)
+        windows = scene.rectangles()[kind]
         if len(windows) > MOST_AREAS:
             windows = [functools.reduce(Window.join, windows)]
         edges = [grid.footprint(each).boundingbox.bbox for each in windows]
@@ -174,7 +175,7 @@ def drawn(scenes: Sequence[LabelledScene]) -> bytes:
     for scene in scenes:
         assert scene.grid is not None
         for kind, name in enumerate(DIVISIONS):
-            windows = rectangles(scene.division == kind, scene.window)
+            windows = scene.rectangles()[kind]
             if not windows:
                 continue
             whole = shapely.union_all([scene.grid.footprint(each).geom for each in windows])

@@ -58,9 +58,8 @@ def prepared(recipe: Recipe) -> Prepared:
     field = receptive_field.probe(network, len(recipe.bands))
     _check_sizes(recipe, field)
     squares = Squares.of(recipe.chips, recipe.seed, field, recipe.split)
-    loaded = [
-        scenes.load(known, each, recipe.bands, legend, squares, recipe.normalisation) for each in recipe.all_scenes
-    ]
+    how = recipe.bands, legend, squares, recipe.normalisation, recipe.memory
+    loaded = scenes.load_all(known, recipe.all_scenes, *how)
     _check_scenes(recipe, loaded)
     return Prepared(known, legend, network, field, splits.split(loaded, recipe, squares, legend, field))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from geoseg.catalog import kinds
 from geoseg.catalog.card import Normalisation
@@ -167,6 +167,8 @@ class Recipe(Spec):
     class_weight: float = Field(0.25, ge=0, le=1)
     """Power of a class's rarity by which the loss is weighted: 0 not at all, 1 all classes count the same."""
     seed: int = Field(0, ge=0)
+    memory: ByteSize = Field(ByteSize(4_000_000_000), ge=0)
+    """Bytes of pixels and labels that are held; scenes that take more are read by windows."""
 
     @model_validator(mode="after")
     def _scenes(self) -> Recipe:
