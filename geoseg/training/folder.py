@@ -91,6 +91,22 @@ def description(
     }
 
 
+def continued(training: dict[str, Any], card: ModelCard) -> dict[str, Any]:
+    """The description of a training that went on from a model: what that one has seen was seen by this one too.
+
+    Parameters
+    ----------
+    training
+        From `description`.
+    card
+        Of the model.
+    """
+    before = card.training.get("scenes", ())
+    seen = [{**each, "model": card.name} for each in before if isinstance(each, dict)]
+    start = {"model": card.name, "sha256": card.weights.sha256}
+    return {"start": start, **training, "scenes": [*training["scenes"], *seen]}
+
+
 def areas_of(scene: LabelledScene, grid: Grid) -> AreasSpec:
     """The ground that a scene's labels were learnt from, chosen on, or held out on.
 

@@ -125,6 +125,21 @@ class AugmentSpec(Spec):
     """How often one band of a chip is replaced by its mean."""
 
 
+class StartSpec(Spec):
+    """A finished model whose weights are the first ones."""
+
+    model: str
+    """Its name in the catalog, or its folder."""
+    sha256: str | None = None
+    """Hash that its weights must have; default: any."""
+    head: Literal["keep", "new"] | None = None
+    """Layer that tells classes apart; default: kept where the classes are the same."""
+    freeze: Literal["none", "encoder"] = "none"
+    """What keeps its weights."""
+    encoder_rate: float = Field(0.1, gt=0, le=1)
+    """Factor of the learning rate in the encoder."""
+
+
 class Recipe(Spec):
     """`geoseg train`'s YAML; paths are relative to the file."""
 
@@ -143,6 +158,8 @@ class Recipe(Spec):
     legend: str
     """What to learn; references are brought to it by crosswalks."""
     architecture: dict[str, Any] = Field(default_factory=lambda: {"name": "compact"})
+    start: StartSpec | None = None
+    """What to go on from; default: random weights."""
     normalisation: Normalisation = Normalisation(kind="scene")
     gsd_m: float | None = Field(None, gt=0)
     """Ground sampling distance to state on the card; default: the first scene's own."""
@@ -205,4 +222,6 @@ def read(path: Path | str) -> Recipe:
     changed["out"] = str(path.parent / (spec.out or spec.name))
     if spec.split.file is not None:
         changed["split"] = spec.split.model_copy(update={"file": str(path.parent / spec.split.file)})
+    if spec.start is not None and (path.parent / spec.start.model / "card.yaml").is_file():
+        changed["start"] = spec.start.model_copy(update={"model": str(path.parent / spec.start.model)})
     return spec.model_copy(update=changed)
