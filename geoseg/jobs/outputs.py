@@ -259,7 +259,7 @@ def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], trust: Mapping[st
         return Step("accuracy", {**made_of_map, "error": str(error)}, partial(_raise, error), reads=("map",))
 
     def make() -> Sequence[Path]:
-        map_path, confidence = (staging.path(_raster_name(plan, each)) for each in ("map", "confidence"))
+        map_path, confidence = (staging.path(mosaic.name_of(plan, each)) for each in ("labels", "confidence"))
         how: dict[str, Any] = {"trained": trained, "confidence": confidence if trust else None}
         scores = scoring.score(map_path, reference, crosswalk, legend=plan.legend, **how)
         return [*tables.write(scores, staging.folder), error_map.write(scores, staging.folder / "errors.tif")]

@@ -18,7 +18,7 @@ from geoseg.report.figures import save
 
 MOST = 24
 """Scenes in a picture."""
-_EDGE = 600
+EDGE = 600
 """Pixels of a scene's longer side in the picture, at most."""
 _FRAMES = {1: ("validation", "#e69f00"), 2: ("test", "#cc0000")}
 """By the numbers of `training.division`."""
@@ -61,7 +61,7 @@ def divisions(scenes: Sequence[Drawn], legend: Legend, out: Path | str) -> None:
     for axes in all_axes:
         axes.set_axis_off()
     for axes, scene in zip(all_axes, shown):
-        step = max(1, math.ceil(max(scene.labels.shape) / _EDGE))
+        step = max(1, math.ceil(max(scene.labels.shape) / EDGE))
         labels, division = scene.labels[::step, ::step], scene.division[::step, ::step]
         picture = colours[np.maximum(labels, -1) + 1]
         picture = np.where((division > 2)[..., None], 0.25 * picture + 0.75, picture)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from geoseg.catalog.legend import Legend
+from geoseg.grid import Window, count, cut
 from geoseg.quantities import counted
-from geoseg.report.divisions import Drawn
+from geoseg.report.divisions import EDGE, MOST, Drawn
 from geoseg.training.division import BUFFER, DIVISIONS, TEST, TRAIN, VALIDATION
 from geoseg.training.preparation import prepared
 from geoseg.training.recipe import Recipe
@@ -21,6 +22,8 @@ FARTHEST = 4
 """Pixels by which labels are moved to see whether they fit better."""
 _SHARPER = 1.1
 """How much steeper the imagery must be along outlines that are moved, to say that they lie off."""
+_SQUARE = 4096
+"""Edge of what is looked at of a larger scene, pixels."""
 _FEWEST = 500
 """Pixels along outlines that say something."""
 
@@ -39,7 +42,7 @@ class Checked:
     @property
     def drawn(self) -> list[Drawn]:
         """For a picture."""
-        return [Drawn(each.name, each.labels, each.division) for each in self.scenes]
+        return [Drawn(each.name, *_thinned(each)) for each in self.scenes[:MOST]]
 
 
 def check(recipe: Recipe) -> Checked:
@@ -81,11 +84,11 @@ _JUDGED = (TRAIN, VALIDATION, TEST)
 
 def _of_scene(scene: LabelledScene) -> list[str]:
     """What is wrong with a scene's labels."""
-    known = scene.labels >= 0
-    if not known.any():
+    if not scene.survey().counts.any():
         return [f"imagery {scene.name!r} has no label; check that {scene.reference!r} overlaps it, and its crosswalk"]
     notes = []
-    down, right = shift_of(scene.pixels, scene.labels)
+    window = _telling(scene)
+    down, right = shift_of(scene.pixels_in(window), scene.labels_in(window))
     if max(abs(down), abs(right)) > 1:
         ways = [(down, "down", "up"), (right, "right", "left")]
         moves = [f"{counted(abs(by), 'pixel')} {one if by > 0 else other}" for by, one, other in ways if by]
@@ -94,6 +97,35 @@ def _of_scene(scene: LabelledScene) -> list[str]:
             "geotransform of both"
         )
     return notes
+
+
+def _telling(scene: LabelledScene) -> Window:
+    """The scene, or of a large one the square that most is learnt from."""
+    if count(scene.window, _SQUARE) == 1 or scene.window.pixels <= _SQUARE**2:
+        return scene.window
+    best, most = scene.window, -1
+    for square in cut(scene.window, _SQUARE):
+        part = square.meet(scene.window)
+        assert part is not None
+        found = sum(each.within(part) for each in scene.survey().places.values())
+        if found > most:
+            best, most = part, found
+    return best
+
+
+def _thinned(scene: LabelledScene) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and division of every so many rows and columns, no more than a picture shows."""
+    step = max(1, -(-max(scene.window.shape) // EDGE))
+    rows, cols = (-(-length // step) for length in scene.window.shape)
+    labels, division = np.empty((rows, cols), np.int16), np.empty((rows, cols), np.uint8)
+    for block in scene.blocks():
+        top, left = block.row - scene.window.row, block.col - scene.window.col
+        inside = np.s_[-top % step :: step, -left % step :: step]
+        found = scene.labels_in(block)[inside]
+        first_row, first_col = -(-top // step), -(-left // step)
+        at = np.s_[first_row : first_row + found.shape[0], first_col : first_col + found.shape[1]]
+        labels[at], division[at] = found, scene.division_in(block)[inside]
+    return labels, division
 
 
 def shift_of(pixels: np.ndarray, labels: np.ndarray) -> tuple[int, int]:

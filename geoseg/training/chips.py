@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from geoseg.grid import Window
 from geoseg.training.augmentation import changed
 from geoseg.training.division import TRAIN
 from geoseg.training.recipe import AugmentSpec, ChipsSpec
@@ -30,17 +31,13 @@ class Draw:
     ) -> None:
         self.chips, self.random = chips, np.random.default_rng(seed)
         self.augment = augment or AugmentSpec()
-        edge = chips.size
-        scenes = [each for each in scenes if each.counts(TRAIN, classes).any()]
-        self.zeros = [each.zero for each in scenes]
-        self.pixels = [_padded(each.seen(), edge, np.nan) for each in scenes]
-        learnt = [np.where(each.division == TRAIN, each.labels, np.int16(-1)) for each in scenes]
-        self.labels = [_padded(each, edge, -1) for each in learnt]
-        self.positions = [[_where(each == kind) for kind in range(classes)] for each in self.labels]
-        counts = np.array([[len(found) for found in each] for each in self.positions], float)
+        self.sources = [each for each in scenes if each.counts(TRAIN, classes).any()]
+        self.zeros = [np.broadcast_to(each.zero, len(each.pixels_in(_corner(each)))) for each in self.sources]
+        self.margins = [_margin(each.window, chips.size) for each in self.sources]
+        counts = np.array([each.counts(TRAIN, classes) for each in self.sources], float)
         often = np.where(counts > 0, np.maximum(counts, 1) ** (1 - chips.rarity), 0)
         self.classes = often / often.sum(axis=1, keepdims=True)
-        weights = np.array([each.weight for each in scenes])
+        weights = np.array([each.weight for each in self.sources])
         self.scenes = weights / weights.sum()
 
     def __call__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,12 +49,14 @@ class Draw:
         random, edge = self.random, self.chips.size
         scene = int(random.choice(len(self.scenes), p=self.scenes))
         kind = int(random.choice(self.classes.shape[1], p=self.classes[scene]))
-        positions, (height, width) = self.positions[scene][kind], self.labels[scene].shape
-        on_row, on_col = divmod(int(positions[random.integers(len(positions))]), width)
-        row = min(max(on_row - int(random.integers(edge)), 0), height - edge)
-        col = min(max(on_col - int(random.integers(edge)), 0), width - edge)
-        pixels = self.pixels[scene][:, row : row + edge, col : col + edge]
-        labels = self.labels[scene][row : row + edge, col : col + edge]
+        source, (rows, cols) = self.sources[scene], self.margins[scene]
+        on_row, on_col = _nth(source, kind, random)
+        top, left = source.window.row - rows, source.window.col - cols
+        wide = Window(top, left, source.window.height + 2 * rows, source.window.width + 2 * cols)
+        row = min(max(on_row - int(random.integers(edge)), wide.row), wide.row_end - edge)
+        col = min(max(on_col - int(random.integers(edge)), wide.col), wide.col_end - edge)
+        window = Window(row, col, edge, edge)
+        pixels, labels = source.seen(window), source.learnt(window)
         turns = int(random.integers(4))
         pixels, labels = np.rot90(pixels, turns, (1, 2)), np.rot90(labels, turns)
         if random.random() < 0.5:
@@ -67,15 +66,19 @@ class Draw:
         return np.nan_to_num(pixels * (1 + gain) + offset, nan=0.0), labels.astype(np.int64)
 
 
-def _where(mask: np.ndarray) -> np.ndarray:
-    """Positions in a flattened mask, in as few bytes as hold them."""
-    found = np.flatnonzero(mask)
-    return found.astype(np.uint32) if mask.size < 2**32 else found
+def _nth(scene: LabelledScene, kind: int, random: np.random.Generator) -> tuple[int, int]:
+    """Row and column of a pixel of a class, each as likely as any other."""
+    places = scene.survey().places[kind]
+    piece, before = places.nth(int(random.integers(len(places))))
+    found = np.flatnonzero(scene.learnt(piece)[0] == kind)
+    return piece.row, piece.col + int(found[before])
 
 
-def _padded(values: np.ndarray, edge: int, fill: float) -> np.ndarray:
-    """With half a chip more around, and at least a whole chip in all; fill is what a map has there too."""
-    height, width = values.shape[-2:]
-    rows, cols = (max(edge // 2, -(-(edge - length) // 2)) for length in (height, width))
-    around = [(0, 0)] * (values.ndim - 2) + [(rows, rows), (cols, cols)]
-    return np.pad(values, around, constant_values=fill)
+def _corner(scene: LabelledScene) -> Window:
+    return Window(scene.window.row, scene.window.col, 1, 1)
+
+
+def _margin(window: Window, edge: int) -> tuple[int, int]:
+    """How far chips reach beyond a scene: half of one, and so far that a whole one has room."""
+    rows, cols = (max(edge // 2, -(-(edge - length) // 2)) for length in window.shape)
+    return rows, cols

@@ -113,7 +113,7 @@ class Squares:
         return self.group(chance(f"{self.seed} {row} {col}")) if moved is None else moved
 
 
-def divide(window: Window, part: Mapping[Side, float], squares: Squares) -> np.ndarray:
+def divide(window: Window, part: Mapping[Side, float], squares: Squares, of: Window | None = None) -> np.ndarray:
     """Which division each pixel of a window belongs to.
 
     Without a part it depends on the pixel's position and the squares alone, so scenes of one lattice that overlap or
@@ -127,12 +127,15 @@ def divide(window: Window, part: Mapping[Side, float], squares: Squares) -> np.n
         What is seen of the window, `{west: 0.5}`; all else is BEYOND.
     squares
         How it is divided.
+    of
+        The pixels asked about, inside of the window; default: all of it.
 
     Returns
     -------
     (row, col) uint8
     """
-    wide = window.grown(squares.buffer)
+    of = of or window
+    wide = of.grown(squares.buffer)
     rows = np.arange(wide.row, wide.row_end) // squares.edge
     cols = np.arange(wide.col, wide.col_end) // squares.edge
     drawn = np.array(
@@ -143,18 +146,63 @@ def divide(window: Window, part: Mapping[Side, float], squares: Squares) -> np.n
         np.uint8,
     )
     around = drawn[rows - rows[0]][:, cols - cols[0]]
-    near = grown(around != TRAIN, squares.buffer)[window.within(wide)]
-    division = around[window.within(wide)].copy()
+    near = grown(around != TRAIN, squares.buffer)[of.within(wide)]
+    division = around[of.within(wide)].copy()
+    reach = wide.meet(window)
+    assert reach is not None
     for side, share in part.items():
-        beyond = _beyond(window, side, share)
-        division[beyond] = BEYOND
-        near |= grown(beyond, squares.buffer)
+        beyond = _beyond(window, side, share, reach)
+        division[beyond[of.within(reach)]] = BEYOND
+        near |= grown(beyond, squares.buffer)[of.within(reach)]
     division[near & (division == TRAIN)] = BUFFER
     return division
 
 
+class Rectangles:
+    """A mask, taken in from the top, as windows that cover each of its pixels once: few where it is made of squares."""
+
+    def __init__(self) -> None:
+        self.windows: list[Window] = []
+        self.line: np.ndarray | None = None
+        """The row that all rows from `top` to `end` are like."""
+        self.top = self.end = self.left = 0
+
+    def take(self, window: Window, mask: np.ndarray) -> None:
+        """Take in what lies below the rows before.
+
+        Parameters
+        ----------
+        window
+            All columns.
+        mask
+            (row, col) bool.
+        """
+        changes = (np.flatnonzero((mask[1:] != mask[:-1]).any(axis=1)) + 1).tolist()
+        if self.line is None or (mask[0] != self.line).any():
+            changes.insert(0, 0)
+        for at in changes:
+            self.end = window.row + at
+            self._close()
+            self.line, self.top, self.left = mask[at].copy(), window.row + at, window.col
+        self.end = window.row_end
+
+    def found(self) -> list[Window]:
+        """The windows, after the last rows."""
+        self._close()
+        return self.windows
+
+    def _close(self) -> None:
+        if self.line is None:
+            return
+        line = np.concatenate([[False], self.line, [False]])
+        edges = np.flatnonzero(line[1:] != line[:-1]).tolist()
+        for left, right in zip(edges[::2], edges[1::2]):
+            self.windows.append(Window(self.top, self.left + left, self.end - self.top, right - left))
+        self.line = None
+
+
 def rectangles(mask: np.ndarray, window: Window) -> list[Window]:
-    """A mask as windows that cover each of its pixels once and no other, few of them where it is made of squares.
+    """A whole mask as `Rectangles`.
 
     Parameters
     ----------
@@ -163,27 +211,23 @@ def rectangles(mask: np.ndarray, window: Window) -> list[Window]:
     window
         The pixels that it is of.
     """
-    changes = np.flatnonzero((mask[1:] != mask[:-1]).any(axis=1)) + 1
-    found = []
-    for top, end in zip((0, *changes), (*changes, len(mask))):
-        line = np.concatenate([[False], mask[top], [False]])
-        edges = np.flatnonzero(line[1:] != line[:-1]).tolist()
-        for left, right in zip(edges[::2], edges[1::2]):
-            found.append(Window(window.row + int(top), window.col + left, int(end - top), right - left))
-    return found
+    made = Rectangles()
+    made.take(window, mask)
+    return made.found()
 
 
-def _beyond(window: Window, side: Side, share: float) -> np.ndarray:
-    """Where a window lies outside of the part on one side, that share of it wide."""
-    height, width = window.shape
-    out = np.zeros(window.shape, bool)
-    if side in ("west", "east"):
-        kept = math.floor(share * width + 0.5)
-        out[:, slice(kept, None) if side == "west" else slice(None, width - kept)] = True
-    else:
-        kept = math.floor(share * height + 0.5)
-        out[slice(kept, None) if side == "north" else slice(None, height - kept)] = True
-    return out
+def _beyond(window: Window, side: Side, share: float, of: Window) -> np.ndarray:
+    """Where some pixels lie outside of the part on one side of a window, that share of it wide."""
+    first, length, start, count = (
+        (window.col, window.width, of.col, of.width)
+        if side in ("west", "east")
+        else (window.row, window.height, of.row, of.height)
+    )
+    at = np.arange(start - first, start - first + count)
+    kept = math.floor(share * length + 0.5)
+    out = at >= kept if side in ("west", "north") else at < length - kept
+    whole = out[None] if side in ("west", "east") else out[:, None]
+    return np.ascontiguousarray(np.broadcast_to(whole, of.shape))
 
 
 def grown(mask: np.ndarray, distance: int) -> np.ndarray:

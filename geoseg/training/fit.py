@@ -74,11 +74,14 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         ready = preparation.prepared(recipe)
+        recipe = ready.recipe
         known, legend, network, field, split = ready.known, ready.legend, ready.network, ready.field, ready.split
         _check_room(store, network)
         told = progress or (lambda done, total, row: None)
         rows = loop.fit(network.to(where), split.scenes, recipe, legend, field, store, told, overwrite=overwrite)
     how = folders.description(recipe, known, split, rows, legend)
+    if ready.model is not None:
+        how = folders.continued(how, ready.model.card)
     how |= {"seconds": round(time.monotonic() - started), "parameters": parameters_of(network)}
     scores = scoring.scores_by_scene(network, field, split.scenes, legend)
     data = safetensors.torch.save({name: each.cpu().contiguous() for name, each in network.state_dict().items()})

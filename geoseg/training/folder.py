@@ -28,7 +28,7 @@ from geoseg.models import receptive_field
 from geoseg.report import curves
 from geoseg.storage.store import Store
 from geoseg.training import scoring
-from geoseg.training.division import DIVISIONS, TEST, TRAIN, VALIDATION, rectangles
+from geoseg.training.division import DIVISIONS, TEST, TRAIN, VALIDATION
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledScene
 from geoseg.training.scoring import Row
@@ -85,8 +85,26 @@ def description(
         "best_epoch": int(best["epoch"]),
         "geoseg": geoseg.__version__,
         "torch": torch.__version__.split("+")[0],
-        "recipe": stated.model_dump(mode="json", exclude={"catalog", "out", "architecture"}, exclude_none=True),
+        "recipe": stated.model_dump(
+            mode="json", exclude={"catalog", "out", "architecture", "memory"}, exclude_none=True
+        ),
     }
+
+
+def continued(training: dict[str, Any], card: ModelCard) -> dict[str, Any]:
+    """The description of a training that went on from a model: what that one has seen was seen by this one too.
+
+    Parameters
+    ----------
+    training
+        From `description`.
+    card
+        Of the model.
+    """
+    before = card.training.get("scenes", ())
+    seen = [{**each, "model": card.name} for each in before if isinstance(each, dict)]
+    start = {"model": card.name, "sha256": card.weights.sha256}
+    return {"start": start, **training, "scenes": [*training["scenes"], *seen]}
 
 
 def areas_of(scene: LabelledScene, grid: Grid) -> AreasSpec:
@@ -104,8 +122,7 @@ def areas_of(scene: LabelledScene, grid: Grid) -> AreasSpec:
     digits = max(0, 3 - math.floor(math.log10(min(grid.resolution))))  # a thousandth of a pixel
     found = {}
     for kind in (TRAIN, VALIDATION, TEST):
-        mask = scene.division == kind
-        windows = rectangles(mask, scene.window)
+        windows = scene.rectangles()[kind]
         if len(windows) > MOST_AREAS:
             windows = [functools.reduce(Window.join, windows)]
         edges = [grid.footprint(each).boundingbox.bbox for each in windows]
@@ -174,7 +191,7 @@ def drawn(scenes: Sequence[LabelledScene]) -> bytes:
     for scene in scenes:
         assert scene.grid is not None
         for kind, name in enumerate(DIVISIONS):
-            windows = rectangles(scene.division == kind, scene.window)
+            windows = scene.rectangles()[kind]
             if not windows:
                 continue
             whole = shapely.union_all([scene.grid.footprint(each).geom for each in windows])

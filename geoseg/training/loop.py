@@ -20,7 +20,7 @@ from geoseg.catalog.legend import Legend
 from geoseg.errors import ModelError
 from geoseg.models import receptive_field
 from geoseg.storage.store import Store
-from geoseg.training import checkpoint, losses, scoring
+from geoseg.training import checkpoint, losses, scoring, start
 from geoseg.training.checkpoint import Checkpoint
 from geoseg.training.chips import Draw
 from geoseg.training.division import TRAIN, VALIDATION
@@ -40,6 +40,8 @@ class _Training:
     mean: nn.Module
     """Running mean of the network."""
     adam: torch.optim.AdamW
+    names: list[str]
+    """Of the parameters, in the optimiser's order."""
     draw: Draw
     kept: dict[str, Tensor]
     """The best of the means so far."""
@@ -53,9 +55,8 @@ class _Training:
 
     def held(self) -> Checkpoint:
         """All of it."""
-        names = [name for name, _ in self.network.named_parameters()]
         state = self.adam.state_dict()["state"]
-        optimiser = {f"{names[at]}.{key}": each for at, kinds in state.items() for key, each in kinds.items()}
+        optimiser = {f"{self.names[at]}.{key}": each for at, kinds in state.items() for key, each in kinds.items()}
         tensors = {"network": self.network.state_dict(), "mean": self.mean.state_dict(), "kept": self.kept}
         chance = {"torch": torch.random.get_rng_state()}
         facts = {"rows": self.rows, "draw": self.draw.random.bit_generator.state}
@@ -69,7 +70,7 @@ class _Training:
         state = self.adam.state_dict()
         state["state"] = {
             at: {key: held.tensors["adam"][f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            for at, (name, _) in enumerate(self.network.named_parameters())
+            for at, name in enumerate(self.names)
         }
         self.adam.load_state_dict(state)
         torch.random.set_rng_state(held.tensors["chance"]["torch"])
@@ -119,10 +120,14 @@ def fit(
     weights = class_weights(labelled, legend, recipe.class_weight)
     loss_of = losses.of(recipe.loss, weights.to(where))
     mean = copy.deepcopy(network).eval()
+    groups = start.groups_of(network, recipe.start)
+    parameters = dict(network.named_parameters())
+    learnt = [{"params": [parameters[name] for name in names], "factor": factor} for factor, names in groups]
     now = _Training(
         network,
         mean,
-        torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay),
+        torch.optim.AdamW(learnt, recipe.learning_rate, weight_decay=recipe.weight_decay),
+        [name for _, names in groups for name in names],
         Draw(labelled, recipe.chips, len(legend), recipe.seed, recipe.augment),
         copy.deepcopy(mean.state_dict()),
         [],
@@ -198,9 +203,10 @@ def _epoch(now: _Training, recipe: Recipe, loss_of: losses.Loss, progress: Progr
     steps, epoch, total = steps_of(recipe), len(now.rows), 0.0
     where = next(now.network.parameters()).device
     now.network.train()
+    start.hold_frozen(now.network, recipe.start)
     for step in range(steps):
         for group in now.adam.param_groups:
-            group["lr"] = rate(epoch * steps + step, recipe)
+            group["lr"] = group["factor"] * rate(epoch * steps + step, recipe)
         now.adam.zero_grad()
         for _ in range(recipe.accumulate):
             pixels, labels = (torch.from_numpy(each).to(where) for each in now.draw(recipe.batch))

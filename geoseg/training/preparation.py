@@ -9,11 +9,12 @@ from torch import nn
 
 from geoseg import catalog
 from geoseg.catalog import Catalog
+from geoseg.catalog.card import Model
 from geoseg.catalog.legend import Legend
 from geoseg.errors import JobError
 from geoseg.models import networks, receptive_field
 from geoseg.models.receptive_field import Field
-from geoseg.training import scenes
+from geoseg.training import scenes, start
 from geoseg.training import split as splits
 from geoseg.training.division import Squares
 from geoseg.training.recipe import Recipe
@@ -28,12 +29,16 @@ _FASTEST = 1.0
 class Prepared:
     """A training that can begin."""
 
+    recipe: Recipe
+    """With all that a model it starts from decides."""
     known: Catalog
     legend: Legend
     network: nn.Module
-    """With random weights."""
+    """With random weights, or those of the model that it starts from."""
     field: Field
     split: Split
+    model: Model | None = None
+    """What it starts from."""
 
 
 def prepared(recipe: Recipe) -> Prepared:
@@ -47,22 +52,26 @@ def prepared(recipe: Recipe) -> Prepared:
     Raises
     ------
     ModelError
-        If the architecture is unknown.
+        If the architecture is unknown, or the model to start from cannot be read.
     CatalogError, RasterError, JobError
         If a scene cannot be read, or leaves no labels to train or validate on, or the spec cannot work.
     """
     known = catalog.read(recipe.catalog)
     legend = known.legend(recipe.legend)
     legend.check_fits_uint8()
+    recipe, model = start.resolved(known, recipe, legend)
     network = networks.build(recipe.architecture, len(recipe.bands), len(legend))
+    if model is not None:
+        start.taken(network, model, recipe, legend)
     field = receptive_field.probe(network, len(recipe.bands))
     _check_sizes(recipe, field)
+    if recipe.normalisation.kind == "dynamic-world":
+        raise JobError("normalisation is dynamic-world, which training does not know; take scene, fixed or none")
     squares = Squares.of(recipe.chips, recipe.seed, field, recipe.split)
-    loaded = [
-        scenes.load(known, each, recipe.bands, legend, squares, recipe.normalisation) for each in recipe.all_scenes
-    ]
+    how = recipe.bands, legend, squares, recipe.normalisation, recipe.memory
+    loaded = scenes.load_all(known, recipe.all_scenes, *how)
     _check_scenes(recipe, loaded)
-    return Prepared(known, legend, network, field, splits.split(loaded, recipe, squares, legend, field))
+    return Prepared(recipe, known, legend, network, field, splits.split(loaded, recipe, squares, legend, field), model)
 
 
 def _check_sizes(recipe: Recipe, field: Field) -> None:

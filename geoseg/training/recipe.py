@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from geoseg.catalog import kinds
 from geoseg.catalog.card import Normalisation
@@ -125,6 +125,21 @@ class AugmentSpec(Spec):
     """How often one band of a chip is replaced by its mean."""
 
 
+class StartSpec(Spec):
+    """A finished model whose weights are the first ones."""
+
+    model: str
+    """Its name in the catalog, or its folder."""
+    sha256: str | None = None
+    """Hash that its weights must have; default: any."""
+    head: Literal["keep", "new"] | None = None
+    """Layer that tells classes apart; default: kept where the classes are the same."""
+    freeze: Literal["none", "encoder"] = "none"
+    """What keeps its weights."""
+    encoder_rate: float = Field(0.1, gt=0, le=1)
+    """Factor of the learning rate in the encoder."""
+
+
 class Recipe(Spec):
     """`geoseg train`'s YAML; paths are relative to the file."""
 
@@ -143,6 +158,8 @@ class Recipe(Spec):
     legend: str
     """What to learn; references are brought to it by crosswalks."""
     architecture: dict[str, Any] = Field(default_factory=lambda: {"name": "compact"})
+    start: StartSpec | None = None
+    """What to go on from; default: random weights."""
     normalisation: Normalisation = Normalisation(kind="scene")
     gsd_m: float | None = Field(None, gt=0)
     """Ground sampling distance to state on the card; default: the first scene's own."""
@@ -167,6 +184,8 @@ class Recipe(Spec):
     class_weight: float = Field(0.25, ge=0, le=1)
     """Power of a class's rarity by which the loss is weighted: 0 not at all, 1 all classes count the same."""
     seed: int = Field(0, ge=0)
+    memory: ByteSize = Field(ByteSize(4_000_000_000), ge=0)
+    """Bytes of pixels and labels that are held; scenes that take more are read by windows."""
 
     @model_validator(mode="after")
     def _scenes(self) -> Recipe:
@@ -203,4 +222,6 @@ def read(path: Path | str) -> Recipe:
     changed["out"] = str(path.parent / (spec.out or spec.name))
     if spec.split.file is not None:
         changed["split"] = spec.split.model_copy(update={"file": str(path.parent / spec.split.file)})
+    if spec.start is not None and (path.parent / spec.start.model / "card.yaml").is_file():
+        changed["start"] = spec.start.model_copy(update={"model": str(path.parent / spec.start.model)})
     return spec.model_copy(update=changed)

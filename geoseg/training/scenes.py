@@ -1,14 +1,20 @@
-"""Scenes: labelled imagery in memory, and the parts of it that are kept away from training.
+"""Scenes: labelled imagery, and the parts of it that are kept away from training.
 
-Each scene is held on its own grid: pixels (band, row, col) float32, normalised, NaN where there are no data; labels
+Each scene lies on its own grid: pixels (band, row, col) float32, normalised, NaN where there are no data; labels
 (row, col) int16, the index of a class in the legend, -1 where there is no label to learn from or to score. No label of
 a held-out square is ever learnt from, nor any within the buffer around it, though a training chip may show pixels of
-one as its surroundings; beyond the scene's `part` neither pixels nor labels are seen.
+one as its surroundings; beyond the scene's `part` neither pixels nor labels are seen. Scenes that memory does not hold
+are read by windows; what a window holds is the same either way.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -20,26 +26,30 @@ from geoseg.catalog.card import Normalisation
 from geoseg.catalog.legend import Legend
 from geoseg.errors import JobError
 from geoseg.grid import Grid, Window
-from geoseg.training.division import BEYOND, Squares, divide
+from geoseg.training import planes
+from geoseg.training.division import BEYOND, DIVISIONS, TRAIN, Rectangles, Squares, divide
+from geoseg.training.planes import Cache, Plane, Windowed
 from geoseg.training.recipe import SceneSpec
+from geoseg.training.survey import Survey, Surveyor
 
-_MOST_BYTES = 12_000_000_000
 _STRIP = 1024
+_BLOCK = (256, 4096)
+"""Rows and columns of what is looked at at once, multiples of which blocks begin at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledScene:
-    """A scene in memory."""
+    """A scene, in memory or read by windows."""
 
     name: str
     """Imagery's name in the catalog."""
     window: Window
     """Where it lies on its own lattice."""
-    pixels: np.ndarray
+    pixels: Plane
     """(band, row, col) float32, normalised; NaN where there are no data."""
-    labels: np.ndarray
+    labels: Plane
     """(row, col) int16: index of a class in the legend, -1 for none."""
-    division: np.ndarray
+    division: Plane
     """(row, col) uint8: TRAIN, VALIDATION, TEST, BEYOND or BUFFER."""
     weight: float
     """How often chips come from it, relative to other scenes."""
@@ -49,18 +59,130 @@ class LabelledScene:
     """Mean and std that its pixels were normalised with; None: 0 and 1."""
     reference: str = ""
     """Reference's name in the catalog."""
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """What was found out about it."""
 
     @property
-    def zero(self) -> np.ndarray:
+    def zero(self) -> np.ndarray | float:
         """What a physical value of 0 is as a normalised one, (band,) float64."""
         if self.centred is None:
-            return np.zeros(len(self.pixels))
+            return 0.0
         mean, std = self.centred
         return -np.array(mean) / np.array(std)
 
-    def seen(self) -> np.ndarray:
-        """The pixels with all that lies beyond the scene's part taken away, as training sees them."""
-        return np.where(self.division == BEYOND, np.float32(np.nan), self.pixels)
+    def pixels_in(self, window: Window) -> np.ndarray:
+        """Pixels of a window inside of the scene."""
+        return planes.taken(self.pixels, self.window, window)
+
+    def labels_in(self, window: Window) -> np.ndarray:
+        """Labels of a window inside of the scene."""
+        return planes.taken(self.labels, self.window, window)
+
+    def division_in(self, window: Window) -> np.ndarray:
+        """The division of a window inside of the scene."""
+        return planes.taken(self.division, self.window, window)
+
+    def seen(self, window: Window | None = None) -> np.ndarray:
+        """Pixels with all that lies beyond the scene and its part taken away, as training sees them.
+
+        Parameters
+        ----------
+        window
+            Any; default: the scene's.
+        """
+        return self._around(window, self._shown)
+
+    def _shown(self, window: Window) -> np.ndarray:
+        pixels, beyond = self.pixels_in(window), self.division_in(window) == BEYOND
+        return np.where(beyond, np.float32(np.nan), pixels) if beyond.any() else pixels
+
+    def around(self, window: Window) -> np.ndarray:
+        """Pixels of any window, NaN beyond the scene."""
+        return self._around(window, self.pixels_in)
+
+    def learnt(self, window: Window) -> np.ndarray:
+        """Labels of any window that are learnt from, -1 for none."""
+        return self._around(
+            window, lambda at: np.where(self.division_in(at) == TRAIN, self.labels_in(at), np.int16(-1))
+        )
+
+    def _around(self, window: Window | None, of: Callable[[Window], np.ndarray]) -> np.ndarray:
+        """A window of something, filled up with NaN or -1 beyond the scene."""
+        window = window or self.window
+        if self.window.holds(window):
+            return of(window)
+        part = window.meet(self.window) or Window(self.window.row, self.window.col, 1, 1)
+        found = of(part)
+        fill = np.nan if found.dtype.kind == "f" else -1
+        out = np.full((*found.shape[:-2], *window.shape), fill, found.dtype)
+        if part.meet(window):
+            out[..., *part.within(window)] = found
+        return out
+
+    def blocks(self) -> Iterator[Window]:
+        """The scene in pieces that memory holds, the same ones however it is read."""
+        height, width = _BLOCK
+        rows = self.window.snapped(height)
+        cols = self.window.snapped(width)
+        for row in range(rows.row, rows.row_end, height):
+            for col in range(cols.col, cols.col_end, width):
+                part = Window(row, col, height, width).meet(self.window)
+                if part is not None:
+                    yield part
+
+    def divided(self, of: Callable[[Window], np.ndarray]) -> LabelledScene:
+        """The scene with another division.
+
+        Parameters
+        ----------
+        of
+            The division of a window inside of the scene; the same for a pixel, whichever window it is asked with.
+        """
+        return replace(self, division=self._plane(of, np.uint8))
+
+    def relabelled(self, of: Callable[[Window], np.ndarray]) -> LabelledScene:
+        """The scene with other labels.
+
+        Parameters
+        ----------
+        of
+            The labels of a window inside of the scene.
+        """
+        return replace(self, labels=self._plane(of, np.int16))
+
+    def _plane(self, of: Callable[[Window], np.ndarray], dtype: type) -> Plane:
+        """Made at once where the scene is in memory, else when it is asked for."""
+        if isinstance(self.pixels, Windowed):
+            return Windowed(lambda window: of(window).astype(dtype, copy=False))
+        return of(self.window).astype(dtype, copy=False)
+
+    def has(self, division: int) -> bool:
+        """Whether any pixel belongs to a division."""
+        return any((self.division_in(block) == division).any() for block in self.blocks())
+
+    def survey(self) -> Survey:
+        """Labels counted and placed, in one pass which is made once."""
+        if "survey" not in self._known:
+            surveyor = Surveyor(self.window)
+            for block in self.blocks():
+                surveyor.take(block, self.pixels_in(block), self.labels_in(block), self.division_in(block))
+            self._known["survey"] = surveyor.found()
+        found: Survey = self._known["survey"]
+        return found
+
+    def rectangles(self) -> list[list[Window]]:
+        """Of each division, rectangles that cover each of its pixels once; found once."""
+        if "rectangles" not in self._known:
+            made = [Rectangles() for _ in DIVISIONS]
+            for row in range(self.window.row, self.window.row_end, _BLOCK[0]):
+                height = min(_BLOCK[0], self.window.row_end - row)
+                strip = Window(row, self.window.col, height, self.window.width)
+                division = self.division_in(strip)
+                for kind, each in enumerate(made):
+                    each.take(strip, division == kind)
+            self._known["rectangles"] = [each.found() for each in made]
+        found: list[list[Window]] = self._known["rectangles"]
+        return found
 
     def counts(self, division: int, classes: int) -> np.ndarray:
         """Labelled pixels of each class in a division, (class,) int64.
@@ -72,8 +194,41 @@ class LabelledScene:
         classes
             How many the legend has.
         """
-        chosen = self.labels[(self.division == division) & (self.labels >= 0)]
-        return np.bincount(chosen, minlength=classes)
+        return self.survey().of(division, classes)
+
+
+def load_all(
+    known: Catalog,
+    specs: Sequence[SceneSpec],
+    bands: tuple[str, ...],
+    legend: Legend,
+    squares: Squares,
+    normalisation: Normalisation,
+    memory: int,
+) -> list[LabelledScene]:
+    """Scenes of a training: in memory where all of them together fit, else read by windows.
+
+    Parameters
+    ----------
+    known, bands, legend, squares, normalisation
+        As for `load`.
+    specs
+        The scenes.
+    memory
+        Bytes that they may take; what is read by windows is kept up to that.
+
+    Raises
+    ------
+    CatalogError, RasterError, JobError
+        As for `load`.
+    """
+    opened = [imagery.open(known.imagery(each.imagery).select(bands, "training")) for each in specs]
+    needed = sum(each.window.pixels * (4 * len(bands) + 3) for each in opened)
+    cache = Cache(memory) if needed > memory else None
+    return [
+        load(known, each, bands, legend, squares, normalisation, cache=cache, number=at)
+        for at, each in enumerate(specs)
+    ]
 
 
 def load(
@@ -83,6 +238,9 @@ def load(
     legend: Legend,
     squares: Squares,
     normalisation: Normalisation,
+    *,
+    cache: Cache | None = None,
+    number: int = 0,
 ) -> LabelledScene:
     """Read a scene and its reference, the reference warped to the scene's grid by the nearest label.
 
@@ -102,44 +260,68 @@ def load(
         How the scene is divided.
     normalisation
         Taken from the pixels; see `centre`.
+    cache
+        Read by windows, and keep here what was read last; default: read all of it now.
+    number
+        Of the scene in the cache.
 
     Raises
     ------
     CatalogError, RasterError
         If something is not in the catalog or cannot be read.
     JobError
-        If the scene is too large for memory, or the crosswalk is one between other legends.
+        If the crosswalk is one between other legends.
     """
     scene = imagery.open(known.imagery(spec.imagery).select(bands, "training"))
-    references = [_brought(known, name, spec.crosswalk, legend) for name in spec.references]
-    needed = scene.window.pixels * (4 * len(bands) + 3)
-    if needed > _MOST_BYTES:
-        raise JobError(
-            f"imagery {spec.imagery!r} takes {needed / 1e9:.0f} GB in memory, more than the {_MOST_BYTES / 1e9:.0f} GB "
-            "that training uses; cut out a smaller scene to train on"
-        )
-    pixels = np.concatenate([imagery.read(scene, scene.grid, part) for part in _strips(scene.window)], axis=1)
-    void = np.isnan(pixels).any(axis=0)
-    labels = np.full(void.shape, -1, np.int16)
-    for reference, indices in references:
-        found = indices[_ids(reference, scene)]
-        labels = np.where(labels < 0, found, labels)
-    labels[void] = -1
+    brought = [_brought(known, name, spec.crosswalk, legend) for name in spec.references]
     mean, std = centre(scene, normalisation)
-    pixels -= np.array(mean, np.float32)[:, None, None]
-    pixels /= np.array(std, np.float32)[:, None, None]
-    division = divide(scene.window, spec.part, squares)
+    files = ExitStack()
+    rasters = [
+        (files.enter_context(drawn.as_raster(reference, scene.grid, scene.window)), table)
+        for reference, table in brought
+    ]
+    read = partial(_read, scene, rasters, (mean, std))
+    division = partial(divide, scene.window, spec.part, squares)
+    made: tuple[Plane, Plane, Plane]
+    if cache is None:
+        with files:
+            pixels, labels = zip(*(read(part) for part in _strips(scene.window)))
+        made = np.concatenate(pixels, axis=1), np.concatenate(labels), division()
+    else:
+        parts = planes.Squares(read, scene.window, cache, number)
+        weakref.finalize(parts, files.close)
+        made = Windowed(parts.pixels), Windowed(parts.labels), Windowed(division)
+    pixels_of, labels_of, division_of = made
     return LabelledScene(
         spec.imagery,
         scene.window,
-        pixels,
-        labels,
-        division,
+        pixels_of,
+        labels_of,
+        division_of,
         spec.weight,
         scene.grid,
         (mean, std),
-        references[0][0].name,
+        brought[0][0].name,
     )
+
+
+def _read(
+    scene: imagery.Scene,
+    references: Sequence[tuple[Reference, np.ndarray]],
+    centred: tuple[tuple[float, ...], tuple[float, ...]],
+    window: Window,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised pixels and labels of a window."""
+    pixels = imagery.read(scene, scene.grid, window)
+    void = np.isnan(pixels).any(axis=0)
+    labels = np.full(void.shape, -1, np.int16)
+    for reference, indices in references:
+        found = indices[on_grid(reference, scene.grid, window)]
+        labels = np.where(labels < 0, found, labels)
+    labels[void] = -1
+    for values, of in zip((np.subtract, np.divide), centred):
+        values(pixels, np.array(of, np.float32)[:, None, None], out=pixels)
+    return pixels, labels
 
 
 def centre(scene: imagery.Scene, normalisation: Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -169,12 +351,6 @@ def _brought(known: Catalog, name: str, crosswalk: str | None, legend: Legend) -
             f"reference {reference.name!r} has legend {reference.legend.name!r}, and {legend.name!r} is to be learnt"
         )
     return reference, _indices(walk.table(), legend)
-
-
-def _ids(reference: Reference, scene: imagery.Scene) -> np.ndarray:
-    """(row, col) int32: a reference's ids on a scene's own pixels, -1 for none."""
-    with drawn.as_raster(reference, scene.grid, scene.window) as raster:
-        return np.concatenate([on_grid(raster, scene.grid, part) for part in _strips(scene.window)])
 
 
 def _indices(table: np.ndarray, legend: Legend) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from geoseg.accuracy.confusion import iou, mean_iou, pixel_accuracy
 from geoseg.catalog.legend import Legend
-from geoseg.grid import Window, cut
+from geoseg.grid import cut
 from geoseg.models import receptive_field
 from geoseg.training.division import BEYOND, DIVISIONS, TEST, VALIDATION
 from geoseg.training.scenes import LabelledScene
@@ -98,19 +98,20 @@ def judge(
     """
     classes = len(weights)
     found = Judged(np.zeros((classes, classes), np.int64), 0.0, 0.0)
-    pixels = scene.pixels if division == BEYOND else scene.seen()
-    wanted = (scene.division == division) & (scene.labels >= 0)
+    shown = scene.around if division == BEYOND else scene.seen
     where = next(network.parameters()).device
     core = core_of(field)
     for window in cut(scene.window, core):
         part = window.meet(scene.window)
-        if part is None or not wanted[part.within(scene.window)].any():
+        if part is None or not (inside := scene.division_in(part) == division).any():
             continue
-        chip = torch.from_numpy(_around(pixels, scene.window, window.grown(field.halo)))[None].to(where)
+        chosen = inside & (scene.labels_in(part) >= 0)
+        if not chosen.any():
+            continue
+        chip = torch.from_numpy(np.nan_to_num(shown(window.grown(field.halo)), nan=0.0))[None].to(where)
         with torch.inference_mode():
             scores = network(chip.contiguous(memory_format=torch.channels_last))[0]
-        chosen = wanted[part.within(scene.window)]
-        reference = scene.labels[part.within(scene.window)][chosen].astype(np.int64)
+        reference = scene.labels_in(part)[chosen].astype(np.int64)
         found += _compared(scores[:, *part.within(window.grown(field.halo))].cpu()[:, chosen], reference, weights)
     return found
 
@@ -194,12 +195,3 @@ def row_of(epoch: int, loss: float, judged: Judged, rate: float, legend: Legend,
     classes = {f"iou {name}": float(each) for name, each in zip(legend.names, iou(judged.matrix))}
     losses = {"loss": loss, "validation_loss": judged.mean_loss}
     return {"epoch": epoch + 1, **losses, **scores, **classes, "learning_rate": rate, "seconds": seconds}
-
-
-def _around(pixels: np.ndarray, extent: Window, window: Window) -> np.ndarray:
-    """Pixels of a window, 0 where there are no data."""
-    out = np.zeros((len(pixels), *window.shape), np.float32)
-    if part := window.meet(extent):
-        rows, cols = part.within(extent)
-        out[:, *part.within(window)] = np.nan_to_num(pixels[:, rows, cols], nan=0.0)
-    return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import shapely
@@ -18,7 +19,7 @@ from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_zones
 from geoseg.catalog.yaml import nearest
 from geoseg.errors import JobError
-from geoseg.grid import Grid, Region, project, read_crs
+from geoseg.grid import Grid, Region, Window, project, read_crs
 from geoseg.models.receptive_field import Field
 from geoseg.quantities import counted
 from geoseg.rasters import masks
@@ -33,7 +34,6 @@ from geoseg.training.division import (
     chance,
     divide,
     grown,
-    rectangles,
 )
 from geoseg.training.recipe import Recipe, Side
 from geoseg.training.scenes import LabelledScene
@@ -84,20 +84,19 @@ def split(scenes: Sequence[LabelledScene], recipe: Recipe, squares: Squares, leg
         made = [_by_polygons(scene, recipe) for scene in scenes]
     elif recipe.split.by == "scenes":
         chosen = _by_scene(scenes, fixed, squares, recipe.seed, len(legend))
-        made = [
-            replace(scene, division=np.full(scene.labels.shape, kind, np.uint8)) for scene, kind in zip(scenes, chosen)
-        ]
+        made = [_whole(scene, kind) for scene, kind in zip(scenes, chosen)]
     else:
         free = [(scene, part) for scene, part, kind in zip(scenes, parts, fixed) if kind is None]
         squares = _spread_squares(free, squares, len(legend))
-        made = [replace(scene, division=divide(scene.window, part, squares)) for scene, part in zip(scenes, parts)]
+        made = [scene.divided(partial(divide, scene.window, part, squares)) for scene, part in zip(scenes, parts)]
     for at, kind in enumerate(fixed):
         if kind is not None:
-            made[at] = replace(made[at], division=np.full(made[at].labels.shape, kind, np.uint8))
+            made[at] = _whole(made[at], kind)
     for at, part in enumerate(parts):
         if part and (recipe.split.by != "squares" or fixed[at] is not None):
-            made[at] = replace(made[at], division=_less(made[at], part, squares))
-    done = tuple(_apart(made, squares.buffer))
+            made[at] = _less(made[at], part, squares)
+    alone = [kind is None and recipe.split.by == "squares" for kind in fixed]
+    done = tuple(_apart(made, squares.buffer, alone))
     _check(done, recipe, squares, legend)
     return Split(done, squares, _said(recipe, squares), tuple(_notes(done, squares, legend, field)))
 
@@ -156,7 +155,7 @@ def _by_scene(
         spare = [at for at in ranked if members.count(groups[at]) > 1 or groups[at] in wanted[place + 1 :]]
         if spare and group not in members and squares.division(group) not in fixed:
             groups[spare[0]] = group
-    counts = np.array([np.bincount(scenes[at].labels[scenes[at].labels >= 0], minlength=classes) for at in free])
+    counts = np.array([_label_counts(scenes[at], classes) for at in free])
     spreaded = spread(counts, [groups[at] for at in free], wanted, [order[at] for at in free])
     for at, group in zip(free, spreaded):
         found[at] = squares.division(group)
@@ -169,9 +168,11 @@ def _spread_squares(
     """Squares, some of them moved so that each class is in each division."""
     totals: dict[tuple[int, int], np.ndarray] = {}
     for scene, part in scenes:
-        seen = divide(scene.window, part, replace(squares, buffer=0)) != BEYOND
-        for key, found in _by_square(np.where(seen, scene.labels, -1), scene, squares.edge, classes).items():
-            totals[key] = totals.get(key, 0) + found
+        for block in scene.blocks():
+            seen = divide(scene.window, part, replace(squares, buffer=0), block) != BEYOND
+            labels = np.where(seen, scene.labels_in(block), -1)
+            for key, found in _by_square(labels, block, squares.edge, classes).items():
+                totals[key] = totals.get(key, 0) + found
     keys = sorted(totals)
     if not keys:
         return squares
@@ -181,17 +182,24 @@ def _spread_squares(
     return replace(squares, moved={key: new for key, old, new in zip(keys, before, after) if old != new})
 
 
-def _by_square(labels: np.ndarray, scene: LabelledScene, edge: int, classes: int) -> dict[tuple[int, int], np.ndarray]:
-    """(class,) labelled pixels of each square of a scene that has any."""
-    rows, cols = np.nonzero(labels >= 0)
-    down, across = (rows + scene.window.row) // edge, (cols + scene.window.col) // edge
-    width = int(across.max(initial=0) - across.min(initial=0)) + 1
-    first = int(across.min(initial=0))
-    flat = ((down - down.min(initial=0)) * width + across - first) * classes + labels[rows, cols]
-    counts = np.bincount(flat, minlength=classes)
-    counts = np.pad(counts, (0, -len(counts) % classes)).reshape(-1, classes)
-    top = int(down.min(initial=0))
-    return {(top + at // width, first + at % width): counts[at] for at in np.flatnonzero(counts.any(axis=1)).tolist()}
+def _label_counts(scene: LabelledScene, classes: int) -> np.ndarray:
+    """(class,) labelled pixels of a scene."""
+    found = np.zeros(classes, np.int64)
+    for block in scene.blocks():
+        labels = scene.labels_in(block)
+        found += np.bincount(labels[labels >= 0], minlength=classes)
+    return found
+
+
+def _by_square(labels: np.ndarray, window: Window, edge: int, classes: int) -> dict[tuple[int, int], np.ndarray]:
+    """(class,) labelled pixels of each square of a window that has any."""
+    top, left = window.row // edge, window.col // edge
+    down = np.arange(window.row, window.row_end) // edge - top
+    across = np.arange(window.col, window.col_end) // edge - left
+    width = int(across[-1]) + 1
+    flat = ((down[:, None] * width + across) * classes + labels)[labels >= 0]
+    counts = np.bincount(flat, minlength=(int(down[-1]) + 1) * width * classes).reshape(-1, classes)
+    return {(top + at // width, left + at % width): counts[at] for at in np.flatnonzero(counts.any(axis=1)).tolist()}
 
 
 def _wanted(squares: Squares) -> list[int]:
@@ -201,11 +209,21 @@ def _wanted(squares: Squares) -> list[int]:
     return [TRAIN, VALIDATION, *([TEST] if squares.test else [])]
 
 
-def _less(scene: LabelledScene, part: Mapping[Side, float], squares: Squares) -> np.ndarray:
-    """The division of a scene, of which a part alone is seen."""
-    sides = divide(scene.window, part, replace(squares, validation=0, test=0, folds=None, moved={}))
-    near = (sides == BUFFER) & (scene.division == TRAIN)
-    return np.where(sides == BEYOND, sides, np.where(near, sides, scene.division)).astype(np.uint8)
+def _whole(scene: LabelledScene, kind: int) -> LabelledScene:
+    """A scene all of which goes to one division."""
+    return scene.divided(lambda window: np.full(window.shape, kind, np.uint8))
+
+
+def _less(scene: LabelledScene, part: Mapping[Side, float], squares: Squares) -> LabelledScene:
+    """A scene of which a part alone is seen."""
+    nothing_held = replace(squares, validation=0, test=0, folds=None, moved={})
+
+    def less(window: Window) -> np.ndarray:
+        sides, division = divide(scene.window, part, nothing_held, window), scene.division_in(window)
+        near = (sides == BUFFER) & (division == TRAIN)
+        return np.where(sides == BEYOND, sides, np.where(near, sides, division))
+
+    return scene.divided(less)
 
 
 def _by_polygons(scene: LabelledScene, recipe: Recipe) -> LabelledScene:
@@ -222,48 +240,78 @@ def _by_polygons(scene: LabelledScene, recipe: Recipe) -> LabelledScene:
     if DIVISIONS[VALIDATION] not in names:
         raise JobError(f"{how.file} has no polygon whose {how.column} is 'validation'; the best epoch is chosen there")
     assert scene.grid is not None
-    division = np.full(scene.labels.shape, TRAIN, np.uint8)
-    learnable = np.full(scene.labels.shape, DIVISIONS[TRAIN] not in names)
-    for kind in (TRAIN, VALIDATION, TEST):
-        for name, shape in zip(names, shapes):
-            if _NAMES[name] != kind:
-                continue
-            here = Region(name, Geometry(shape, read_crs(crs, how.file))).on(scene.grid)
-            within = masks.inside(here, scene.grid, scene.window)
-            division[within] = kind
-            learnable |= within
-    return replace(scene, division=division, labels=np.where(learnable, scene.labels, np.int16(-1)))
+    grid = scene.grid
+    regions = [Region(name, Geometry(shape, read_crs(crs, how.file))) for name, shape in zip(names, shapes)]
+    places = [(_NAMES[region.name], region.on(grid)) for region in regions]
+    places.sort(key=lambda place: place[0])
+
+    def division(window: Window) -> np.ndarray:
+        found = np.full(window.shape, TRAIN, np.uint8)
+        for kind, here in places:
+            found[masks.inside(here, grid, window)] = kind
+        return found
+
+    divided = scene.divided(division)
+    if DIVISIONS[TRAIN] not in names:
+        return divided
+
+    def labels(window: Window) -> np.ndarray:
+        within = np.logical_or.reduce([masks.inside(here, grid, window) for _, here in places])
+        return np.where(within, scene.labels_in(window), np.int16(-1))
+
+    return divided.relabelled(labels)
 
 
-def _apart(scenes: Sequence[LabelledScene], buffer: int) -> list[LabelledScene]:
-    """Scenes of which no pixel is learnt from within a buffer of ground that is held out in any of them."""
+def _apart(scenes: Sequence[LabelledScene], buffer: int, alone: Sequence[bool]) -> list[LabelledScene]:
+    """Scenes of which no pixel is learnt from within a buffer of ground that is held out in any of them.
+
+    Parameters
+    ----------
+    scenes
+        Divided.
+    buffer
+        Pixels.
+    alone
+        Which scenes keep to the buffer around their own held-out ground already.
+    """
     held = [_held_out(scene) for scene in scenes]
     found = []
-    for scene in scenes:
-        if scene.grid is None or not (scene.division == TRAIN).any():
+    for at, scene in enumerate(scenes):
+        if scene.grid is None or not scene.has(TRAIN):
             found.append(scene)
             continue
-        wide = scene.window.grown(buffer)
-        near = np.zeros(wide.shape, bool)
-        outline = scene.grid.footprint(wide)
-        for ground in held:
-            if ground is not None and (here := _brought(ground, scene.grid, outline)) is not None:
-                near |= masks.inside(here, scene.grid, wide)
-        found.append(scene if not near.any() else _buffered(scene, near, buffer))
+        outline = scene.grid.footprint(scene.window.grown(buffer))
+        brought = [
+            _brought(ground, scene.grid, outline)
+            for other, ground in enumerate(held)
+            if ground is not None and not (other == at and alone[at])
+        ]
+        near = [each for each in brought if each is not None]
+        found.append(_buffered(scene, scene.grid, near, buffer) if near else scene)
     return found
 
 
-def _buffered(scene: LabelledScene, near: np.ndarray, buffer: int) -> LabelledScene:
-    close = grown(near, buffer)[buffer : buffer + scene.window.height, buffer : buffer + scene.window.width]
-    return replace(scene, division=np.where(close & (scene.division == TRAIN), np.uint8(BUFFER), scene.division))
+def _buffered(scene: LabelledScene, grid: Grid, near: Sequence[Geometry], buffer: int) -> LabelledScene:
+    """A scene of which no pixel within a buffer of some ground is learnt from."""
+
+    def buffered(window: Window) -> np.ndarray:
+        wide = window.grown(buffer)
+        held = np.logical_or.reduce([masks.inside(each, grid, wide) for each in near])
+        division = scene.division_in(window)
+        close = grown(held, buffer)[window.within(wide)]
+        return np.where(close & (division == TRAIN), np.uint8(BUFFER), division)
+
+    return scene.divided(buffered)
 
 
 def _held_out(scene: LabelledScene) -> Geometry | None:
     """The ground of a scene that is chosen on or held out."""
-    held = (scene.division == VALIDATION) | (scene.division == TEST)
-    if scene.grid is None or not held.any():
+    if scene.grid is None:
         return None
-    boxes = [scene.grid.footprint(each).geom for each in rectangles(held, scene.window)]
+    held = [window for kind in (VALIDATION, TEST) for window in scene.rectangles()[kind]]
+    if not held:
+        return None
+    boxes = [scene.grid.footprint(each).geom for each in held]
     return Geometry(shapely.union_all(boxes), read_crs(scene.grid.crs, scene.name))
 
 
@@ -297,7 +345,7 @@ def _without(scene: LabelledScene, division: int, squares: Squares, recipe: Reci
             f"no label of any scene is for {name} by the split of {counted(len(recipe.all_scenes), 'scene')} by "
             f"{recipe.split.by}; give more scenes or other divisions"
         )
-    if division == TRAIN and (scene.labels[scene.division == BUFFER] >= 0).any():
+    if division == TRAIN and scene.survey().counts[BUFFER].any():
         return (
             f"every label of reference {reference!r} on train squares of imagery {scene.name!r} lies within "
             f"{squares.buffer} pixels of what is held out; make chips.square ({squares.edge}) larger, chips.buffer "

@@ -79,3 +79,22 @@ def test_a_wrong_spec_is_refused_as_by_training(folder, monkeypatch):
     answer = geoseg("labels", "check", "training.yaml")
     assert answer.code == 2
     assert re.search("chips.size is 17; the network takes multiples of 2", answer.err)
+
+
+def test_scenes_read_by_windows_are_checked_and_drawn_as_those_in_memory(folder, monkeypatch):
+    spec = recipe.read(folder / "training.yaml")
+    monkeypatch.setattr(checking, "EDGE", 30)  # every fourth row and column
+    held, read = (checking.check(spec.model_copy(update={"memory": memory})) for memory in (10**9, 0))
+    assert (held.rows, held.notes) == (read.rows, read.notes)
+    for one, two in zip(held.drawn, read.drawn):
+        np.testing.assert_array_equal(one.labels, held.scenes[0].labels[::4, ::4])
+        np.testing.assert_array_equal(two.labels, one.labels)
+        np.testing.assert_array_equal(two.division, held.scenes[0].division[::4, ::4])
+
+
+def test_of_a_large_scene_the_square_that_most_is_learnt_from_is_looked_at(folder, monkeypatch):
+    monkeypatch.setattr(checking, "_SQUARE", 64)
+    scene = loaded(folder)
+    window = checking._telling(scene)
+    assert max(window.shape) <= 64
+    assert scene.window.holds(window)

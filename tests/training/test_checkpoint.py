@@ -59,9 +59,18 @@ def test_a_damaged_one_is_told(tmp_path, damage):
 def test_all_that_matters_is_in_its_identity(folder):
     spec, scene = recipe.read(folder / "training.yaml"), loaded(folder)
     first = identity(spec, [scene], "cpu")
-    assert identity(spec.model_copy(update={"out": "elsewhere", "title": "t", "licence": "l"}), [scene], "cpu") == first
+    assert (
+        identity(
+            spec.model_copy(update={"out": "elsewhere", "title": "t", "licence": "l", "memory": 5}), [scene], "cpu"
+        )
+        == first
+    )
     for key, field in type(spec).model_fields.items():
-        if key in ("catalog", "out", "title", "licence", "split") or key in ("imagery", "reference", "crosswalk"):
+        if key in ("catalog", "out", "title", "licence", "split", "memory") or key in (
+            "imagery",
+            "reference",
+            "crosswalk",
+        ):
             continue
         other = spec.model_copy(update={key: "other" if key != "architecture" else {"name": "smp"}})
         assert identity(other, [scene], "cpu") != first, (key, field)

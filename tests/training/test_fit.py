@@ -4,22 +4,31 @@ import csv
 import hashlib
 import json
 import math
+import re
 import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
+import geopandas
+import large_scenes
 import numpy as np
 import pytest
 import rasterio
 import safetensors.numpy
+import shapely
 import torch
-from labelled_scenes import RECIPE, loaded
+from affine import Affine
+from labelled_scenes import RECIPE, cropped, loaded
+from rasterio import features
 
 from geoseg import catalog
 from geoseg.catalog.card import read_model
 from geoseg.errors import GeosegError, JobError, ModelError
 from geoseg.training import fit, recipe
 from geoseg.training.division import BUFFER, TRAIN
-from geoseg.training.recipe import SceneSpec
+from geoseg.training.recipe import Recipe, SceneSpec
 
 
 def test_training_learns_and_writes_a_whole_model_folder(folder):
@@ -60,6 +69,80 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(folder):
     ]
     assert hashes[0] == hashes[1] != hashes[2]
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def with_fields(folder):
+    """The reference as polygons of another CRS, and another raster of it with pixels of 20 m, as references."""
+    with rasterio.open(folder / "truth.tif") as file:
+        codes = file.read(1)
+        found = features.shapes(codes, codes > 0, transform=file.transform)
+        shapes = [(shapely.geometry.shape(each), int(code)) for each, code in found]
+        profile = file.profile | {"width": 150, "height": 144, "transform": Affine(20, 0, 500003, 0, -20, 4000007)}
+    frame = geopandas.GeoDataFrame({"id": [code for _, code in shapes]}, geometry=[each for each, _ in shapes],
+                                   crs="EPSG:32633")  # fmt: skip
+    frame.to_crs("EPSG:4326").to_file(folder / "fields.gpkg")
+    with rasterio.open(folder / "fine.tif", "w", **profile) as file:
+        file.write(np.kron(codes[::2, ::2], np.ones((3, 3), np.uint8)), 1)
+    text = (folder / "data_catalog.yaml").read_text()
+    entry = "  fields: {file: fields.gpkg, column: id, legend: codes}\n  fine: {file: fine.tif, legend: codes}\n"
+    (folder / "data_catalog.yaml").write_text(text.replace("legends:", entry + "legends:", 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"reference": ("fields", "fine")},
+        {"split": {"by": "polygons", "file": "held.gpkg"}, "reference": "fine"},
+        {"scenes": [{"imagery": "scene", "reference": "truth", "part": {"west": 0.7}},
+                    {"imagery": "crop", "reference": "crop"}], "imagery": None, "reference": None},
+    ],
+)  # fmt: skip
+def test_weights_are_the_same_whether_scenes_are_held_or_read_by_windows(folder, change):
+    with_fields(folder)
+    cropped(folder, 20, 10, 64, 80)
+    place = shapely.box(500000, 3999000, 501300, 4000000)
+    geopandas.GeoDataFrame({"division": ["validation"]}, geometry=[place], crs="EPSG:32633").to_file(
+        folder / "held.gpkg"
+    )
+    text = recipe.read(folder / "training.yaml").model_dump(mode="json", exclude_none=True)
+    spec = Recipe.model_validate({**text, "epochs": 1, **change})
+    if spec.split.file:
+        spec = spec.model_copy(update={"split": spec.split.model_copy(update={"file": str(folder / "held.gpkg")})})
+    found = []
+    for memory in (10**9, 60_000, 0):
+        fit.train(spec.model_copy(update={"memory": memory}), folder / str(memory))
+        names = ("weights.safetensors", "division.geojson")
+        text = re.sub(r"\n *seconds: .*", "", (folder / str(memory) / "card.yaml").read_text())
+        found.append([text, *((folder / str(memory) / name).read_bytes() for name in names)])
+    assert found[0] == found[1] == found[2]
+
+
+TRAINING = """
+    import resource, sys
+    import torch
+    torch.set_num_threads(2)
+    from geoseg.training import fit, recipe
+    fit.train(recipe.read(sys.argv[1]))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_virtual_scene_of_10_gb_trains_in_2_gb(tmp_path):
+    edge = 25_000
+    large_scenes.make(tmp_path, edge, memory="300 MB")
+    with rasterio.open(tmp_path / "scene.vrt") as file:
+        assert file.width * file.height * file.count * 4 == 10e9
+    command = [sys.executable, "-c", textwrap.dedent(TRAINING), str(tmp_path / "training.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    most_kb = int(done.stdout)
+    assert most_kb * 1024 < 2e9, f"{most_kb / 1e6:.2f} GB"
+    card = read_model(tmp_path / "tiny").card
+    labelled = card.training["scenes"][0]["labelled_pixels"]
+    assert sum(labelled.values()) == edge * edge - 25 * 25 * 40 * 90
+    assert card.scores["all unseen"]["mean_iou"] > 0.5
 
 
 def test_a_model_is_not_replaced_unasked(folder):

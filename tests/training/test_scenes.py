@@ -15,8 +15,10 @@ from scipy import ndimage
 from geoseg import catalog, imagery
 from geoseg.catalog.card import Normalisation
 from geoseg.errors import JobError
+from geoseg.grid import Window
 from geoseg.training import scenes
 from geoseg.training.division import BEYOND, BUFFER, TEST, TRAIN, VALIDATION, Squares
+from geoseg.training.planes import Windowed
 from geoseg.training.recipe import SceneSpec
 
 
@@ -73,10 +75,21 @@ def test_fixed_numbers_are_taken_from_the_pixels(folder):
     assert plain.pixels.dtype == np.float32
 
 
-def test_a_scene_that_memory_does_not_hold_is_refused_unread(folder, monkeypatch):
-    monkeypatch.setattr(scenes, "_MOST_BYTES", 96 * 112 * 11 - 1)
-    with pytest.raises(JobError, match=r"takes 0 GB in memory, more than the 0 GB that training uses; cut out a"):
-        loaded(folder)
+@pytest.mark.parametrize("part", [{}, {"west": 0.6}, {"south": 0.3}])
+def test_a_scene_read_by_windows_is_the_one_in_memory(folder, part):
+    known = catalog.read(folder / "data_catalog.yaml")
+    spec = SceneSpec(imagery="scene", reference="truth", part=part)
+    how = ("nir", "red"), known.legend("plain"), Squares(16, 0.15, 0.15, 5, 1), Normalisation(kind="scene")
+    (held,), (read,) = (scenes.load_all(known, [spec], *how, memory) for memory in (96 * 112 * 11, 96 * 112 * 11 - 1))
+    assert isinstance(held.pixels, np.ndarray)
+    assert isinstance(read.pixels, Windowed)
+    row, col = held.window.row, held.window.col
+    for window in (held.window, Window(row + 7, col + 20, 50, 60), Window(row - 9, col + 90, 40, 40)):
+        for name in ("seen", "learnt", "around"):
+            np.testing.assert_array_equal(getattr(read, name)(window), getattr(held, name)(window))
+    np.testing.assert_array_equal(read.division_in(read.window), held.division)
+    assert read.survey().digest == held.survey().digest
+    assert read.rectangles() == held.rectangles()
 
 
 def test_a_buffer_takes_labels_from_training_and_from_nothing_else(folder):

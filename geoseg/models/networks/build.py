@@ -120,6 +120,25 @@ def stride_of(network: Any) -> int:
     return 1
 
 
+def encoder_of(network: nn.Module) -> tuple[str, ...]:
+    """Names of the submodules that make features of pixels: what a network for other classes can keep.
+
+    Parameters
+    ----------
+    network
+        From `build`.
+
+    Raises
+    ------
+    ModelError
+        If it has no such part.
+    """
+    for names in (("encoders", "downs"), ("encoder",)):
+        if all(isinstance(getattr(network, name, None), nn.Module) for name in names):
+            return names
+    raise ModelError(f"{type(network).__name__} has no encoder of its own; train all of it alike, with encoder_rate: 1")
+
+
 def _build_smp(architecture: dict[str, Any], bands: int, classes: int) -> nn.Module:
     import segmentation_models_pytorch as smp  # several seconds, and only for these architectures
 

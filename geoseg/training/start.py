@@ -1,0 +1,182 @@
+"""Start: the weights of a finished model as the first ones of a training, for other classes or bands where asked.
+
+Input layers and heads are those whose shape follows the number of bands and of classes; they are matched by the names
+of bands and classes. All else is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from geoseg.catalog import Catalog
+from geoseg.catalog.card import Model, ModelCard
+from geoseg.catalog.legend import Legend
+from geoseg.errors import JobError, ModelError
+from geoseg.models import loading, networks
+from geoseg.training.recipe import Recipe, StartSpec
+
+
+def resolved(known: Catalog, recipe: Recipe, legend: Legend) -> tuple[Recipe, Model | None]:
+    """A recipe with all that its first model decides: architecture, normalisation, its hash, what becomes of the head.
+
+    Parameters
+    ----------
+    known
+        Catalog that the model is looked up in.
+    recipe
+        What was asked for; as it is where it starts from random weights.
+    legend
+        What is to be learnt.
+
+    Raises
+    ------
+    CatalogError, ModelError
+        If there is no such model or it cannot be read.
+    JobError
+        If it is another one than the recipe says, or cannot be gone on with.
+    """
+    if recipe.start is None:
+        return recipe, None
+    model = known.model(recipe.start.model)
+    card = model.card
+    _check(card, recipe)
+    same = sorted(legend.names) == sorted(card.legend.names)
+    if recipe.start.head == "keep" and not same:
+        raise JobError(
+            f"start.head is 'keep', but model {card.name!r} tells {', '.join(card.legend.names)} apart and "
+            f"{', '.join(legend.names)} are to be learnt; take head: new"
+        )
+    start = recipe.start.model_copy(
+        update={
+            "model": card.name,
+            "sha256": card.weights.sha256,
+            "head": recipe.start.head or ("keep" if same else "new"),
+        }
+    )
+    changed: dict[str, object] = {"start": start, "architecture": dict(card.architecture)}
+    if "normalisation" not in recipe.model_fields_set:
+        changed["normalisation"] = card.normalisation
+    return recipe.model_copy(update=changed), model
+
+
+def taken(network: nn.Module, model: Model, recipe: Recipe, legend: Legend) -> None:
+    """Give a fresh network the weights of a model; its head is left random where it is to be new.
+
+    A band that the model knows gets its weights in the input layer; another the mean of those of all the model's bands.
+
+    Parameters
+    ----------
+    network
+        Built for the recipe's bands and legend.
+    model
+        What it starts from.
+    recipe
+        From `resolved`.
+    legend
+        What is to be learnt.
+
+    Raises
+    ------
+    ModelError
+        If the weights cannot be loaded, or the network cannot be given other bands.
+    """
+    assert recipe.start is not None
+    card = model.card
+    loaded = loading.load(model, "cpu")
+    assert isinstance(loaded, nn.Module)
+    state = {name: each.clone() for name, each in loaded.state_dict().items()}
+    bands, classes = len(card.bands), len(card.classes)
+    if recipe.bands != card.bands:
+        for name in _following(card.architecture, (bands, classes), (bands + 1, classes)):
+            state[name] = _other_bands(name, state[name], card, recipe.bands)
+    fresh = network.state_dict()
+    for name in _following(card.architecture, (bands, classes), (bands, classes + 1)):
+        if recipe.start.head == "new":
+            state[name] = fresh[name]
+        else:
+            state[name] = state[name][[card.legend.names.index(each) for each in legend.names]]
+    network.load_state_dict(state)
+
+
+def groups_of(network: nn.Module, start: StartSpec | None) -> list[tuple[float, list[str]]]:
+    """Names of the parameters that are learnt, in groups with the factor of their learning rate.
+
+    Parameters
+    ----------
+    network
+        To be trained.
+    start
+        What it started from; None: all of it is learnt alike.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    if start is None or (start.freeze == "none" and start.encoder_rate == 1):
+        return [(1.0, names)]
+    prefixes = tuple(f"{each}." for each in networks.encoder_of(network))
+    within = [name for name in names if name.startswith(prefixes)]
+    groups = [(1.0, [name for name in names if not name.startswith(prefixes)])]
+    return groups if start.freeze == "encoder" else [*groups, (start.encoder_rate, within)]
+
+
+def hold_frozen(network: nn.Module, start: StartSpec | None) -> None:
+    """Keep the statistics of a frozen encoder as they are, in a network that was put into training mode.
+
+    Parameters
+    ----------
+    network, start
+        As for `groups_of`.
+    """
+    if start is not None and start.freeze == "encoder":
+        for name in networks.encoder_of(network):
+            network.get_submodule(name).eval().requires_grad_(False)
+
+
+def _check(card: ModelCard, recipe: Recipe) -> None:
+    assert recipe.start is not None
+    name = card.architecture.get("name")
+    if name not in networks.NAMES:
+        raise JobError(f"model {card.name!r} is {name}, which cannot be trained on; start from a compact or smp model")
+    if card.output.kind != "logits":
+        raise JobError(f"model {card.name!r} gives {card.output.kind}; only one that gives logits can be trained on")
+    if "architecture" in recipe.model_fields_set and recipe.architecture != card.architecture:
+        raise JobError(
+            f"architecture is {recipe.architecture}, and that of model {card.name!r} is {card.architecture}; leave it "
+            "out, since start.model decides it"
+        )
+    if recipe.start.sha256 not in (None, card.weights.sha256):
+        raise JobError(
+            f"start.sha256 is {recipe.start.sha256}, but the weights of model {card.name!r} are "
+            f"{card.weights.sha256}; fetch the model that was meant"
+        )
+    unlike = card.normalisation.kind not in ("none", "scene") and recipe.bands != card.bands
+    if unlike and "normalisation" not in recipe.model_fields_set:
+        raise JobError(
+            f"the normalisation of model {card.name!r} has numbers for {', '.join(card.bands)}, not for "
+            f"{', '.join(recipe.bands)}; state 'normalisation'"
+        )
+
+
+def _following(architecture: Mapping[str, object], one: tuple[int, int], other: tuple[int, int]) -> list[str]:
+    """Tensors whose shape is another one with another number of bands, or of classes."""
+    with torch.random.fork_rng(devices=[]):
+        shapes = [
+            {name: each.shape for name, each in networks.build(architecture, *numbers).state_dict().items()}
+            for numbers in (one, other)
+        ]
+    return [name for name, shape in shapes[0].items() if shapes[1].get(name) != shape]
+
+
+def _other_bands(name: str, weight: Tensor, card: ModelCard, bands: Sequence[str]) -> Tensor:
+    """An input layer for other bands: (channel, band x pixels of a stem, row, col)."""
+    known = len(card.bands)
+    if weight.dim() < 2 or weight.shape[1] % known:
+        raise ModelError(
+            f"model {card.name!r} cannot be given other bands: {name} is {tuple(weight.shape)} for {known} bands; "
+            f"train with bands: [{', '.join(card.bands)}]"
+        )
+    by_band = weight.reshape(weight.shape[0], known, -1, *weight.shape[2:])
+    mean = by_band.mean(1)
+    chosen = [by_band[:, card.bands.index(each)] if each in card.bands else mean for each in bands]
+    return torch.stack(chosen, 1).reshape(weight.shape[0], -1, *weight.shape[2:])
