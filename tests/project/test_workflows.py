@@ -75,6 +75,8 @@ def test_map_score_and_vectorize_run_as_they_say(place):
     assert (place / "map_region/accuracy.json").is_file()
     assert (place / "map_region/vectors/map.gpkg").is_file()
 
+    scaled = run(place, run_line(place / "workflows/scaling.py")).splitlines()
+    assert [row.split()[0] for row in scaled[:7]] == ["workers", "1", "10", "30", "100", "300", "1000"]
     printed = run(place, run_line(place / "workflows/score_map.py"))
     assert "forest" in printed
     assert (place / "scores/accuracy.csv").is_file()
