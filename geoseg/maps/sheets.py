@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from geoseg import process
 from geoseg.catalog.legend import Legend
 from geoseg.grid import Grid, Window, cut
 from geoseg.maps import blocks as block_files
@@ -51,6 +53,7 @@ def assemble_sheets(
     band_names: Sequence[str] = ("land cover",),
     scale: float = 1.0,
     counts: Mapping[int, int] | None = None,
+    threads: int | None = None,
 ) -> list[Path]:
     """Put blocks together into several maps and a virtual mosaic `out` (.vrt) over them.
 
@@ -66,6 +69,9 @@ def assemble_sheets(
         The .vrt to write; its folder must exist.
     sheet_pixels : int
         Longest edge of a sheet.
+    threads : int, optional
+        Sheets made at once; by default as many as there are cores. GDAL decodes blocks and reduces overviews of one
+        file in one thread.
 
     Returns
     -------
@@ -84,18 +90,20 @@ def assemble_sheets(
     with writing(out):
         out.unlink(missing_ok=True)
     block_files.check([block for block in blocks if block.window.meet(extent)])
-    made: list[tuple[Window, Path]] = []
-    total = np.zeros(256, np.int64)
     held = held_by(blocks, extent, sheet_pixels)
-    for name, sheet in _named(extent, sheet_pixels, out.stem):
-        inside = held.get(_position(sheet, sheet_pixels))
-        if inside is None:
-            continue
-        path = folder / name
+
+    def make(sheet: Window, path: Path) -> np.ndarray:
+        inside = held[_position(sheet, sheet_pixels)]
         assemble(inside, grid, sheet, legend, path, tags=tags, band_names=band_names, scale=scale)
-        made.append((sheet, path))
-        if counts is not None:
-            total += count(path)
+        return count(path) if counts is not None else np.zeros(256, np.int64)
+
+    named = _named(extent, sheet_pixels, out.stem)
+    made = [(sheet, folder / name) for name, sheet in named if _position(sheet, sheet_pixels) in held]
+    pool = ThreadPoolExecutor(threads or process.cores())
+    try:
+        total = sum(pool.map(make, *zip(*made)), start=np.zeros(256, np.int64))
+    finally:
+        pool.shutdown(cancel_futures=True)
     if counts is not None:
         check_counts(total, counts, out)
     Store(str(out.parent.absolute())).put(out.name, compose(made, grid, extent, band, tags, relative_to=out.parent))

@@ -15,7 +15,7 @@ from rio_cogeo import cog_validate
 from strategies import windows
 
 from geoseg.catalog.legend import NODATA
-from geoseg.errors import RasterError
+from geoseg.errors import DamagedBlocksError, RasterError
 from geoseg.grid import Window, cut
 from geoseg.maps import sheets, view
 from geoseg.maps.blocks import BlockFile
@@ -120,3 +120,28 @@ def test_sheets_of_more_than_ten_rows_sort_by_name(tmp_path: Path) -> None:
     paths = sheets.assemble_sheets([block], GRID, extent, LEGEND, tmp_path / "map.vrt", sheet_pixels=1, tags={})
     assert [path.name for path in paths][:3] == ["map_00_0.tif", "map_00_1.tif", "map_01_0.tif"]
     assert paths == sorted(paths)
+
+
+def test_sheets_made_at_once_are_the_same_files(tmp_path: Path, extent: Window) -> None:
+    blocks = blocks_of(tmp_path, square(extent, 512))
+    found = []
+    for threads in (1, 4):
+        folder = tmp_path / str(threads)
+        (folder / "maps").mkdir(parents=True)
+        paths = sheets.assemble_sheets(
+            blocks, GRID, extent, LEGEND, folder / "map.vrt", sheet_pixels=300, tags=TAGS, threads=threads
+        )
+        found.append({path.name: path.read_bytes() for path in [*paths, folder / "map.vrt"]})
+    assert len(found[0]) > 8
+    assert found[0] == found[1]
+
+
+def test_a_damaged_block_of_one_sheet_is_told_and_no_mosaic_stays(tmp_path: Path, extent: Window) -> None:
+    blocks = blocks_of(tmp_path, square(extent, 512))
+    bad = blocks[-1]
+    bad.path.write_bytes(bad.path.read_bytes()[:-20])
+    (tmp_path / "maps").mkdir()
+    with pytest.raises(DamagedBlocksError) as told:
+        sheets.assemble_sheets(blocks, GRID, extent, LEGEND, tmp_path / "map.vrt", sheet_pixels=300, tags={}, threads=3)
+    assert list(told.value.windows) == [bad.window]
+    assert not (tmp_path / "map.vrt").exists()
