@@ -44,20 +44,20 @@ def write(accuracy: Accuracy, out: Path) -> Path:
     corner = Affine.translation(held.window.col * held.edge, held.window.row * held.edge)
     transform = grid.affine @ corner @ Affine.scale(held.edge)
     rows, cols = held.window.shape
-    profile = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "compress": "deflate", "crs": grid.crs}
+    profile = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "compress": "deflate", "interleave": "band"}
     try:
         with folder_beside(out) as folder:
             made = folder / "errors.tif"
             with (
                 rasterio.Env(**NO_SIDECARS),
                 rasterio.open(
-                    made, "w", height=rows, width=cols, count=len(bands), transform=transform, **profile
+                    made, "w", height=rows, width=cols, count=len(bands), crs=grid.crs, transform=transform, **profile
                 ) as file,
             ):
-                for number, (name, values) in enumerate(bands.items(), 1):
-                    file.write(values.astype(np.float32), number)
-                    file.set_band_description(number, name)
+                # Before the pixels: else the file's order depends on when GDAL empties its cache.
                 file.update_tags(BLOCK_PIXELS=str(held.edge), RULE=accuracy.alignment.rule)
+                file.descriptions = tuple(bands)
+                file.write(np.stack([values.astype(np.float32) for values in bands.values()]))
             publish(made, out)
     except GDAL_ERRORS as error:
         if isinstance(error, RasterError):
