@@ -15,7 +15,15 @@ from strategies import write
 
 FILES = (
     *("map.tif", "map.tif.aux.xml", "map.qml", "map.png", "confidence.tif", "confidence.qml"),
-    *("accuracy.json", "accuracy.csv", "vectors/map.gpkg", "vectors/map.shp", "vectors/map.dbf", "vectors/map.qml"),
+    *(
+        "accuracy.json",
+        "accuracy.csv",
+        "errors.tif",
+        "vectors/map.gpkg",
+        "vectors/map.shp",
+        "vectors/map.dbf",
+        "vectors/map.qml",
+    ),
     *("job.json", "status.json", "outputs.json", "job.lock", "cancel", "log/000000.jsonl"),
     *("blocks/r-140000_c10000.json", "blocks/r-140000_c10000_labels.tif", "blocks/r-140000_c10000_confidence.tif"),
 )
