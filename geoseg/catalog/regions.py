@@ -20,7 +20,7 @@ import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 
-from geoseg.catalog import filters, geojson
+from geoseg.catalog import filters, geojson, point_tables
 from geoseg.catalog.entries import RegionSpec
 from geoseg.catalog.yaml import nearest
 from geoseg.errors import GeosegError, GridError, RasterError
@@ -151,7 +151,7 @@ def read_points(path: str | Path, layer: str | None = None) -> tuple[np.ndarray,
     Parameters
     ----------
     path, layer
-        As in `read_region`.
+        As in `read_region`; or a .csv, see `point_tables`.
 
     Returns
     -------
@@ -170,6 +170,8 @@ def read_points(path: str | Path, layer: str | None = None) -> tuple[np.ndarray,
         If it lacks the layer or a CRS, or a feature is no point.
     """
     path = Path(path)
+    if path.suffix.lower() == ".csv":
+        return *point_tables.read(path), point_tables.CRS
     source = _checked(path)
     try:
         with _reading(path):

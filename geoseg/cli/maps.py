@@ -10,6 +10,7 @@ import typer
 from geoseg.cli.options import CatalogFile, app
 from geoseg.cli.screen import out, print_table, refuse, refusing, score_table
 from geoseg.errors import CatalogError
+from geoseg.quantities import counted
 
 MapFile = Annotated[Path, typer.Argument(metavar="MAP", help="Land-cover GeoTIFF or VRT.")]
 MapLegend = Annotated[str | None, typer.Option("--legend", help="Legend of MAP, if it does not say so itself.")]
@@ -127,11 +128,19 @@ def evaluate(
 @refusing
 def sample(
     map_file: MapFile,
-    target: Annotated[Path, typer.Option("--out", help="Output .gpkg, .fgb or .geojson.")],
-    number: Annotated[int, typer.Option("--n", min=1, help="Points in all.")] = 500,
-    equal: Annotated[
-        bool, typer.Option("--equal", help="As many points of each class, not in proportion to its pixels.")
-    ] = False,
+    target: Annotated[Path, typer.Option("--out", help="Output .gpkg, .fgb, .geojson, .csv or .kml.")],
+    number: Annotated[int | None, typer.Option("--n", min=1, help="Points in all; default: 500.")] = None,
+    standard_error: Annotated[
+        float | None, typer.Option(help="Instead of --n: the standard error wanted of overall accuracy, 0.01 say.")
+    ] = None,
+    expected: Annotated[
+        list[str] | None,
+        typer.Option(help="User's accuracy expected of all classes, or of one: 0.9, 'water=0.95'; may be repeated."),
+    ] = None,
+    allocation: Annotated[
+        Literal["proportional", "equal", "optimal"],
+        typer.Option(help="Points of a class: by its pixels, as many for each, or by pixels and expected spread."),
+    ] = "proportional",
     least: Annotated[int, typer.Option("--min-per-class", min=2, help="Points of each class at least.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other points.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sample, and its labels.")] = False,
@@ -143,11 +152,24 @@ def sample(
     from geoseg.vectors import sample as samples
 
     named = None if legend is None else assessment.open_catalog(catalog).legend(legend)
-    allocation: samples.Allocation = "equal" if equal else "proportional"
     made = samples.draw(
-        map_file, target, number, allocation=allocation, least=least, seed=seed, legend=named, overwrite=overwrite
+        map_file,
+        target,
+        number,
+        standard_error=standard_error,
+        expected=expected or (),
+        allocation=allocation,
+        least=least,
+        seed=seed,
+        legend=named,
+        overwrite=overwrite,
     )
-    print_table(["class", "points"], [[name, points] for name, points in made.items()])
+    rows: list[list[str | float | int | None]] = [[name, points] for name, points in made.points.items()]
+    error = f"standard error of overall accuracy {made.standard_error:.4f}, if classes are as accurate as expected"
+    print_table(["class", "points"], rows, [f"{counted(sum(made.points.values()), 'point')} in all; {error}"])
+    if target.suffix.lower() == ".kml":
+        out.print(f"wrote {target}, to look at; labels go into a .csv or .gpkg of the same --seed", markup=False)
+        return
     out.print(f"wrote {target}: fill in the column 'label', then: geoseg assess {map_file} {target}", markup=False)
 
 

@@ -23,10 +23,10 @@ from geoseg import imagery
 from geoseg.catalog.legend import NODATA, Legend
 from geoseg.errors import GeosegError, ImageryChangedError, LedgerError, PredictionError, RasterError
 from geoseg.grid import Tile, Window
-from geoseg.jobs import metrics
+from geoseg.jobs import metrics, seams
 from geoseg.jobs.engines import Predict
 from geoseg.jobs.plan import Plan
-from geoseg.process import cores, kept, remembered
+from geoseg.process import cores, kept, peak_bytes, remembered
 from geoseg.rasters import masks
 from geoseg.storage import block_file, job_file, ledger
 from geoseg.storage.digests import digest_of
@@ -112,13 +112,14 @@ def finish(
         made = label(plan, call, window)
         state: Literal["done", "empty"] = "empty" if made.labels is None else "done"
         record = replace(record, state=state, counts=made.counts, seconds=made.seconds, attempts=made.attempts)
-        record = replace(record, batch=getattr(call, "reduced_batch", 0))
+        record = replace(record, batch=getattr(call, "reduced_batch", 0), seams=_seams(plan, call, window))
     except (LedgerError, ImageryChangedError, ImportError):  # no other block can be made either
         raise
     except Exception as error:  # whatever broke, the block is listed with its reason and the rest goes on
         _log.warning("block %s failed", window, exc_info=True)
         attempts = READS if isinstance(error, RasterError) else 1
         record = replace(record, state="failed", attempts=attempts, error=reason(error))
+    record = replace(record, memory=peak_bytes())
     begin = time.perf_counter()
     arrays: dict[str, np.ndarray | None] = {"labels": made.labels}
     arrays |= {"confidence": made.confidence if plan.spec.outputs.confidence else None}
@@ -205,6 +206,19 @@ def label_pixels(
         valid &= labels != NODATA
     also = dict(zip(getattr(predict, "also", ()), found[2:]))
     return Labelled(labels, confidence, also, _counts(labels, valid, legend), seconds)
+
+
+def _seams(plan: Plan, call: Predict, window: Window) -> list[int]:
+    """What `Record.seams` holds; a trial that fails says nothing and harms no block."""
+    try:
+        asked = seams.asked(plan, window)
+        if asked is None:
+            return []
+        part, other, moved = asked
+        return seams.differing(label(plan, call, part).labels, label(other, call, moved).labels)
+    except Exception:
+        _log.warning("windows cut otherwise could not be tried in block %s", window, exc_info=True)
+        return []
 
 
 def own_predictor(plan: Plan, threads: int | None) -> Predict:

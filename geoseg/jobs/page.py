@@ -19,6 +19,7 @@ from geoseg import __version__, imagery
 from geoseg.catalog.legend import NODATA
 from geoseg.errors import GeosegError, RasterError
 from geoseg.grid import Grid, Window
+from geoseg.jobs import seams
 from geoseg.jobs.plan import Plan, ground_resolution
 from geoseg.maps import view
 from geoseg.quantities import counted, length
@@ -280,17 +281,20 @@ def _blocks(plan: Plan, records: Iterable[Record]) -> dict[str, Any]:
 def _speed(plan: Plan, records: Iterable[Record]) -> list[list[str]]:
     """What the records say of time and size."""
     seconds: Counter[str] = Counter()
-    size, made, processes, smaller = 0, 0, set(), 0
+    size, made, processes, smaller, held = 0, 0, set(), 0, 0
     for record in records:
         made += record.state == "done"
         size += record.bytes
         smaller += bool(record.batch)
+        held = max(held, record.memory)
         seconds.update(record.seconds)
         if record.worker:
             processes.add(record.worker)
     lines = [["blocks made", f"{made:,}, of at most {plan.layout.block:,} pixels on each side"]]
     lines += [[f"seconds to {name}", f"{each:,.2f} s in all, waiting included"] for name, each in seconds.items()]
     lines.append(["blocks' files", f"{size / 1e6:,.2f} MB"])
+    if held:
+        lines.append(["memory used", f"at most {held / 1e6:,.0f} MB a process"])
     lines.append(["memory allowed", f"{int(plan.spec.memory_per_worker) / 1e6:,.0f} MB a process"])
     if smaller:
         lines.append(
@@ -298,7 +302,7 @@ def _speed(plan: Plan, records: Iterable[Record]) -> list[list[str]]:
         )
     if processes:
         lines.append(["made by", counted(len(processes), "process", "processes")])
-    return lines
+    return lines + seams.lines(plan, records)
 
 
 def _provenance(plan: Plan, model: Any) -> list[list[str]]:

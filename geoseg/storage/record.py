@@ -46,6 +46,10 @@ class Record:
     attempts: int = 1
     error: str = ""
     """Why it failed, one sentence."""
+    memory: int = 0
+    """Most bytes that its process ever held till then; 0: not known."""
+    seams: list[int] = field(default_factory=list)
+    """Labels that were made again with windows cut otherwise, and how many differ; empty where that was not tried."""
 
 
 def block_name(window: Window, kind: str = "labels") -> str:
@@ -94,7 +98,8 @@ def from_json(data: bytes) -> Record:
 def pack(record: Record) -> bytes:
     """What the outputs are made of, without the window: state, hashes, what it took, and why a block failed."""
     facts: dict[str, Any] = {"state": record.state, "hashes": dict(record.hashes), "seconds": dict(record.seconds)}
-    facts |= {"bytes": record.bytes, "worker": record.worker, "batch": record.batch}
+    facts |= {"bytes": record.bytes, "worker": record.worker, "batch": record.batch, "memory": record.memory}
+    facts |= {"seams": record.seams} if record.seams else {}
     if record.state == "failed":
         facts |= {"error": record.error, "attempts": record.attempts}
     return json.dumps(facts).encode()

@@ -6,36 +6,48 @@ on how the map is read. Pixels without data are never drawn.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import geopandas
 import numpy as np
 
 from geoseg.catalog.legend import Legend
-from geoseg.errors import LedgerError, RasterError
-from geoseg.quantities import counted
-from geoseg.storage import files
+from geoseg.errors import CatalogError, RasterError
+from geoseg.vectors import allocation as allocations
+from geoseg.vectors import point_files
+from geoseg.vectors.allocation import Allocation
 from geoseg.vectors.regions import OUTSIDE
 from geoseg.vectors.source import Source, described
 
-Allocation = Literal["proportional", "equal"]
-_DRIVERS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".geojson": "GeoJSON"}
+DEFAULT = 500
+"""Points, where neither their number nor a standard error is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A sample that was written."""
+
+    points: Mapping[str, int]
+    """Of each class by its name."""
+    standard_error: float
+    """Of overall accuracy, where each class is as accurate as was expected."""
 
 
 def draw(
     map_path: str | Path,
     out: Path,
-    number: int,
+    number: int | None = None,
     *,
+    standard_error: float | None = None,
+    expected: Sequence[str] = (),
     allocation: Allocation = "proportional",
     least: int = 30,
     seed: int = 0,
     legend: Legend | None = None,
     overwrite: bool = False,
-) -> dict[str, int]:
+) -> Drawn:
     """Write a stratified random sample of a map's pixels; the strata are its classes.
 
     The file has an empty column `label` to fill in, and for each point its stratum (the map's class), the number of
@@ -47,11 +59,16 @@ def draw(
     map_path : path
         Any raster of class ids.
     out : Path
-        A .gpkg, .fgb or .geojson; the last in longitude and latitude.
-    number : int
-        Points in all; more where `least` asks for them, fewer where a class has fewer pixels than its points.
-    allocation : 'proportional' or 'equal'
-        To the classes' pixels, or as many for each.
+        A .gpkg, .fgb, .geojson, .csv or .kml; the last three in longitude and latitude.
+    number : int, optional
+        Points in all, `DEFAULT` by default; more where `least` asks for them, fewer where a class has fewer pixels than
+        its points.
+    standard_error : float, optional
+        In place of a number: the standard error that overall accuracy is to have.
+    expected : sequence of str
+        User's accuracy expected of classes, see `allocation.expectations`.
+    allocation : 'proportional', 'equal' or 'optimal'
+        See `allocation.allocated`.
     least : int
         Points of each class at least.
     seed : int
@@ -63,23 +80,30 @@ def draw(
 
     Returns
     -------
-    dict
-        Points of each class by its name.
+    Drawn
 
     Raises
     ------
+    CatalogError
+        If both a number and a standard error are asked for, or what is expected is wrong.
     RasterError
         If the map cannot be read or holds no data, or the file cannot be written.
     """
-    if out.suffix.lower() not in _DRIVERS:
-        raise RasterError(f"{out}: a sample is written to {', '.join(_DRIVERS)}, not to {out.suffix!r}; use one")
+    point_files.check_ending(out)
+    if number is not None and standard_error is not None:
+        raise CatalogError("both a number of points and a standard error were asked for; one follows from the other")
+    if standard_error is not None and not 0 < standard_error < 0.5:
+        raise CatalogError(f"a standard error of {standard_error:g} was asked for; give a share of 1 such as 0.01")
     if out.exists() and not overwrite:
         raise RasterError(f"{out} is there already and may hold labels; name another file or give --overwrite")
     of_map = described(map_path, None, legend)
     counts = _counts(of_map)
     if not counts:
         raise RasterError(f"{map_path} holds no pixel with data; there is nothing to sample")
-    wanted = allocated(counts, number, allocation, least)
+    hoped = allocations.expectations(expected, list(counts), of_map.legend)
+    if standard_error is not None:
+        number = allocations.needed(counts, hoped, allocation, standard_error)
+    wanted = allocations.allocated(counts, DEFAULT if number is None else number, allocation, least, hoped)
     found = _pixels(of_map, counts, wanted, seed)
     shuffled = np.random.default_rng(seed).permutation(len(found))
     strata, rows, cols = found[shuffled].T
@@ -96,29 +120,9 @@ def draw(
         crs=of_map.crs,
     ).astype({"label": "str"})
     frame["label"] = None
-    _write(frame, out)
-    return {of_map.names.get(each, str(each)): wanted[each] for each in sorted(wanted)}
-
-
-def allocated(counts: Mapping[int, int], number: int, allocation: Allocation, least: int) -> dict[int, int]:
-    """Points of each class: shares of `number` by largest remainders, then raised to `least` and cut to what there is.
-
-    Parameters
-    ----------
-    counts : mapping
-        Pixels of each class.
-    number, allocation, least
-        As for `draw`.
-    """
-    total = sum(counts.values())
-    shares = {
-        each: number * (1 / len(counts) if allocation == "equal" else pixels / total) for each, pixels in counts.items()
-    }
-    given = {each: int(share) for each, share in shares.items()}
-    left = number - sum(given.values())
-    for each in sorted(shares, key=lambda each: (given[each] - shares[each], each))[:left]:
-        given[each] += 1
-    return {each: min(counts[each], max(least, points)) for each, points in given.items()}
+    point_files.write(frame, out)
+    named = {of_map.names.get(each, str(each)): wanted[each] for each in sorted(wanted)}
+    return Drawn(named, allocations.standard_error(counts, wanted, hoped))
 
 
 def _counts(of_map: Source) -> dict[int, int]:
@@ -149,16 +153,3 @@ def _pixels(of_map: Source, counts: Mapping[int, int], wanted: Mapping[int, int]
         row += len(strip)
     points = np.concatenate(found)
     return points[np.lexsort(points.T[::-1])]
-
-
-def _write(frame: geopandas.GeoDataFrame, out: Path) -> None:
-    suffix = out.suffix.lower()
-    if suffix == ".geojson":
-        frame = frame.to_crs(4326)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"sample{suffix}"
-        frame.to_file(path, driver=_DRIVERS[suffix], layer=out.stem)
-        try:
-            files.put(out, path.read_bytes())
-        except LedgerError as error:
-            raise RasterError(f"{out} cannot be written with {counted(len(frame), 'point')}: {error}") from error

@@ -30,6 +30,8 @@ FULL = st.builds(
     worker=TEXT,
     attempts=st.integers(1, 9),
     error=TEXT,
+    memory=st.integers(0, 2**40),
+    seams=st.just([]) | st.lists(st.integers(0, 2**40), min_size=2, max_size=2),
 )
 EXAMPLE = Record(
     Window(-3, 40, 5, 300),
@@ -58,7 +60,7 @@ def test_a_record_comes_back_whole_from_one_line(record):
 @settings(max_examples=40)
 def test_a_packed_record_keeps_what_outputs_are_made_of(record):
     back = records.unpack(records.pack(record), record.window, record.digest)
-    kept = {"window", "state", "digest", "hashes"} | (
+    kept = {"window", "state", "digest", "hashes", "memory", "seams"} | (
         {"error", "worker", "attempts"} if record.state == "failed" else set()
     )
     for each in fields(Record):

@@ -4,15 +4,14 @@ from collections import Counter
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 from small_jobs import geoseg
 
-from geoseg.errors import RasterError
+from geoseg.errors import CatalogError, RasterError
 from geoseg.vectors import sample
 from geoseg.vectors.source import Source
 
@@ -31,9 +30,9 @@ def map_file(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".gpkg", ".fgb", ".geojson"])
-@pytest.mark.parametrize("allocation", ["proportional", "equal"])
+@pytest.mark.parametrize("allocation", ["proportional", "equal", "optimal"])
 def test_points_lie_amid_pixels_of_their_stratum_and_are_blank(map_file, tmp_path, ending, allocation):
-    made = sample.draw(map_file, tmp_path / f"p{ending}", 200, allocation=allocation, least=10)
+    made = sample.draw(map_file, tmp_path / f"p{ending}", 200, allocation=allocation, least=10).points
     frame = gpd.read_file(tmp_path / f"p{ending}").to_crs(32633)
     with rasterio.open(map_file) as source:
         codes = source.read(1)
@@ -76,31 +75,19 @@ def test_each_pixel_is_as_likely_as_any_other_of_its_class(map_file, tmp_path):
     assert stats.chisquare(found, expected * found.sum() / expected.sum()).pvalue > 1e-4
 
 
-@given(
-    st.dictionaries(st.integers(0, 254), st.integers(1, 10**9), min_size=1, max_size=9),
-    st.integers(1, 5000),
-    st.sampled_from(["proportional", "equal"]),
-    st.integers(2, 50),
-)
-def test_points_add_up_to_what_was_asked_where_no_class_is_small(counts, number, allocation, least):
-    given_ = sample.allocated(counts, number, allocation, least)
-    assert all(min(least, counts[each]) <= points <= counts[each] for each, points in given_.items())
-    plain = sample.allocated(dict.fromkeys(counts, 10**9) | counts, number, allocation, 0)
-    if all(pixels >= number for pixels in counts.values()):
-        assert sum(plain.values()) == number
-    if allocation == "proportional" and len(counts) > 1:
-        shares = {each: number * pixels / sum(counts.values()) for each, pixels in counts.items()}
-        assert all(abs(plain[each] - min(counts[each], shares[each])) <= 1 for each in counts)
-
-
-def test_a_sample_that_agrees_everywhere_is_accurate_without_doubt(map_file, tmp_path):
-    points = tmp_path / "p.gpkg"
+@pytest.mark.parametrize("ending", [".gpkg", ".csv", ".geojson"])
+def test_a_sample_that_agrees_everywhere_is_accurate_without_doubt(map_file, tmp_path, ending):
+    points = tmp_path / f"p{ending}"
     said = geoseg("sample", map_file, "--out", points, "--n", 80, "--min-per-class", 5)
     assert said.code == 0, said.err
     assert said.out.splitlines()[-1].endswith(f"geoseg assess {map_file} {points}")
-    frame = gpd.read_file(points)
-    frame["label"] = frame["stratum"].astype(str)
-    frame.to_file(points)
+    if ending == ".csv":
+        table = pd.read_csv(points)
+        table.assign(label=table["stratum"]).to_csv(points, index=False)
+    else:
+        frame = gpd.read_file(points)
+        frame["label"] = frame["stratum"].astype(str)
+        frame.to_file(points)
     assert "overall accuracy 1.000 ± 0.000" in geoseg("assess", map_file, points).out
 
 
@@ -127,3 +114,51 @@ def test_a_sample_that_someone_labelled_is_not_replaced_unasked(map_file, tmp_pa
     assert points.read_bytes() == before
     assert geoseg(*words, "--seed", 1, "--overwrite").code == 0
     assert points.read_bytes() != before
+
+
+def test_the_number_follows_from_the_standard_error_that_is_wanted(map_file, tmp_path):
+    words = ("sample", map_file, "--out", tmp_path / "p.csv", "--standard-error", "0.02", "--expected", "0.7")
+    said = geoseg(*words, "--expected", "9=0.9", "--allocation", "optimal", "--min-per-class", 2)
+    assert said.code == 0, said.err
+    with rasterio.open(map_file) as source:
+        counts = Counter(source.read(1).ravel().tolist())
+    total = sum(pixels for each, pixels in counts.items() if each != 255)
+    weights, accurate = [counts[each] / total for each in (1, 2, 9)], np.array([0.7, 0.7, 0.9])
+    spread = np.sqrt(accurate * (1 - accurate))
+    wanted = (weights @ spread) ** 2 / (0.02**2 + weights @ spread**2 / total)
+    number = sum(int(line.split("\t")[1]) for line in said.out.splitlines()[1:4])
+    assert abs(number - wanted) <= 3
+    assert "in all; standard error of overall accuracy 0.02" in said.out
+    assert len(pd.read_csv(tmp_path / "p.csv")) == number
+
+
+def test_contradictions_are_refused(map_file, tmp_path):
+    with pytest.raises(CatalogError, match="one follows from the other"):
+        sample.draw(map_file, tmp_path / "p.csv", 10, standard_error=0.01)
+    with pytest.raises(CatalogError, match="a standard error of 2 was asked for"):
+        sample.draw(map_file, tmp_path / "p.csv", standard_error=2)
+
+
+def test_kml_is_for_looking(map_file, tmp_path):
+    said = geoseg("sample", map_file, "--out", tmp_path / "p.kml", "--n", 20)
+    assert "to look at; labels go into a .csv or .gpkg of the same --seed" in said.out
+
+
+def test_points_may_be_drawn_within_strata_that_are_no_classes(map_file, tmp_path):
+    strata = tmp_path / "strata.tif"
+    codes = np.where(np.arange(70) < 30, 1, 2).astype(np.uint8) * np.ones((90, 70), np.uint8)
+    with rasterio.open(map_file) as source:
+        profile, mapped = source.profile, source.read(1)
+    with rasterio.open(strata, "w", **profile) as target:
+        target.write(codes, 1)
+    points = tmp_path / "p.csv"
+    assert geoseg("sample", strata, "--out", points, "--n", 60).code == 0
+    table = pd.read_csv(points)
+    x, y = table["longitude"], table["latitude"]
+    there = gpd.GeoSeries.from_xy(x, y, crs=4326).to_crs(32633)
+    cols, rows = ~TRANSFORM @ (there.x.to_numpy(), there.y.to_numpy())
+    truth = mapped[rows.astype(int), cols.astype(int)]
+    table.assign(label=np.where(truth == 255, 1, truth)).to_csv(points, index=False)
+    said = geoseg("assess", map_file, points, "--strata", strata)
+    assert said.code == 0, said.err
+    assert "overall accuracy 1.000 ± 0.000" in said.out
