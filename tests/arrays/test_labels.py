@@ -106,6 +106,20 @@ def test_options_of_a_job_are_those_of_an_array(tmp_path, model):
     assert set(np.unique(labels)) == {3, 200, NODATA}
 
 
+def test_an_ensemble_of_a_job_is_that_of_an_array(tmp_path, model):
+    other = write_model(tmp_path / "other", seed=3, name="other")
+    catalog = put(tmp_path, (40, 50))
+    labels, *_ = run(tmp_path, model, model=[model.folder, other.folder])
+    scene = open_imagery("scene", catalog=catalog)
+    for given in (scene, scene.compute()):
+        made = segment(given, [model, other.folder])
+        assert np.array_equal(made, labels)
+        assert made.attrs["model"] == "tiny + other"
+    assert not np.array_equal(segment(scene, model), labels)
+    with pytest.raises(JobError, match="an empty list of models"):
+        segment(scene, [])
+
+
 def test_layers_of_a_job_are_those_of_an_array(tmp_path, model, monkeypatch):
     monkeypatch.setattr(chunks, "EDGE", 32)
     layers = {"confidence": True, "probabilities": True, "entropy": True, "margin": True}

@@ -210,6 +210,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
         catalog("imagery.again", {"files": "other.tif", "bands": {"red": 1, "nir": 2}}), job("imagery", "again")
     ),
     "job.model": job("model", "second"),
+    "models of an ensemble": job("model", ["tiny", "second"]),
     "job.region": job("region", "imagery"),
     "job.grid": job("grid", {"crs": "EPSG:32612", "resolution": 40}),
     "job.grid.crs": job("grid", {"crs": "EPSG:26912", "resolution": 30}),
