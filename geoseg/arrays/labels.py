@@ -7,8 +7,9 @@ paths and cards in it, never a network or an open file.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def _of_files(
     layer = origin.imagery.select(there, "the array").select(card.bands, f"model {card.name!r}")
     opened = imagery.open(layer)
     wanted = Outputs(**dict.fromkeys(kinds, True))
-    ready = resolve.predictor_of(asked, models, lambda: imagery.statistics(opened), wanted.also)
+    ready = resolve.predictor_of(asked, models, partial(imagery.statistics, opened), wanted.also)
     extent = origin.grid.window_of(place.grid.geobox(place.window))
     assert extent is not None
     layout = _layout(extent, ready)
@@ -173,9 +174,10 @@ def _of_pixels(found: cube.Cube, models: Sequence[Model], asked: Inference, kind
     """(layer, row, col): each chunk is given the array's pixels in its reading window."""
     window = found.place.window
 
-    def statistics() -> Statistics:
-        squares = [found.pixels[(slice(None), *each.within(window))] for each in sample(window, lambda _: True)]
-        return measured(dask.compute(*squares), "the array")
+    def statistics(percentiles: Collection[float]) -> Statistics:
+        squares = sample(window, lambda _: True)
+        parts = dask.compute(*(found.pixels[(slice(None), *each.within(window))] for each in squares))
+        return measured(parts, "the array", percentiles, sum(each.pixels for each in squares))
 
     ready = resolve.predictor_of(asked, models, statistics, Outputs(**dict.fromkeys(kinds, True)).also)
     layout = _layout(window, ready)

@@ -179,7 +179,8 @@ def _sample(known: Catalog, model: Model, name: str) -> tuple[np.ndarray, Statis
             break
     if best is None:
         raise CatalogError(f"imagery {name!r} has no pixel with data in all bands of model {model.card.name!r}")
-    statistics = imagery.statistics(scene) if model.card.normalisation.kind == "scene" else None
+    asked = model.card.normalisation
+    statistics = imagery.statistics(scene, asked.percentiles or ()) if asked.of_scene else None
     return best, statistics
 
 

@@ -37,7 +37,7 @@ class Member:
         """All of it that can change a pixel, as plain data, but for the temperature."""
         card = self.model.card
         said: dict[str, Any] = {} if card.output == Output() else {"output": card.output.model_dump()}
-        if card.normalisation.kind == "dynamic-world":
+        if card.normalisation.kind in ("percentile", "dynamic-world"):
             said["normalisation"] = card.normalisation.kind
         return {
             **said,
@@ -87,7 +87,7 @@ def numbers_of(model: Model, statistics: Statistics | None) -> tuple[tuple[float
     model : Model
         Its card says which.
     statistics : Statistics, optional
-        Of the imagery; needed where the kind is 'scene'.
+        Of the imagery; needed where the kind is 'scene' or 'percentile'.
 
     Raises
     ------
@@ -103,6 +103,9 @@ def numbers_of(model: Model, statistics: Statistics | None) -> tuple[tuple[float
     if statistics is None:
         raise ModelError(f"model {card.name!r} normalises by the scene's statistics and was given none; pass them")
     mean, std = tuple(map(float, statistics.mean)), tuple(map(float, statistics.std))
+    if card.normalisation.percentiles is not None:
+        low, high = (statistics.percentiles.get(each, ()) for each in card.normalisation.percentiles)
+        mean, std = tuple(map(float, low)), tuple(float(above - below) for below, above in zip(low, high))
     if len(mean) != bands or len(std) != bands or not np.isfinite([*mean, *std]).all() or min(std) < 0:
         raise ModelError(
             f"the statistics for model {card.name!r} are mean {mean} and std {std}; "

@@ -238,8 +238,8 @@ def prepare(
     model : Model
         From `card.read_model` or a catalog.
     statistics : Statistics, optional
-        Of the whole imagery, its bands in the card's order; needed where the card's normalisation is 'scene'.
-        A band that is constant there (std 0) is centred and not scaled.
+        Of the whole imagery, its bands in the card's order; needed where the card's normalisation is 'scene'
+        or 'percentile'. A band that is constant there is centred and not scaled.
     core, halo : int or 'auto'
         Pixels; 'auto' takes the card's window and halo; of several models the first one's window and the largest halo.
     batch, device, threads

@@ -5,7 +5,7 @@ Rasters and weights are opened and checked; nothing is labelled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -192,7 +192,10 @@ def extent_of(
 
 
 def predictor_of(
-    asked: Inference, models: Sequence[Model], statistics: Callable[[], imagery.Statistics], also: Sequence[str] = ()
+    asked: Inference,
+    models: Sequence[Model],
+    statistics: Callable[[Collection[float]], imagery.Statistics],
+    also: Sequence[str] = (),
 ) -> Predictor:
     """The predictor of a model, or of several, for some imagery.
 
@@ -203,12 +206,14 @@ def predictor_of(
     models : sequence of Model
         What is run.
     statistics : callable
-        Takes the imagery's statistics; called where a model normalises by them.
+        Takes the imagery's statistics, with the percentiles that it is given; called where a model needs them.
     also : sequence of str
         What is made beside labels and confidence.
     """
     first, *others = models
-    numbers = statistics() if any(each.card.normalisation.kind == "scene" for each in models) else None
+    kinds = [each.card.normalisation for each in models]
+    percentiles = {each for kind in kinds for each in kind.percentiles or ()}
+    numbers = statistics(percentiles) if any(kind.of_scene for kind in kinds) else None
     return predictor.prepare(
         first,
         numbers,

@@ -323,6 +323,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "card.bands": card("bands", ["nir", "red"]),
     "card.normalisation": card("normalisation", FIXED),
     "card.normalisation.kind": card("normalisation", {"kind": "scene"}),
+    "card.normalisation.percentiles": card("normalisation", {"kind": "percentile", "percentiles": [5, 95]}),
     "card.normalisation.mean": card("normalisation", {**FIXED, "mean": [10.0, 9.0]}),
     "card.normalisation.std": card("normalisation", {**FIXED, "std": [5.0, 4.0]}),
     "card.output": card("output", {"kind": "sigmoid"}),
