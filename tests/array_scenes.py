@@ -66,11 +66,11 @@ def put(
     return folder / "data_catalog.yaml"
 
 
-def run(folder: Path, model: Model, **keys: Any) -> tuple[np.ndarray, np.ndarray, Affine, rasterio.CRS]:
+def run(folder: Path, used: Model, **keys: Any) -> tuple[np.ndarray, np.ndarray, Affine, rasterio.CRS]:
     """Labels, confidence, transform and CRS of the map that a run writes."""
     text = {
         "imagery": "scene",
-        "model": model.folder,
+        "model": used.folder,
         "outputs": {"report": False, "quicklook": False, "confidence": True},
         **keys,
     }

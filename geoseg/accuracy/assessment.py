@@ -15,6 +15,7 @@ from geoseg.accuracy.references import Resampling
 from geoseg.accuracy.score import Accuracy
 from geoseg.accuracy.seen import Trained
 from geoseg.catalog import Catalog, Reference, RegionSpec
+from geoseg.catalog.card import ModelCard
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.catalog.regions import region_of
 from geoseg.errors import CatalogError, GeosegError
@@ -111,7 +112,7 @@ def score(
 
 
 def trained_of(map_file: Path, known: Catalog) -> Trained | None:
-    """Where the model that made a map was trained, or None where that cannot be known.
+    """Where the model that made a map was trained, or several; None where that cannot be known.
 
     Parameters
     ----------
@@ -124,12 +125,16 @@ def trained_of(map_file: Path, known: Catalog) -> Trained | None:
         name, digest = (source.tags().get(tag) for tag in ("GEOSEG_MODEL", "GEOSEG_MODEL_SHA256"))
     if name is None or digest is None:
         return None
-    for each in (name, *known.names("models")):  # a folder of the name beside the catalog is a model too
+    wanted = digest.split(" + ")
+    found: dict[str, ModelCard] = {}
+    for each in (*name.split(" + "), *known.names("models")):  # a folder of the name beside the catalog is a model too
+        if len(found) == len(wanted):
+            break
         with suppress(GeosegError):  # a model that cannot be read says nothing of this map
             card = known.model(each).card
-            if card.weights.sha256 == digest:
-                return seen.of_card(card)
-    return None
+            if card.weights.sha256 in wanted:
+                found.setdefault(card.weights.sha256, card)
+    return seen.of_cards(found.values())
 
 
 def open_catalog(file: Path | None) -> Catalog:

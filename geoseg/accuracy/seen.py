@@ -6,7 +6,7 @@ areas are those on the model's card; a pixel belongs to one where its centre lie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +39,12 @@ class Trained:
         return {"model": self.model, "areas": [each.model_dump(mode="json") for each in self.areas]}
 
 
-def of_card(card: ModelCard) -> Trained | None:
-    """Where a model was trained, or None where its card does not say."""
-    return Trained(card.name, card.areas) if card.areas else None
+def of_cards(cards: Iterable[ModelCard]) -> Trained | None:
+    """Where a model was trained, or the models of an ensemble; None where their cards do not say."""
+    saying = [card for card in cards if card.areas]
+    if not saying:
+        return None
+    return Trained(" + ".join(card.name for card in saying), tuple(each for card in saying for each in card.areas))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +74,7 @@ def on(trained: Trained, grid: Grid, extent: Window) -> Ground:
     Parameters
     ----------
     trained : Trained
-        From `of_card`.
+        From `of_cards`.
     grid, extent : Grid, Window
         Of the map.
     """

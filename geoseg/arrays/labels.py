@@ -7,7 +7,9 @@ paths and cards in it, never a network or an open file.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from geoseg.errors import JobError
 from geoseg.grid import Layout, Window
 from geoseg.imagery.statistics import Statistics, measured, sample
 from geoseg.inference import options
+from geoseg.inference.member import check_alike
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs import block as job_block
 from geoseg.jobs import resolve
@@ -54,7 +57,7 @@ class _Mapper:
 
 def segment(
     scene: xarray.DataArray | xarray.Dataset,
-    model: Model | scenes.PathText,
+    model: Model | scenes.PathText | Sequence[Model | scenes.PathText],
     *,
     confidence: bool = False,
     probabilities: bool = False,
@@ -80,7 +83,7 @@ def segment(
         no label; what else of it the network sees is as with files: nothing where the bands lie in one array, the
         other bands where each is a variable of its own.
     model : Model, path or str
-        A model, its folder, or its name in the catalog.
+        A model, its folder, or its name in the catalog; several make an ensemble.
     confidence, probabilities, entropy, margin : bool
         Return a Dataset with `land_cover` and these (0..254 for 0..1, 255 where there is no label), as the outputs of
         a job; probabilities are (class, row, col).
@@ -100,7 +103,12 @@ def segment(
     GeosegError
         If the array has no bands, CRS or grid that the model can be used on.
     """
-    chosen = model if isinstance(model, Model) else _model(model, scenes.catalog_of(catalog))
+    several = [model] if isinstance(model, Model | str | os.PathLike) else model
+    models = [each if isinstance(each, Model) else _model(each, scenes.catalog_of(catalog)) for each in several]
+    if not models:
+        raise JobError("segment was given an empty list of models; give at least one")
+    check_alike(models)
+    chosen = models[0]
     asked = parse(Inference, inference, "segment", JobError)
     wanted = {"confidence": confidence, "probabilities": probabilities, "entropy": entropy, "margin": margin}
     kinds = tuple(kind for kind, asked_for in wanted.items() if asked_for)
@@ -109,14 +117,14 @@ def segment(
         wanted_by = f"model {chosen.card.name!r}"
         together = isinstance(scene, xarray.DataArray) and scenes.ORIGIN not in scene.attrs
         found = cube.of(scene, chosen.card.bands, wanted_by, chunks.EDGE, together=together)
-        data, place = _of_pixels(found, chosen, asked, kinds), found.place
+        data, place = _of_pixels(found, models, asked, kinds), found.place
     else:
         assert isinstance(scene, xarray.DataArray)
         place = cube.georeference(scene.isel(band=0) if "band" in scene.dims else scene)
-        data = _of_files(scene, origin, place, chosen, asked, kinds)
+        data = _of_files(scene, origin, place, models, asked, kinds)
     attribution = scene.attrs.get("attribution", "")
     labels = xarray.DataArray(
-        data[0], place.coords, place.dims, "land_cover", _flags(chosen.card.legend, chosen, attribution)
+        data[0], place.coords, place.dims, "land_cover", _flags(chosen.card.legend, models, attribution)
     )
     if not kinds:
         return labels
@@ -141,38 +149,39 @@ def _of_files(
     scene: xarray.DataArray,
     origin: scenes.Origin,
     place: cube.Georeference,
-    model: Model,
+    models: Sequence[Model],
     asked: Inference,
     kinds: tuple[str, ...],
 ) -> dask.array.Array:
     """(layer, row, col): each chunk reads its own pixels and context from the files."""
-    card = model.card
+    card = models[0].card
     there = tuple(map(str, np.atleast_1d(scene["band"].values)))
     layer = origin.imagery.select(there, "the array").select(card.bands, f"model {card.name!r}")
     opened = imagery.open(layer)
     wanted = Outputs(**dict.fromkeys(kinds, True))
-    ready = resolve.predictor_of(asked, model, lambda: imagery.statistics(opened), wanted.also)
+    ready = resolve.predictor_of(asked, models, partial(imagery.statistics, opened), wanted.also)
     extent = origin.grid.window_of(place.grid.geobox(place.window))
     assert extent is not None
     layout = _layout(extent, ready)
-    spec = JobSpec(imagery=layer.name, model=card.name, inference=asked, outputs=wanted)
+    spec = JobSpec(imagery=layer.name, model=tuple(each.card.name for each in models), inference=asked, outputs=wanted)
     plan = Plan(spec, opened, origin.grid, layout, card.legend, origin.region, ready)
     like = np.empty((plan.layers, 0, 0), np.uint8)
     name = f"geoseg-map-{digest_of({'map': plan.digest, 'chunk': layout.block})[:16]}"
     return chunks.lazy(_label_files, plan, extent, layout.block, like, name)
 
 
-def _of_pixels(found: cube.Cube, model: Model, asked: Inference, kinds: tuple[str, ...]) -> dask.array.Array:
+def _of_pixels(found: cube.Cube, models: Sequence[Model], asked: Inference, kinds: tuple[str, ...]) -> dask.array.Array:
     """(layer, row, col): each chunk is given the array's pixels in its reading window."""
     window = found.place.window
 
-    def statistics() -> Statistics:
-        squares = [found.pixels[(slice(None), *each.within(window))] for each in sample(window, lambda _: True)]
-        return measured(dask.compute(*squares), "the array")
+    def statistics(percentiles: Collection[float]) -> Statistics:
+        squares = sample(window, lambda _: True)
+        parts = dask.compute(*(found.pixels[(slice(None), *each.within(window))] for each in squares))
+        return measured(parts, "the array", percentiles, sum(each.pixels for each in squares))
 
-    ready = resolve.predictor_of(asked, model, statistics, Outputs(**dict.fromkeys(kinds, True)).also)
+    ready = resolve.predictor_of(asked, models, statistics, Outputs(**dict.fromkeys(kinds, True)).also)
     layout = _layout(window, ready)
-    mapper = _Mapper(ready, model.card.legend, layout, kinds)
+    mapper = _Mapper(ready, models[0].card.legend, layout, kinds)
     facts = {"pixels": found.pixels.name, "model": ready.facts, "window": repr(window), "chunk": layout.block}
     return chunks.lazy_from(
         found.pixels,
@@ -229,7 +238,7 @@ def _model(model: scenes.PathText, known: Catalog) -> Model:
     return read_model(Path(model)) if (Path(model) / "card.yaml").is_file() else known.model(os.fspath(model))
 
 
-def _flags(legend: Legend, model: Model, attribution: str) -> dict[str, Any]:
+def _flags(legend: Legend, models: Sequence[Model], attribution: str) -> dict[str, Any]:
     """CF's attributes of a map of classes."""
     return {
         "long_name": "land cover",
@@ -239,7 +248,7 @@ def _flags(legend: Legend, model: Model, attribution: str) -> dict[str, Any]:
         "class_names": list(legend.names),
         "flag_colors": " ".join(each.colour for each in legend.classes),
         "_FillValue": np.uint8(NODATA),
-        "model": model.card.name,
-        "model_sha256": model.card.weights.sha256,
+        "model": " + ".join(each.card.name for each in models),
+        "model_sha256": " + ".join(each.card.weights.sha256 for each in models),
         "attribution": attribution,
     }

@@ -24,14 +24,27 @@ from geoseg.quantities import counted
 class Normalisation(Spec):
     """What turns physical values into what the network was trained on: (x - mean) / std, or a named formula."""
 
-    kind: Literal["none", "fixed", "scene", "dynamic-world"] = "none"
+    kind: Literal["none", "fixed", "scene", "percentile", "dynamic-world"] = "none"
     """fixed: the numbers below. scene: mean and std of each band over a fixed sample of the whole imagery.
+    percentile: two percentiles of each band over that sample become 0 and 1, and what lies beyond is cut off.
     dynamic-world: its published formula of logarithms, with the numbers below."""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    percentiles: tuple[float, float] | None = None
+    """Of the kind 'percentile'."""
+
+    @property
+    def of_scene(self) -> bool:
+        """Whether it needs the statistics of the imagery."""
+        return self.kind in ("scene", "percentile")
 
     @model_validator(mode="after")
     def _numbers(self) -> Normalisation:
+        if (self.kind == "percentile") != (self.percentiles is not None):
+            raise ValueError("percentiles belong to the kind 'percentile', and only to it")
+        if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            low, high = self.percentiles
+            raise ValueError(f"percentiles are {low:g} and {high:g}; give two from 0 to 100, the lower one first")
         if (self.kind in ("fixed", "dynamic-world")) != (self.mean is not None and self.std is not None):
             raise ValueError("mean and std belong to the kinds 'fixed' and 'dynamic-world', and only to them")
         if not all(math.isfinite(each) and abs(each) < 1e30 for each in (*(self.mean or ()), *(self.std or ()))):

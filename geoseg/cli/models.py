@@ -1,4 +1,4 @@
-"""Commands for networks: models list, show, check, add."""
+"""Commands for networks: models list, show, check, add, export-stac, import."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from geoseg.catalog import Catalog
     from geoseg.catalog.card import Model
     from geoseg.imagery import Statistics
+    from geoseg.models.adding import Added
 
-models = typer.Typer(help="Networks: list, show, check, add.", no_args_is_help=True)
+models = typer.Typer(help="Networks: list, show, check, add, export-stac, import.", no_args_is_help=True)
 app.add_typer(models, name="models")
 ModelName = Annotated[str, typer.Argument(help="A model of the catalog, or the path of its folder.")]
 
@@ -142,7 +143,59 @@ def add(
         from geoseg.models import adding
 
         added = adding.from_file(source, draft)
+    _write(added, target, overwrite=overwrite)
+
+
+@models.command("export-stac")
+@refusing
+def export_stac(
+    name: ModelName,
+    target: Annotated[
+        Path, typer.Option("--out", help="JSON file to write; in the model's folder it finds its weights.")
+    ],
+    catalog: CatalogFile = None,
+) -> None:
+    """Write a model as a STAC item of the Machine Learning Model extension."""
+    import json
+    import os
+
+    from geoseg.catalog import stac
+
+    model = _catalog(catalog).model(name)
+    try:
+        href = Path(os.path.relpath(model.weights, target.absolute().parent)).as_posix()
+        item = stac.item_of(model.card, href, model.weights.stat().st_size)
+        target.write_text(json.dumps(item, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    except OSError as error:
+        refuse(ModelError(f"{error.filename or target} cannot be read or written: {error.strerror}; check the path"))
+    out.print(f"wrote {target}", markup=False)
+
+
+@models.command("import")
+@refusing
+def import_item(
+    item: Annotated[Path, typer.Argument(help="A STAC item of a model, a JSON file.")],
+    target: Annotated[Path | None, typer.Option("--out", help="Model folder to write; default: models/NAME.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--weights", help="Its weights; default: the file that it names beside itself.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read a .pt2 file, which can run code: you know where it comes from.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that the folder holds.")] = False,
+) -> None:
+    """Make a model folder of a STAC item and its weights."""
+    from geoseg.models import importing
+
+    _write(importing.from_item(item, source, trust=trust), target, overwrite=overwrite)
+
+
+def _write(added: Added, target: Path | None, *, overwrite: bool) -> None:
+    from geoseg.models import adding
+
     card = added.card
+    if target is None and (Path(card.name).name != card.name or card.name == ".."):
+        refuse(ModelError(f"the model is called {card.name!r}, which is no name of a folder; name one with --out"))
     folder = target or Path("models") / card.name
     adding.write(added, folder, overwrite=overwrite)
     out.print(f"wrote {folder}: {card.field} field, halo {card.halo} px, stride {card.stride} px")
@@ -179,7 +232,8 @@ def _sample(known: Catalog, model: Model, name: str) -> tuple[np.ndarray, Statis
             break
     if best is None:
         raise CatalogError(f"imagery {name!r} has no pixel with data in all bands of model {model.card.name!r}")
-    statistics = imagery.statistics(scene) if model.card.normalisation.kind == "scene" else None
+    asked = model.card.normalisation
+    statistics = imagery.statistics(scene, asked.percentiles or ()) if asked.of_scene else None
     return best, statistics
 
 

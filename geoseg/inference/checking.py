@@ -14,7 +14,7 @@ from torch import Tensor
 from geoseg.catalog.card import Model
 from geoseg.errors import ModelError
 from geoseg.imagery import Statistics
-from geoseg.inference.predictor import numbers_of
+from geoseg.inference.member import numbers_of
 from geoseg.models import activations, devices, loading, receptive_field
 from geoseg.models.networks import parameters_of
 from geoseg.models.normalisation import LINEAR, normalised

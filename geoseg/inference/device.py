@@ -40,20 +40,24 @@ class Device:
         self.batch = 1 if _alone(name) else predictor.batch or max(1, min(16, 2**21 // self.side**2))
         """Windows in one pass of the network."""
         self._dtype: torch.dtype = getattr(torch, predictor.precision)
-        self._network = loading.load(predictor.model, name)
-        self.square = getattr(self._network, "graph", False)
-        """Whether the network is a graph of another maker, which may take square windows only."""
-        self._key = (predictor.model.card.weights.sha256, name, self.side)
+        self._networks = [loading.load(each.model, name) for each in predictor.members]
+        self.members = range(len(self._networks))
+        """Numbers of the predictor's models."""
+        self.square = any(getattr(each, "graph", False) for each in self._networks)
+        """Whether a network is a graph of another maker, which may take square windows only."""
+        self._keys = [(card.weights.sha256, name, self.side) for card in predictor.cards]
         self._threads = predictor.threads
         self._symmetric = predictor.options.tta == "d4"
 
-    def scores(self, windows: Sequence[Tensor]) -> Tensor:
+    def scores(self, windows: Sequence[Tensor], member: int = 0) -> Tensor:
         """Scores of windows, float32 (window, class, row, col); with test-time augmentation, the mean of eight passes.
 
         Parameters
         ----------
         windows : sequence of (band, row, col) float32
-            Normalised pixels on the device, all of one shape.
+            Pixels on the device as the member takes them, all of one shape.
+        member : int
+            Which of the predictor's models.
 
         Raises
         ------
@@ -61,10 +65,10 @@ class Device:
             If the device's memory does not hold a single window.
         """
         if not self._symmetric:
-            return self._scores(windows)
-        return symmetry.mean(lambda how: self._scores([symmetry.turned(each, how) for each in windows]))
+            return self._scores(windows, member)
+        return symmetry.mean(lambda how: self._scores([symmetry.turned(each, how) for each in windows], member))
 
-    def _scores(self, windows: Sequence[Tensor]) -> Tensor:
+    def _scores(self, windows: Sequence[Tensor], member: int) -> Tensor:
         """Scores of one pass.
 
         The last batch is filled up with a copy of the first window, since another shape may round differently.
@@ -75,29 +79,29 @@ class Device:
             If the device's memory does not hold a single window; where it does not hold a batch, the batch is halved
             for the rest of the process.
         """
-        fits = kept(Batches).fits
-        size = min(self.batch, fits.get(self._key, self.batch))
+        fits, key = kept(Batches).fits, self._keys[member]
+        size = min(self.batch, fits.get(key, self.batch))
         scores = []
         for start in range(0, len(windows), size):
             some = list(windows[start : start + size])
             stack = torch.stack(some + some[:1] * (size - len(some))).contiguous(memory_format=torch.channels_last)
             try:
                 with torch.autocast(self.torch.type, self._dtype, enabled=self._dtype != torch.float32):
-                    scores.append(self._network(stack)[: len(some)].float())
+                    scores.append(self._networks[member](stack)[: len(some)].float())
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise PredictionError(
                         f"{self.torch} is out of memory for a single window of {self.side} x {self.side} pixels; "
                         "choose a smaller inference.window or another device"
                     ) from error
-                fits[self._key] = size // 2
+                fits[key] = size // 2
                 _log.warning(
                     "%s is out of memory for %d windows at once; going on with %d", self.torch, size, size // 2
                 )
                 break
         else:
             return torch.cat(scores)
-        return self._scores(windows)
+        return self._scores(windows, member)
 
     def in_order(self, work: Callable[[list[Window]], Any], squares: Sequence[Window]) -> Iterator[Any]:
         """`work` on each batch of cores; on a CPU in threads, a few ahead, results in order all the same.

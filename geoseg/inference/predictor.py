@@ -8,19 +8,21 @@ laptop runs on a cluster's GPUs. torch is loaded where windows are labelled, not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from geoseg.catalog.card import Model, Output
-from geoseg.errors import JobError, ModelError, PredictionError
+from geoseg.catalog.card import Model, ModelCard
+from geoseg.errors import JobError, PredictionError
 from geoseg.grid import Tile
 from geoseg.imagery import Statistics
 from geoseg.inference.batches import Batches
+from geoseg.inference.member import Member, check_alike, numbers_of
 from geoseg.inference.options import LAYERS, PLAIN, Options, temperature_of, told
-from geoseg.models import devices, trial
+from geoseg.models import devices, trial, weights
 from geoseg.process import kept
 from geoseg.quantities import counted
 
@@ -50,6 +52,8 @@ class Predictor:
     """How scores become labels."""
     temperature: float = 1.0
     """What logits are divided by before they become shares."""
+    others: tuple[Member, ...] = ()
+    """Models whose shares are averaged with those of this one, in this order."""
     also: tuple[str, ...] = ()
     """What is made beside labels and confidence, see `options.LAYERS`; changes neither."""
     device: str = "auto"
@@ -62,6 +66,33 @@ class Predictor:
     """Memory that the loaded network takes, with its libraries."""
 
     @property
+    def members(self) -> tuple[Member, ...]:
+        """All models with their numbers, the first one's own among them."""
+        return Member(self.model, self.mean, self.std, self.temperature), *self.others
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Of all models."""
+        return tuple(each.model.card for each in self.members)
+
+    @property
+    def name(self) -> str:
+        """Of the model, or of all: 'one + another'."""
+        return " + ".join(card.name for card in self.cards)
+
+    @property
+    def stride(self) -> int:
+        """Pixels of which cores and halo are multiples."""
+        return math.lcm(*(card.stride for card in self.cards))
+
+    @property
+    def field(self) -> int | None:
+        """Pixels beyond a core that can change a label; None where a network looks at its whole window."""
+        if any(card.field == "image-wide" for card in self.cards):
+            return None
+        return _up(max(card.halo for card in self.cards), self.stride)
+
+    @property
     def margin(self) -> int:
         """Pixels that a block must be grown by on each side."""
         return self.halo if self.stitch == "crop" else self.rings * self.core + self.halo
@@ -69,21 +100,12 @@ class Predictor:
     @property
     def facts(self) -> dict[str, Any]:
         """All that can change a pixel, as plain data."""
-        card = self.model.card
-        said: dict[str, Any] = {} if card.output == Output() else {"output": card.output.model_dump()}
-        if card.normalisation.kind == "dynamic-world":
-            said["normalisation"] = card.normalisation.kind
-        if asked := self.asked:
-            said["options"] = asked
+        said: dict[str, Any] = {"options": asked} if (asked := self.asked) else {}
+        if self.others:
+            said["others"] = [{**each.facts, "temperature": each.temperature} for each in self.others]
         return {
             **said,
-            "name": card.name,
-            "sha256": card.weights.sha256.lower(),
-            "architecture": card.architecture,
-            "bands": list(card.bands),
-            "classes": list(card.legend.ids),
-            "mean": list(self.mean),
-            "std": list(self.std),
+            **self.members[0].facts,
             "core": self.core,
             "halo": self.halo,
             "precision": self.precision,
@@ -98,7 +120,10 @@ class Predictor:
     @property
     def told(self) -> str:
         """The same for people; '' where nothing was asked for."""
-        return told(self.model.card.legend, self.options, self.temperature)
+        parts = [told(self.model.card.legend, self.options, self.temperature)]
+        if self.others:
+            parts.insert(0, f"mean of the shares of {len(self.members)} models")
+        return "; ".join(each for each in parts if each)
 
     @property
     def predicted(self) -> tuple[str, ...]:
@@ -156,7 +181,8 @@ class Predictor:
         """
         from geoseg.models import loading  # loads torch
 
-        loading.ready(self.model, self.device)
+        for each in self.members:
+            loading.ready(each.model, self.device)
 
     @property
     def shares_its_device(self) -> bool:
@@ -166,7 +192,9 @@ class Predictor:
     @property
     def reduced_batch(self) -> int:
         """Windows in one pass where this process found memory for fewer than asked; else 0."""
-        return kept(Batches).smallest(self.model.card.weights.sha256, self.core + 2 * self.halo)
+        batches, side = kept(Batches), self.core + 2 * self.halo
+        found = [batches.smallest(card.weights.sha256, side) for card in self.cards]
+        return min((size for size in found if size), default=0)
 
     @property
     def rings(self) -> int:
@@ -200,6 +228,7 @@ def prepare(
     threads: int | Literal["auto"] = "auto",
     options: Options | None = None,
     temperature: float | Literal["auto"] = "auto",
+    others: Sequence[Model] = (),
     also: Sequence[str] = (),
 ) -> Predictor:
     """Settle how a model is run, and refuse here what would fail on a worker; the weights are read and checked.
@@ -209,10 +238,10 @@ def prepare(
     model : Model
         From `card.read_model` or a catalog.
     statistics : Statistics, optional
-        Of the whole imagery, its bands in the card's order; needed where the card's normalisation is 'scene'.
-        A band that is constant there (std 0) is centred and not scaled.
+        Of the whole imagery, its bands in the card's order; needed where the card's normalisation is 'scene'
+        or 'percentile'. A band that is constant there is centred and not scaled.
     core, halo : int or 'auto'
-        Pixels; 'auto' takes the card's window and halo.
+        Pixels; 'auto' takes the card's window and halo; of several models the first one's window and the largest halo.
     batch, device, threads
         See `Predictor`; 'auto' leaves them to the process that runs it.
     precision, stitch
@@ -221,6 +250,8 @@ def prepare(
         Default: the best class of one pass.
     temperature : float or 'auto'
         'auto' takes the card's, else 1.
+    others : sequence of Model
+        Further members of an ensemble.
     also : sequence of str
         Of `options.LAYERS`.
 
@@ -235,77 +266,76 @@ def prepare(
     ModelError
         If the weights cannot be used or the card contradicts them.
     """
-    card = model.card
-    mean, std = numbers_of(model, statistics)
+    models = (model, *others)
+    check_alike(models)
+    stride = math.lcm(*(each.card.stride for each in models))
+    first, *more = (_member(each, statistics, temperature) for each in models)
     ready = Predictor(
-        Model(model.folder, card.model_copy(update={"training": {}, "scores": {}})),  # workers need no history
-        mean,
-        std,
-        card.window if core == "auto" else core,
-        card.halo if halo == "auto" else halo,
+        first.model,
+        first.mean,
+        first.std,
+        _up(model.card.window, stride) if core == "auto" else core,
+        _up(max(each.card.halo for each in models), stride) if halo == "auto" else halo,
         batch=0 if batch == "auto" else batch,
         precision="float32" if precision == "auto" else precision,
         stitch="crop" if stitch == "auto" else stitch,
         device=device,
         threads=0 if threads == "auto" else threads,
         options=options or PLAIN,
-        temperature=temperature_of(card, temperature),
+        temperature=first.temperature,
+        others=tuple(more),
         also=tuple(also),
     )
     _check(ready)
-    passed = trial.check(model, ready.core + 2 * ready.halo, ready.precision)
-    if passed.side not in (None, ready.core + 2 * ready.halo):
-        raise JobError(
-            f"the network of model {card.name!r} takes windows of {passed.side} pixels only; with a halo of "
-            f"{ready.halo} inference.window is {passed.side - 2 * ready.halo}, not {ready.core}"
-        )
-    return replace(ready, window_bytes=passed.window_bytes, loaded_bytes=passed.loaded_bytes)
+    window_bytes, loaded_bytes = _memory(ready, [_passed(ready, each) for each in models])
+    return replace(ready, window_bytes=window_bytes, loaded_bytes=loaded_bytes)
 
 
 # ------------------------------------------------------------------------------- checks at the door
 
 
-def numbers_of(model: Model, statistics: Statistics | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of each band, whatever kind of normalisation the card asks for.
-
-    Parameters
-    ----------
-    model : Model
-        Its card says which.
-    statistics : Statistics, optional
-        Of the imagery; needed where the kind is 'scene'.
-
-    Raises
-    ------
-    ModelError
-        If they are needed and missing, or are not numbers to divide by.
-    """
+def _member(model: Model, statistics: Statistics | None, temperature: float | Literal["auto"]) -> Member:
     card = model.card
-    kind, bands = card.normalisation.kind, len(card.bands)
-    if kind == "none":
-        return (0.0,) * bands, (1.0,) * bands
-    if kind in ("fixed", "dynamic-world"):
-        return card.normalisation.mean or (), card.normalisation.std or ()
-    if statistics is None:
-        raise ModelError(f"model {card.name!r} normalises by the scene's statistics and was given none; pass them")
-    mean, std = tuple(map(float, statistics.mean)), tuple(map(float, statistics.std))
-    if len(mean) != bands or len(std) != bands or not np.isfinite([*mean, *std]).all() or min(std) < 0:
-        raise ModelError(
-            f"the statistics for model {card.name!r} are mean {mean} and std {std}; "
-            f"give those of its {bands} bands over imagery that has data"
+    light = Model(model.folder, card.model_copy(update={"training": {}, "scores": {}}))  # workers need no history
+    return Member(light, *numbers_of(model, statistics), temperature_of(card, temperature))
+
+
+def _passed(ready: Predictor, model: Model) -> trial.Passed:
+    side = ready.core + 2 * ready.halo
+    passed = trial.check(model, side, ready.precision)
+    if passed.side not in (None, side):
+        raise JobError(
+            f"the network of model {model.card.name!r} takes windows of {passed.side} pixels only; with a halo of "
+            f"{ready.halo} inference.window is {passed.side - 2 * ready.halo}, not {ready.core}"
         )
-    return mean, tuple(each or 1.0 for each in std)
+    return passed
+
+
+def _memory(ready: Predictor, passed: Sequence[trial.Passed]) -> tuple[int | None, int]:
+    """Bytes for a window, and for all that is loaded: libraries are loaded once, and networks run one after another."""
+    windows = [each.window_bytes for each in passed if each.window_bytes is not None]
+    networks = [2 * weights.size_of(each.model) for each in ready.members]
+    loaded = max(each.loaded_bytes - size for each, size in zip(passed, networks)) + sum(networks)
+    if len(windows) < len(passed):
+        return None, loaded
+    sums = len(passed) > 1 or ready.options.tta != "none"
+    held = 4 * len(ready.model.card.classes) * (ready.core + 2 * ready.halo) ** 2
+    return max(windows) + 2 * held * sums, loaded
+
+
+def _up(pixels: int, stride: int) -> int:
+    return -(-pixels // stride) * stride
 
 
 def _check(ready: Predictor) -> None:
     if ready.device != "auto":
         devices.check_device(ready.device)
-    card, stride = ready.model.card, ready.model.card.stride
+    stride = ready.stride
     for key, value, least in (("window", ready.core, 1), ("halo", ready.halo, 0)):
         if value < least or value % stride:
             below = max(-(-least // stride) * stride, value // stride * stride)
             raise JobError(
-                f"inference.{key} is {value}; model {card.name!r} needs multiples of {stride} pixels, "
+                f"inference.{key} is {value}; model {ready.name!r} needs multiples of {stride} pixels, "
                 f"for instance {below} or {below + stride}"
             )
     if ready.batch < 0 or ready.threads < 0:

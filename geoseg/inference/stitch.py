@@ -6,6 +6,7 @@ how far the pixel is from its edge, added in the lattice's order. Windows are ad
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from geoseg.models.normalisation import normalised
 from geoseg.models.outputs import shares_of
 
 if TYPE_CHECKING:
+    from geoseg.inference.member import Member
     from geoseg.inference.predictor import Predictor
 
 
@@ -52,9 +54,9 @@ class _Stitching:
         self.core, self.halo = predictor.core, predictor.halo
         raw = torch.from_numpy(np.require(pixels, np.float32, ["C", "W"])).to(device.torch)  # (band, row, col)
         known = raw.isfinite()
-        mean, std = (torch.tensor(each, device=device.torch)[:, None, None] for each in (predictor.mean, predictor.std))
-        self.pixels = normalised(predictor.model.card.normalisation.kind, raw, mean, std)
-        self.kind = predictor.model.card.output.kind
+        self.members = predictor.members
+        self.pixels = _normalised(self.members, raw)
+        self.kinds = {card.output.kind for card in predictor.cards}
         self.whole = known.all(dim=0)  # (row, col)
         self.wanted = torch.zeros_like(self.whole)
         self.wanted[self._at(tile.keep)] = self.whole[self._at(tile.keep)]
@@ -94,27 +96,37 @@ class _Stitching:
     @torch.inference_mode()
     def _crop(self, cores: list[Window]) -> tuple[list[Window], list[Tensor], Tensor]:
         parts = [self.trimming.part(core, self.wanted[self._at(core)]) for core in cores]
-        scores = self._scores(parts)
-        down, across = (slice(self.halo, edge - self.halo) for edge in scores.shape[2:])
-        scores = scores[:, :, down, across]  # (window, class, row, col)
+        scores, shares = self._found(parts, self.halo)
         wanted = torch.stack([self.wanted[self._at(part)] for part in parts])
-        shares = self._shares_of(scores)
         bad = (~(scores.isfinite() & shares.isfinite()).all(dim=1) & wanted).any()
         return parts, self.decide(scores, shares, wanted), bad
 
     @torch.inference_mode()
     def _shares(self, cores: list[Window]) -> tuple[list[Window], Tensor]:
-        scores = self._scores(cores)
-        # softmax would turn a score of minus infinity into an honest-looking 0.
-        finite = scores.isfinite().all(dim=1, keepdim=True)
-        return cores, torch.where(finite, self._shares_of(scores), torch.nan)  # (window, class, side, side)
+        scores, shares = self._found(cores, 0)
+        return cores, _whole(scores, shares)  # (window, class, side, side)
 
-    def _scores(self, parts: list[Window]) -> Tensor:
-        return self.device.scores([self.pixels[(slice(None), *self._at(part.grown(self.halo)))] for part in parts])
+    def _found(self, parts: list[Window], cut_off: int) -> tuple[Tensor, Tensor]:
+        """Scores and shares (window, class, row, col) of parts and their halo, less so much on each side.
 
-    def _shares_of(self, scores: Tensor) -> Tensor:
-        temperature = self.predictor.temperature
-        return shares_of(scores if temperature == 1 else scores / temperature, self.kind)
+        Of several models both are the mean of their shares, no number where one of their scores is none.
+        """
+        if len(self.members) == 1:
+            return self._found_by(0, parts, cut_off)
+        total = _whole(*self._found_by(0, parts, cut_off))
+        for member in self.device.members[1:]:
+            total = total + _whole(*self._found_by(member, parts, cut_off))
+        mean = total / len(self.members)
+        return mean, mean
+
+    def _found_by(self, member: int, parts: list[Window], cut_off: int) -> tuple[Tensor, Tensor]:
+        pixels, temperature = self.pixels[member], self.members[member].temperature
+        windows = [pixels[(slice(None), *self._at(part.grown(self.halo)))] for part in parts]
+        scores = self.device.scores(windows, member)
+        down, across = (slice(cut_off, edge - cut_off) for edge in scores.shape[2:])
+        scores = scores[:, :, down, across]
+        kind = self.members[member].model.card.output.kind
+        return scores, shares_of(scores if temperature == 1 else scores / temperature, kind)
 
     def _add(self, sums: dict[int, Tensor], core: Window, weighted: Tensor) -> None:
         seen = core.grown(self.halo)
@@ -142,15 +154,31 @@ class _Stitching:
     def _refuse(self, bad: Tensor) -> None:
         if bool(bad):
             what = "scores that are not finite"
-            if self.kind == "probabilities":
+            if "probabilities" in self.kinds:
                 what += ", or shares beyond 0 to 1,"
             raise PredictionError(
-                f"model {self.predictor.model.card.name!r} gave {what} for pixels with data; "
+                f"model {self.predictor.name!r} gave {what} for pixels with data; "
                 "look for extreme values in the imagery, or use precision float32"
             )
 
     def _at(self, window: Window) -> tuple[slice, slice]:
         return window.within(self.tile.read)
+
+
+def _whole(scores: Tensor, shares: Tensor) -> Tensor:
+    """Shares, no number where a score is none: softmax would turn minus infinity into an honest-looking 0."""
+    return torch.where(scores.isfinite().all(dim=1, keepdim=True), shares, torch.nan)
+
+
+def _normalised(members: Sequence[Member], raw: Tensor) -> list[Tensor]:
+    """Pixels (band, row, col) as each member takes them; those that take the same share one."""
+    made: dict[tuple[object, ...], Tensor] = {}
+    keys = [(each.model.card.normalisation.kind, each.mean, each.std) for each in members]
+    for kind, *numbers in keys:
+        mean, std = (torch.tensor(each, device=raw.device)[:, None, None] for each in numbers)
+        if (kind, *numbers) not in made:
+            made[kind, *numbers] = normalised(kind, raw, mean, std)
+    return [made[key] for key in keys]
 
 
 def _weight(core: int, halo: int) -> Tensor:

@@ -39,20 +39,20 @@ class Trimming:
     """
 
     def __init__(self, predictor: Predictor, device: Device) -> None:
-        card = predictor.model.card
+        field = predictor.field
         self.allowed = (
             device.torch.type == "cpu"
             and predictor.stitch == "crop"
-            and card.field == "bounded"
-            and predictor.halo >= card.halo
+            and field is not None
+            and predictor.halo >= field
             and not device.square
         )
         """Elsewhere whole windows are computed."""
-        self._device, self._bands = device, len(card.bands)
+        self._device, self._bands = device, len(predictor.model.card.bands)
         self._core, self._halo = predictor.core, predictor.halo
-        self._step = -(-self._core // (_STEPS * card.stride)) * card.stride
+        self._step = -(-self._core // (_STEPS * predictor.stride)) * predictor.stride
         passed = (predictor.precision, predictor.options.tta, self._core, self._halo)
-        self._key = (card.weights.sha256, str(card.architecture), *passed)
+        self._key = (*((card.weights.sha256, str(card.architecture)) for card in predictor.cards), *passed)
 
     def part(self, core: Window, wanted: Tensor) -> Window:
         """The part of a core that is computed: all of it, or a rectangle that holds what is wanted.
@@ -90,19 +90,19 @@ class Trimming:
                 shapes.seen[key] = shapes.seen.get(key, 0) + 1
                 if shapes.seen[key] <= _SEEN:
                     return False
-                found = shapes.exact[key] = self._try(shape)
+                found = shapes.exact[key] = all(self._try(shape, member) for member in self._device.members)
                 if not found:
                     shapes.given_up.add(self._key)  # others may do, but trials that fail cost more than they save
             finally:
                 shapes.lock.release()
         return found
 
-    def _try(self, shape: tuple[int, int]) -> bool:
+    def _try(self, shape: tuple[int, int], member: int) -> bool:
         height, width = shape
         side, inner = self._core + 2 * self._halo, slice(self._halo, self._halo + self._core)
         noise = torch.randn(self._bands, side, side, generator=torch.Generator().manual_seed(0))
-        whole = self._device.scores([noise])[0, :, inner, inner]
-        part = self._device.scores([noise[:, -height - 2 * self._halo :, -width - 2 * self._halo :]])[0]
+        whole = self._device.scores([noise], member)[0, :, inner, inner]
+        part = self._device.scores([noise[:, -height - 2 * self._halo :, -width - 2 * self._halo :]], member)[0]
         part = part[:, self._halo : self._halo + height, self._halo : self._halo + width]
         return torch.equal(part, whole[:, -height:, -width:])
 

@@ -36,9 +36,9 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
     transform = grid.transform_of(extent)
     yield "imagery", f"{scene.imagery.name}: {', '.join(band.name for band in scene.imagery.bands)}"
     if plan.predictor is not None:
-        card = plan.predictor.model.card
-        classes = counted(len(card.classes), "class", "classes")
-        yield "model", f"{card.name}: {classes}, weights {card.weights.sha256[:12]}"
+        for card in plan.predictor.cards:
+            classes = counted(len(card.classes), "class", "classes")
+            yield "model", f"{card.name}: {classes}, weights {card.weights.sha256[:12]}"
         if asked := plan.predictor.told:
             yield "labels", asked
     yield "grid", f"{grid.crs.splitlines()[0][:60]}, pixels of {_pixel(*pixel_size(grid, extent))}"
@@ -60,8 +60,7 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
         f"at a time; room for {counted(plan.windows_at_once, 'window')} at once",
     )
     if probe and todo and plan.predictor is not None:
-        card = plan.predictor.model.card
-        if plan.predictor.halo < card.halo and card.field == "bounded":
+        if plan.predictor.field is not None and plan.predictor.halo < plan.predictor.field:
             yield "halo", _halo(plan, todo)
         seconds, labelled = _probe(plan, todo)
         minutes = seconds * pixels / max(labelled, 1) / workers / 60
@@ -72,9 +71,10 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
 def _halo(plan: Plan, todo: list[Window]) -> str:
     """The share of labels of the middle block's first core that a full halo would change."""
     assert plan.predictor is not None
+    assert plan.predictor.field is not None
     middle, core = todo[len(todo) // 2], plan.layout.core
     part = Window(middle.row, middle.col, min(core, middle.height), min(core, middle.width))
-    full = replace(plan.predictor, halo=plan.predictor.model.card.halo)
+    full = replace(plan.predictor, halo=plan.predictor.field)
     layout = replace(plan.layout, margin=full.margin)
     asked = job_block.label(plan, plan.predictor, part).labels
     exact = job_block.label(replace(plan, predictor=full, layout=layout), full, part).labels

@@ -117,9 +117,11 @@ def provenance(plan: Plan, failed: int) -> dict[str, str]:
         "GEOSEG_FAILED_BLOCKS": str(failed),
     }
     if plan.predictor is not None:
-        card = plan.predictor.model.card
-        tags |= {"GEOSEG_MODEL": card.name, "GEOSEG_MODEL_SHA256": card.weights.sha256}
-        tags |= {"GEOSEG_MODEL_LICENCE": card.licence} if card.licence else {}
+        cards = plan.predictor.cards
+        tags |= {"GEOSEG_MODEL": plan.predictor.name}
+        tags |= {"GEOSEG_MODEL_SHA256": " + ".join(card.weights.sha256 for card in cards)}
+        licences = " + ".join(dict.fromkeys(card.licence for card in cards if card.licence))
+        tags |= {"GEOSEG_MODEL_LICENCE": licences} if licences else {}
         tags |= {"GEOSEG_OPTIONS": json.dumps(asked)} if (asked := plan.predictor.asked) else {}
     if plan.scene.imagery.attribution:
         tags["TIFFTAG_COPYRIGHT"] = plan.scene.imagery.attribution

@@ -233,7 +233,7 @@ def _styles(styles: Mapping[str, bytes], folder: Path) -> Sequence[Path]:
 
 
 def _title(plan: Plan) -> str:
-    model = "" if plan.predictor is None else f" by {plan.predictor.model.card.name}"
+    model = "" if plan.predictor is None else f" by {plan.predictor.name}"
     return f"Land cover of {plan.scene.imagery.name}{model}"
 
 
@@ -268,13 +268,13 @@ def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], trust: Mapping[st
 
 
 def _trained(plan: Plan) -> Trained | None:
-    """Where the model was trained, as the card in its folder says; a plan travels without."""
-    if plan.predictor is None:
-        return None
-    with suppress(GeosegError):  # a finished map needs its model no more
-        card = read_model(plan.predictor.model.folder).card
-        return seen.of_card(card) if card.weights.sha256 == plan.predictor.model.card.weights.sha256 else None
-    return None
+    """Where the models were trained, as the cards in their folders say; a plan travels without."""
+    cards = []
+    for each in () if plan.predictor is None else plan.predictor.members:
+        with suppress(GeosegError):  # a finished map needs its model no more
+            card = read_model(each.model.folder).card
+            cards += [card] if card.weights.sha256 == each.model.card.weights.sha256 else []
+    return seen.of_cards(cards)
 
 
 def _raise(error: GeosegError) -> Sequence[Path]:

@@ -58,8 +58,8 @@ def facts(plan: Plan, records: Iterable[Record], counts: Mapping[int, int]) -> d
     geographic = bool(CRS(plan.grid.crs).geographic)
     pixel_m2 = side_m**2
     total = sum(counts.values())
-    model = None if plan.predictor is None else plan.predictor.model.card
-    title = f"Land cover of {plan.scene.imagery.name}" + (f" by {model.name}" if model else "")
+    models = () if plan.predictor is None else plan.predictor.cards
+    title = f"Land cover of {plan.scene.imagery.name}" + (f" by {plan.predictor.name}" if plan.predictor else "")
     classes = [
         {
             "id": each.id,
@@ -73,7 +73,7 @@ def facts(plan: Plan, records: Iterable[Record], counts: Mapping[int, int]) -> d
     ]
     bands = _shown([band.name for band in plan.scene.imagery.bands])
     cited = f"{title}. Map {plan.digest[:16]}, made with geoseg {__version__}"
-    cited += f", model {model.name} (weights sha256 {model.weights.sha256[:16]})" if model else ""
+    cited += "".join(f", model {each.name} (weights sha256 {each.weights.sha256[:16]})" for each in models)
     attribution = plan.scene.imagery.attribution
     how = (
         "exact for the map's plane" if not geographic else "approximate: the pixel's size at the map's middle latitude"
@@ -92,7 +92,7 @@ def facts(plan: Plan, records: Iterable[Record], counts: Mapping[int, int]) -> d
         "percentile",
         "blocks": _blocks(plan, records),
         "speed": _speed(plan, records),
-        "provenance": _provenance(plan, model),
+        "provenance": _provenance(plan),
         "files": sorted([Path(path).name, word] for path, word in imagery.identity(plan.scene).items())[:_FILES],
         "spec": json.dumps(_named(spec.model_dump(mode="json", by_alias=True)), indent=1, ensure_ascii=False),
         "cite": f"{cited}." + (f" Imagery: {attribution}." if attribution else ""),
@@ -305,7 +305,7 @@ def _speed(plan: Plan, records: Iterable[Record]) -> list[list[str]]:
     return lines + seams.lines(plan, records)
 
 
-def _provenance(plan: Plan, model: Any) -> list[list[str]]:
+def _provenance(plan: Plan) -> list[list[str]]:
     scene, layout, grid = plan.scene.imagery, plan.layout, plan.grid
     lines = [
         ["map", f"digest {plan.digest}"],
@@ -313,15 +313,14 @@ def _provenance(plan: Plan, model: Any) -> list[list[str]]:
         ["bands", ", ".join(band.name for band in scene.bands)],
         ["resampling", scene.resampling],
     ]
-    if model is not None:
-        lines += [["model", model.name + (f" ({model.title})" if model.title else "")]]
-        lines += [["weights", f"sha256 {model.weights.sha256}"]]
-        lines += [["model's licence", model.licence]] if model.licence else []
-        facts = plan.predictor.facts if plan.predictor is not None else {}
-        lines += [["network", json.dumps(facts["architecture"], ensure_ascii=False)]]
-        lines += [["precision, stitching", f"{facts['precision']}, {facts['stitch']}"]]
-        told = plan.predictor.told if plan.predictor is not None else ""
-        lines += [["labels", told]] if told else []
+    if plan.predictor is not None:
+        for model in plan.predictor.cards:
+            lines += [["model", model.name + (f" ({model.title})" if model.title else "")]]
+            lines += [["weights", f"sha256 {model.weights.sha256}"]]
+            lines += [["model's licence", model.licence]] if model.licence else []
+            lines += [["network", json.dumps(model.architecture, ensure_ascii=False)]]
+        lines += [["precision, stitching", f"{plan.predictor.precision}, {plan.predictor.stitch}"]]
+        lines += [["labels", told]] if (told := plan.predictor.told) else []
     extent = layout.extent
     return [
         *lines,

@@ -164,7 +164,9 @@ def demand(predictor: Predictor | None, margin: int = 0) -> Demand:
         return Demand.unknown(margin)
     layers = sum(len(predictor.predicted) if each == "probabilities" else 1 for each in predictor.also)
     window = Demand.unknown(predictor.halo).window if predictor.window_bytes is None else predictor.window_bytes
-    return Demand(window, predictor.loaded_bytes, _COPIES * layers)
+    ways = {(each.model.card.normalisation.kind, each.mean, each.std) for each in predictor.members}
+    normalised = 4 * len(predictor.model.card.bands) * (len(ways) - 1)
+    return Demand(window, predictor.loaded_bytes, _COPIES * layers + normalised)
 
 
 def ground_resolution(grid: Grid, extent: Window) -> float:

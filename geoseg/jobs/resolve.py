@@ -5,7 +5,7 @@ Rasters and weights are opened and checked; nothing is labelled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from geoseg.catalog.regions import region_of
 from geoseg.errors import GridError, JobError
 from geoseg.grid import Demand, Grid, Layout, Window, block_edge, read_crs, windows_that_fit, worker_bytes
 from geoseg.inference import options, predictor
+from geoseg.inference.member import check_alike
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs import radiometry
 from geoseg.jobs.plan import USABLE, Plan, demand, ground_resolution
@@ -51,10 +52,11 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     assert spec.catalog is not None
     known = catalog.read(spec.catalog)
     layer = known.imagery(spec.imagery)
-    model = None if legend is not None else known.model(spec.model)
-    if model is not None:
-        layer = layer.select(model.card.bands, f"model {model.card.name!r}")
-        legend = model.card.legend
+    models = () if legend is not None else tuple(known.model(name) for name in spec.models)
+    if models:
+        check_alike(models)
+        layer = layer.select(models[0].card.bands, f"model {models[0].card.name!r}")
+        legend = models[0].card.legend
     assert legend is not None
     legend.check_fits_uint8()
     check_reference(spec, known, legend)
@@ -63,10 +65,10 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
     _check_vectors(spec, grid, legend)
     extent, region = extent_of(spec.region, known, scene, grid)
     ready = None
-    if model is None:
-        _check_callable(spec)
+    if models:
+        ready = predictor_of(spec.inference, models, partial(imagery.statistics, scene), spec.outputs.also)
     else:
-        ready = predictor_of(spec.inference, model, partial(imagery.statistics, scene), spec.outputs.also)
+        _check_callable(spec)
     core, margin = (ready.core, ready.margin) if ready else _callable_layout(spec, predict_halo or 0)
     layout = Layout(extent, core, margin, _block(spec, extent, core, margin, len(layer.bands), demand(ready, margin)))
     if layout.blocks > MOST_BLOCKS:
@@ -75,10 +77,11 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
             f"a job has {MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
         )
     notes = [] if ready is None else _notes(ready, grid, extent)
-    if model is not None and (trouble := radiometry.trouble(model.card, scene)):
-        if not spec.inference.any_values:
-            raise JobError(f"{trouble}, or go on all the same with inference.any_values: true")
-        notes.append(trouble)
+    for model in models:
+        if trouble := radiometry.trouble(model.card, scene):
+            if not spec.inference.any_values:
+                raise JobError(f"{trouble}, or go on all the same with inference.any_values: true")
+            notes.append(trouble)
     if unseen := imagery.unseen(scene):
         others = f" and {counted(len(unseen) - 1, 'more file')}" if unseen[1:] else ""
         notes.append(
@@ -189,24 +192,30 @@ def extent_of(
 
 
 def predictor_of(
-    asked: Inference, model: Model, statistics: Callable[[], imagery.Statistics], also: Sequence[str] = ()
+    asked: Inference,
+    models: Sequence[Model],
+    statistics: Callable[[Collection[float]], imagery.Statistics],
+    also: Sequence[str] = (),
 ) -> Predictor:
-    """The model's predictor for some imagery.
+    """The predictor of a model, or of several, for some imagery.
 
     Parameters
     ----------
     asked : Inference
         What the user said.
-    model : Model
+    models : sequence of Model
         What is run.
     statistics : callable
-        Takes the imagery's statistics; called where the model normalises by them.
+        Takes the imagery's statistics, with the percentiles that it is given; called where a model needs them.
     also : sequence of str
         What is made beside labels and confidence.
     """
-    numbers = statistics() if model.card.normalisation.kind == "scene" else None
+    first, *others = models
+    kinds = [each.card.normalisation for each in models]
+    percentiles = {each for kind in kinds for each in kind.percentiles or ()}
+    numbers = statistics(percentiles) if any(kind.of_scene for kind in kinds) else None
     return predictor.prepare(
-        model,
+        first,
         numbers,
         core=asked.window,
         halo=asked.halo,
@@ -214,8 +223,9 @@ def predictor_of(
         precision=asked.precision,
         stitch=asked.stitch,
         device=asked.device,
-        options=options.of(model.card.legend, asked.tta, asked.classes, asked.thresholds),
+        options=options.of(first.card.legend, asked.tta, asked.classes, asked.thresholds),
         temperature=asked.temperature,
+        others=others,
         also=also,
     )
 
@@ -253,24 +263,23 @@ def _block(spec: JobSpec, extent: Window, core: int, margin: int, bands: int, as
 
 def _notes(ready: Predictor, grid: Grid, extent: Window) -> list[str]:
     notes = []
-    card = ready.model.card
-    if card.gsd_m is not None:
-        found = ground_resolution(grid, extent)
-        if abs(found / card.gsd_m - 1) > card.gsd_tolerance:
+    found = ground_resolution(grid, extent)
+    for card in ready.cards:
+        if card.gsd_m is not None and abs(found / card.gsd_m - 1) > card.gsd_tolerance:
             notes.append(
                 f"model {card.name!r} was trained at pixels of {length(card.gsd_m)} and the grid's have "
                 f"{length(found, 3)}; expect lower accuracy, or set 'grid' to a matching resolution"
             )
-    if ready.halo < card.halo and card.field == "bounded":
-        full, less = (((ready.core + 2 * halo) / ready.core) ** 2 for halo in (card.halo, ready.halo))
+    if ready.field is not None and ready.halo < ready.field:
+        full, less = (((ready.core + 2 * halo) / ready.core) ** 2 for halo in (ready.field, ready.halo))
         notes.append(
-            f"inference.halo is {ready.halo} and model {card.name!r} looks {card.halo} pixels around: each pixel is "
+            f"inference.halo is {ready.halo} and model {ready.name!r} looks {ready.field} pixels around: each pixel is "
             f"computed {less:.2f} times instead of {full:.2f}, and labels may depend on where windows are cut; "
             "'geoseg plan' measures how many differ"
         )
-    if card.field == "image-wide":
+    if ready.field is None:
         notes.append(
-            f"model {card.name!r} looks at its whole window, so windows may differ along their edges; "
+            f"model {ready.name!r} looks at its whole window, so windows may differ along their edges; "
             "inference.stitch: blend smooths that"
         )
     return notes

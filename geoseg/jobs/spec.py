@@ -142,7 +142,8 @@ class JobSpec(Spec):
     catalog: str | None = None
     """Path of data_catalog.yaml; default: beside the job, else in the working folder."""
     imagery: str
-    model: str
+    model: str | Annotated[tuple[str, ...], Field(min_length=1)]
+    """Name or folder; several make an ensemble."""
     region: str | RegionSpec = "imagery"
     """Bounds and CRS, a vector file, a region of the catalog, or 'imagery' for its whole footprint."""
     grid: Literal["source"] | GridSpec = "source"
@@ -153,6 +154,11 @@ class JobSpec(Spec):
     """Budget of one worker process, for instance '2GB'."""
     cluster: ClusterSpec | None = None
     """Where to run; None: what the command line says, else processes on this machine."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names or folders of all models."""
+        return (self.model,) if isinstance(self.model, str) else self.model
 
 
 def read(path: Path | str) -> JobSpec:

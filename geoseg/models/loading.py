@@ -19,7 +19,7 @@ from geoseg.errors import ModelError
 from geoseg.models import devices, exported, networks, onnx_graph, outputs, weights
 from geoseg.process import keep_freed_memory, kept
 
-KEPT = 4
+KEPT = 8
 """Networks that a process keeps: those used last."""
 
 Network = Callable[[Tensor], Tensor]

@@ -12,7 +12,7 @@ LINEAR = ("none", "fixed", "scene")
 
 
 def normalised(kind: str, values: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Values as a network takes them; what is not finite counts as the mean.
+    """Values as a network takes them; what is not finite counts as the mean, or as the low percentile.
 
     Parameters
     ----------
@@ -23,7 +23,8 @@ def normalised(kind: str, values: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     values : (band, row, col) float32
         Physical values.
     mean, std : (band, 1, 1) float32
-        Of each band; for 'dynamic-world', of its logarithm.
+        Of each band; for 'dynamic-world', of its logarithm; for 'percentile', the low percentile and how far above it
+        the high one lies.
 
     Raises
     ------
@@ -35,4 +36,6 @@ def normalised(kind: str, values: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     if kind == "dynamic-world":
         steps = (torch.log1p(values.clamp(min=0) * 0.005) - mean) / std
         return torch.sigmoid(5.0 * torch.where(values.isfinite(), steps, 0.0) - 1.0)
+    if kind == "percentile":
+        return torch.where(values.isfinite(), ((values - mean) / std).clamp(0, 1), 0.0)
     raise ModelError(f"no normalisation is called {kind!r}; this is a newer card, so update geoseg")

@@ -188,6 +188,14 @@ class Recipe(Spec):
     """Bytes of pixels and labels that are held; scenes that take more are read by windows."""
 
     @model_validator(mode="after")
+    def _linear(self) -> Recipe:
+        if self.normalisation.kind not in ("none", "fixed", "scene"):
+            raise ValueError(
+                f"normalisation is {self.normalisation.kind!r}; training knows 'none', 'fixed' and 'scene'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scenes(self) -> Recipe:
         if bool(self.scenes) == bool(self.imagery or self.reference or self.crosswalk):
             raise ValueError("give either 'imagery' with 'reference', or several of them under 'scenes'")

@@ -116,9 +116,12 @@ def test_the_sentence_says_how_much(train, validation, said):
 
 def test_a_card_without_areas_says_nothing():
     card = shipped().model("landsat-6class").card
-    assert seen.of_card(card) == Trained("landsat-6class", card.areas)
-    assert seen.of_card(card.model_copy(update={"training": {}})) is None
-    assert seen.of_card(card.model_copy(update={"training": {"scenes": ["zion"]}})) is None
+    assert seen.of_cards([card]) == Trained("landsat-6class", card.areas)
+    silent = card.model_copy(update={"training": {}, "name": "silent"})
+    assert seen.of_cards([silent]) is None
+    assert seen.of_cards([card.model_copy(update={"training": {"scenes": ["zion"]}})]) is None
+    other = card.model_copy(update={"name": "other"})
+    assert seen.of_cards([card, silent, other]) == Trained("landsat-6class + other", card.areas * 2)
 
 
 # ------------------------------------------------------------------------------ with scores

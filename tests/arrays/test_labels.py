@@ -1,6 +1,7 @@
 """Labels: the notebook's map is the run's map, of files and of any array, chunk by chunk, only when it is computed."""
 
 import pickle
+import shutil
 
 import dask
 import numpy as np
@@ -104,6 +105,40 @@ def test_options_of_a_job_are_those_of_an_array(tmp_path, model):
     data = ~scene.isnull().any("band").values
     assert 0 < (labels == NODATA)[data].sum() < data.sum() / 2
     assert set(np.unique(labels)) == {3, 200, NODATA}
+
+
+def test_an_ensemble_of_a_job_is_that_of_an_array(tmp_path, model):
+    other = write_model(tmp_path / "other", seed=3, name="other")
+    catalog = put(tmp_path, (40, 50))
+    labels, *_ = run(tmp_path, model, model=[model.folder, other.folder])
+    scene = open_imagery("scene", catalog=catalog)
+    for given in (scene, scene.compute()):
+        made = segment(given, [model, other.folder])
+        assert np.array_equal(made, labels)
+        assert made.attrs["model"] == "tiny + other"
+    assert not np.array_equal(segment(scene, model), labels)
+    with pytest.raises(JobError, match="an empty list of models"):
+        segment(scene, [])
+
+
+@pytest.mark.parametrize("stitch", ["crop", "blend"])
+def test_percentiles_are_those_of_the_scene_however_it_is_cut(tmp_path, monkeypatch, stitch):
+    model = write_model(tmp_path / "m", normalisation={"kind": "percentile", "percentiles": [2, 98]})
+    catalog = put(tmp_path, (40, 50))
+    labels, sure, place, _ = run(tmp_path, model, inference={"stitch": stitch})
+    shutil.rmtree(tmp_path / "out")
+    part = {"bounds": [300300, 4199000, 301200, 4199800], "crs": "EPSG:32612"}
+    corner, _, there, _ = run(tmp_path, model, inference={"stitch": stitch, "block": 16}, region=part)
+    col, row = (round(each) for each in ~place @ (there.c, there.f))
+    inside = labels[row : row + corner.shape[0], col : col + corner.shape[1]]
+    assert (corner != NODATA).mean() > 0.5
+    assert np.array_equal(inside[corner != NODATA], corner[corner != NODATA])
+    scene = open_imagery("scene", catalog=catalog)
+    monkeypatch.setattr(chunks, "EDGE", 16)
+    for given in (scene, scene.compute()):
+        made = segment(given, model, confidence=True, stitch=stitch)
+        assert np.array_equal(made.land_cover, labels)
+        assert np.array_equal(made.confidence, sure)
 
 
 def test_layers_of_a_job_are_those_of_an_array(tmp_path, model, monkeypatch):

@@ -51,6 +51,13 @@ def test_a_card_says_all_that_a_run_needs(tmp_path):
         ({"normalisation": {"kind": "fixed", "mean": [0], "std": [1]}}, "one mean and one std for each band"),
         ({"normalisation": {"kind": "fixed", "mean": [0, 0], "std": [1, 0]}}, "each std must be positive"),
         ({"halos": 3}, "unknown key 'halos'; did you mean 'halo'?"),
+        ({"normalisation": {"kind": "percentile"}}, "percentiles belong to the kind 'percentile', and only to it"),
+        (
+            {"normalisation": {"kind": "percentile", "percentiles": [98, 2]}},
+            "percentiles are 98 and 2; give two from 0 to 100, the lower one first",
+        ),
+        ({"temperature": 0}, "temperature: input should be greater than 0"),
+        ({"temperature": 2, "output": {"kind": "labels"}}, "temperature divides logits, and output.kind is 'labels'"),
         ({"normalisation": {"knd": "none"}}, "unknown key 'normalisation.knd'; did you mean 'kind'?"),
     ],
 )

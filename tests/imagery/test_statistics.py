@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,25 @@ def test_statistics_of_a_small_scene_are_those_of_all_its_valid_pixels(
     np.testing.assert_allclose(found.mean, values.mean(axis=1), rtol=1e-12)
     std = values.std(axis=1)
     np.testing.assert_allclose(found.std, np.where(std == 0, 1, std), rtol=1e-9)
+
+
+@pytest.mark.parametrize("most", [2**25, 5000])
+def test_percentiles_are_numpys_over_the_valid_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    pixels = np.random.default_rng(0).gamma(2, 500, (2, 300, 290)).astype(np.float32)
+    pixels[1, 40:90, 50:60] = -99999
+    scene = imagery.open(layer(write(tmp_path / "a.tif", pixels), 2, nodata=-99999))
+    monkeypatch.setattr(sys.modules[measured.__module__], "_MOST_VALUES", most)
+    found = imagery.statistics(scene, (2.0, 50, 99.5))
+    valid = pixels[:, pixels[1] != -99999]
+    for percentile, numbers in found.percentiles.items():
+        wanted = np.percentile(valid.astype(np.float64), percentile, axis=1)
+        np.testing.assert_allclose(numbers, wanted, rtol=1e-12 if most > 5000 else 0.15)
+    assert sorted(found.percentiles) == [2.0, 50, 99.5]
+    plain = imagery.statistics(scene)
+    assert (plain.mean, plain.std, plain.percentiles) == (found.mean, found.std, {})
+    assert imagery.statistics(scene, (99.5, 2)).percentiles[2] == found.percentiles[2]
 
 
 def test_a_constant_band_has_standard_deviation_one(tmp_path: Path) -> None:

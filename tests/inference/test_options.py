@@ -127,7 +127,9 @@ def test_turned_windows_are_trimmed_too(crop, monkeypatch):
     scene, shapes = pixels_of(at.shape), set()
     monkeypatch.setattr(trimming, "_SEEN", 0)
     plain = Device._scores
-    monkeypatch.setattr(Device, "_scores", lambda self, w: (shapes.add(tuple(w[0].shape[1:])), plain(self, w))[1])
+    monkeypatch.setattr(
+        Device, "_scores", lambda self, w, at: (shapes.add(tuple(w[0].shape[1:])), plain(self, w, at))[1]
+    )
     labels = label(predict, scene, at, 2)
     side, small = 16 + 2 * crop.halo, 4 + 2 * crop.halo
     assert shapes == {(side, side), (side, small), (small, side)}

@@ -75,6 +75,19 @@ def test_a_scene_wide_normalisation_needs_the_scenes_statistics(tmp_path):
         prepare(model, Statistics((np.nan, 1.0), (np.nan, 1.0), 0))
 
 
+def test_percentiles_of_the_scene_become_low_and_width(tmp_path):
+    model = write_model(tmp_path, normalisation={"kind": "percentile", "percentiles": [2, 98]})
+    found = Statistics((9.0, 9.0), (3.0, 3.0), 10, {2: (1.0, 5.0), 50: (7.0, 7.0), 98: (11.0, 5.0)})
+    ready = prepare(model, found)
+    assert (ready.mean, ready.std) == ((1.0, 5.0), (10.0, 1.0))
+    assert ready.facts["normalisation"] == "percentile"
+    assert prepare(model, Statistics((9.0, 9.0), (3.0, 3.0), 10, {2: (1.0, 5.0), 98: (12.0, 5.0)})).facts != ready.facts
+    with pytest.raises(ModelError, match="was given none"):
+        prepare(model)
+    with pytest.raises(ModelError, match="give those of its 2 bands"):
+        prepare(model, Statistics((9.0, 9.0), (3.0, 3.0), 10))
+
+
 def test_a_tile_that_does_not_fit_is_refused(crop):
     tile = tile_of(crop, Window(0, 0, 16, 16))
     with pytest.raises(PredictionError, match=r"takes 2 bands of .* and was given an array of shape \(3, 40, 40\)"):

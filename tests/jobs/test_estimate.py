@@ -50,9 +50,9 @@ def test_the_run_does_what_was_said(job, monkeypatch, region, block_px):
     lines, windows, floats = said(plan), [], []
     scores, read = Device.scores, imagery.read
 
-    def counted(device, found):
+    def counted(device, found, member):
         windows.extend(found)
-        return scores(device, found)
+        return scores(device, found, member)
 
     def measured(scene, grid, window):
         found = read(scene, grid, window)

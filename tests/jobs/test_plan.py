@@ -163,6 +163,7 @@ def test_where_and_in_what_pieces_it_is_made_is_another_variant_of_the_same_map(
         {"outputs": {"quicklook": False, "entropy": True}},
         {"outputs": {"quicklook": False, "margin": True}},
         {"model": "second"},
+        {"model": ["tiny", "second"]},
     ],
     ids=str,
 )

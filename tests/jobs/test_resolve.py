@@ -184,6 +184,32 @@ def test_what_shapes_scores_is_refused_for_a_callable(tmp_path, key, value):
         resolve.resolve(job_spec.read(tmp_path / "job.yaml"), predict_halo=0, legend=BYTES)
 
 
+def test_several_models_are_one_ensemble(tmp_path):
+    made = SmallJob.write(tmp_path, shape=(20, 20))
+    for name, keys in (("second", {}), ("third", {"ids": (1, 2, 3)})):
+        write_model(tmp_path / name, seed=len(name), name=name, licence=f"of {name}", **keys)
+    made.job(model=["tiny", "second"], outputs={"quicklook": False})
+    told = made.plan().out
+    assert "mean of the shares of 2 models" in told
+    assert told.count("3 classes, weights ") == 2
+    assert made.run().code == 0
+    page = (made.out / "report.html").read_text("utf-8")
+    assert "by tiny + second" in page
+    cards = [yaml.safe_load((tmp_path / name / "card.yaml").read_text()) for name in ("model", "second")]
+    assert all(card["weights"]["sha256"] in page for card in cards)
+    with rasterio.open(made.out / "map.tif") as source:
+        tags = source.tags()
+    assert tags["GEOSEG_MODEL"] == "tiny + second"
+    assert tags["GEOSEG_MODEL_SHA256"] == " + ".join(card["weights"]["sha256"] for card in cards)
+    assert tags["GEOSEG_MODEL_LICENCE"] == "of second"
+    made.job(model=["tiny", "third"])
+    assert "models of an ensemble have the same classes" in made.plan().refusal("JobError")
+    made.job(model=[])
+    assert "model" in made.plan().refusal("JobError")
+    made.job(model=["tiny", "fourth"])
+    assert "no model is called 'fourth'" in made.plan().refusal("CatalogError")
+
+
 @pytest.mark.parametrize("key", ["probabilities", "entropy", "margin"])
 def test_what_is_made_of_scores_is_refused_for_a_callable(tmp_path, key):
     made = SmallJob.write(tmp_path)

@@ -33,6 +33,13 @@ def test_dynamic_world_takes_negative_numbers_for_0_and_missing_ones_for_the_mea
     assert torch.allclose(found[..., 2], torch.sigmoid(torch.tensor(-1.0)))
 
 
+def test_percentiles_become_0_and_1_and_the_rest_is_cut_off():
+    low, width = torch.tensor([[[10.0]], [[-1.0]]]), torch.tensor([[[20.0]], [[4.0]]])
+    values = torch.tensor([[[10.0, 30, 20, -5, 99, torch.nan]], [[-1, 3, 1, -9, torch.inf, 4]]])
+    found = normalised("percentile", values, low, width)
+    assert found.tolist() == [[[0, 1, 0.5, 0, 1, 0]], [[0, 1, 0.5, 0, 0, 1]]]
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ModelError, match="no normalisation is called 'new'"):
         normalised("new", torch.zeros(2, 1, 1), MEAN, STD)

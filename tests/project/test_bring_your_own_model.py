@@ -50,7 +50,7 @@ def test_every_command_of_the_page_works(tmp_path, monkeypatch):
         done = geoseg(*shlex.split(line)[1:])
         assert done.code == 0, (line, done)
     made = sorted(path.parent.name for path in Path("models").glob("*/card.yaml"))
-    assert made == ["from-export", "from-onnx", "from-saved", "from-state-dict"]
+    assert made == ["from-export", "from-onnx", "from-saved", "from-stac", "from-state-dict"]
     for name in made:
         Path("job.yaml").write_text(f"imagery: coast\nmodel: models/{name}\nmemory_per_worker: 4GB\n")
         done = geoseg("run", "job.yaml", "--workers", 0, "--out", name)

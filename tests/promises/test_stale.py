@@ -210,6 +210,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
         catalog("imagery.again", {"files": "other.tif", "bands": {"red": 1, "nir": 2}}), job("imagery", "again")
     ),
     "job.model": job("model", "second"),
+    "models of an ensemble": job("model", ["tiny", "second"]),
     "job.region": job("region", "imagery"),
     "job.grid": job("grid", {"crs": "EPSG:32612", "resolution": 40}),
     "job.grid.crs": job("grid", {"crs": "EPSG:26912", "resolution": 30}),
@@ -324,6 +325,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "card.bands": card("bands", ["nir", "red"]),
     "card.normalisation": card("normalisation", FIXED),
     "card.normalisation.kind": card("normalisation", {"kind": "scene"}),
+    "card.normalisation.percentiles": card("normalisation", {"kind": "percentile", "percentiles": [5, 95]}),
     "card.normalisation.mean": card("normalisation", {**FIXED, "mean": [10.0, 9.0]}),
     "card.normalisation.std": card("normalisation", {**FIXED, "std": [5.0, 4.0]}),
     "card.output": card("output", {"kind": "sigmoid"}),

@@ -51,6 +51,10 @@ def test_part_of_a_scene_names_one_side():
         (("square: 16", "square: 2"), "chips.square: input should be greater than or equal to 4, found 2"),
         (("[nir, red]", "[]"), "bands: list more of them"),
         (("bands: [nir, red]\n", ""), "key 'bands' is missing"),
+        (
+            ("seed: 1", "normalisation: {kind: percentile, percentiles: [2, 98]}"),
+            "normalisation is 'percentile'; training knows 'none', 'fixed' and 'scene'",
+        ),
         (("seed: 1", "seed: -1"), "seed: input should be greater than or equal to 0"),
         (
             ("architecture: {name: compact, width: 4, depth: 1}", "architecture: compact"),
