@@ -35,8 +35,8 @@ def charts(facts: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[s
     if scores is not None:
         bars = [(e["name"], e["colour"], e["iou"], e["interval"]) for e in page.bars(scores, classes)]
         found["iou"] = _bars(bars, "IoU with the reference (0 to 1)", 1.0)
-        if (confusion := page.confusion(scores)) is not None:
-            found["confusion"] = _confusion(confusion)
+        if (matrix := page.confusion(scores)) is not None:
+            found["confusion"] = _confusion(matrix)
     return {f"{name}.{kind}": _saved(figure, kind) for name, figure in found.items() for kind in ("png", "svg")}
 
 
@@ -56,6 +56,19 @@ def _bars(rows: list[tuple[str, str, float | None, Any]], unit: str, most: float
 def _confusion(found: Mapping[str, Any]) -> Figure:
     names = [row["name"] for row in found["rows"]]
     shares = np.array([[cell["of_row"] or 0.0 for cell in row["cells"]] for row in found["rows"]])
+    return confusion(names, shares)
+
+
+def confusion(names: list[str], shares: np.ndarray) -> Figure:
+    """A figure of a confusion matrix.
+
+    Parameters
+    ----------
+    names : list of str
+        Of the classes.
+    shares : (class, class) float
+        Of the reference's pixels of the row's class.
+    """
     side = 2.5 + 0.5 * len(names)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
