@@ -20,7 +20,7 @@ from geoseg.catalog.card import Model, read_model
 from geoseg.errors import JobError, ModelError
 from geoseg.models.networks import parameters_of
 from geoseg.storage.store import Store
-from geoseg.training import calibration, checkpoint, evaluation, examples, loop, preparation
+from geoseg.training import calibration, checkpoint, evaluation, events, examples, loop, preparation
 from geoseg.training import folder as folders
 from geoseg.training.evaluation import Evaluated
 from geoseg.training.loop import Progress
@@ -37,6 +37,7 @@ def train(
     overwrite: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
+    tensorboard: bool = False,
 ) -> Model:
     """Fit a network and write its model folder: card, weights, learning curves, and what was held out.
 
@@ -56,6 +57,8 @@ def train(
         A torch device; default: a CUDA device if there is one, else the CPU.
     progress : callable, optional
         Called with the steps done and the steps in all, and after each epoch its scores.
+    tensorboard : bool
+        Write the learning curves as TensorBoard files too, into `events` of the folder.
 
     Returns
     -------
@@ -66,11 +69,14 @@ def train(
     ModelError
         If the architecture is unknown, the folder holds a model or another training already, or the loss is not finite.
     CatalogError, RasterError, JobError
-        If a scene cannot be read, or leaves no labels to train or validate on, or the spec cannot work.
+        If a scene cannot be read, or leaves no labels to train or validate on, or the spec cannot work, or TensorBoard
+        files are asked for without tensorboard.
     """
     store = Store(str(Path(folder or recipe.out or recipe.name).absolute()))
     if store.exists("card.yaml") and not overwrite:
         raise ModelError(f"{store.root} holds a model already; name another folder, or replace it with overwrite")
+    if tensorboard:
+        events.check()
     started = time.monotonic()
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng(devices=[]):
@@ -80,6 +86,8 @@ def train(
         known, legend, network, field, split = ready.known, ready.legend, ready.network, ready.field, ready.split
         _check_room(store, network)
         told = progress or (lambda done, total, row: None)
+        if tensorboard:
+            told = events.following(Path(store.root), told)
         rows = loop.fit(network.to(where), split.scenes, recipe, legend, field, store, told, overwrite=overwrite)
     how = folders.description(recipe, known, split, rows, legend)
     if ready.model is not None:
