@@ -200,6 +200,8 @@ class ModelCard(Spec):
     """How it was made, freely put; each of its `scenes` may have `areas`, with which scores are compared."""
     licence: str = ""
     scores: dict[str, Any] = Field(default_factory=dict)
+    temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Scores are divided by it before softmax, so that confidence is how often a label is right; no label changes."""
     measured: dict[str, Any] = Field(default_factory=dict)
     """What `geoseg models check --write` found."""
 

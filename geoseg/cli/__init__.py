@@ -153,6 +153,7 @@ def train(
     spec: Annotated[Path, typer.Argument(help="Training spec, a YAML file.")],
     folder: Annotated[Path | None, typer.Option("--out", help="Model folder to write.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that the folder holds.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files too.")] = False,
 ) -> None:
     """Train a network on your own labels and write a model folder."""
     from rich.progress import Progress as Bar
@@ -168,7 +169,7 @@ def train(
             if row is not None:
                 bar.console.print(results.line(row, asked.epochs), markup=False)
 
-        model = fit.train(asked, folder, overwrite=overwrite, progress=show)
+        model = fit.train(asked, folder, overwrite=overwrite, progress=show, tensorboard=tensorboard)
     head, rows, warnings = results.table(model.card)
     print_table(head, rows)
     note(*warnings)

@@ -36,9 +36,9 @@ def charts(facts: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[s
     if scores is not None:
         bars = [(e["name"], e["colour"], e["iou"], e["interval"]) for e in page.bars(scores, classes)]
         found["iou"] = _bars(bars, "IoU with the reference (0 to 1)", 1.0)
-        if (confusion := page.confusion(scores)) is not None:
-            found["confusion"] = _confusion(confusion, "of_row", "% of the reference's pixels of the row's class")
-            found["confusion_of_map"] = _confusion(confusion, "of_col", "% of the map's pixels of the column's class")
+        if (matrix := page.confusion(scores)) is not None:
+            found["confusion"] = _confusion(matrix, "of_row", "% of the reference's pixels of the row's class")
+            found["confusion_of_map"] = _confusion(matrix, "of_col", "% of the map's pixels of the column's class")
         if reliability.drawn(scores) is not None:
             found |= {"reliability": reliability.diagram(scores), "coverage": reliability.curve(scores)}
         names = ("differing", "block_iou")
@@ -76,6 +76,23 @@ def _grid(title: str, values: np.ndarray) -> Figure:
 def _confusion(found: Mapping[str, Any], kind: str, label: str) -> Figure:
     names = [row["name"] for row in found["rows"]]
     shares = np.array([[cell[kind] or 0.0 for cell in row["cells"]] for row in found["rows"]])
+    return confusion(names, shares, label)
+
+
+def confusion(
+    names: list[str], shares: np.ndarray, label: str = "% of the reference's pixels of the row's class"
+) -> Figure:
+    """A figure of a confusion matrix.
+
+    Parameters
+    ----------
+    names : list of str
+        Of the classes.
+    shares : (class, class) float
+        Of the pixels that the label says.
+    label : str
+        What they are shares of.
+    """
     side = 2.5 + 0.5 * len(names)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -19,8 +20,9 @@ from geoseg.catalog.card import Model, read_model
 from geoseg.errors import JobError, ModelError
 from geoseg.models.networks import parameters_of
 from geoseg.storage.store import Store
-from geoseg.training import checkpoint, loop, preparation, scoring
+from geoseg.training import calibration, checkpoint, evaluation, events, examples, loop, preparation
 from geoseg.training import folder as folders
+from geoseg.training.evaluation import Evaluated
 from geoseg.training.loop import Progress
 from geoseg.training.recipe import Recipe
 
@@ -35,6 +37,7 @@ def train(
     overwrite: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
+    tensorboard: bool = False,
 ) -> Model:
     """Fit a network and write its model folder: card, weights, learning curves, and what was held out.
 
@@ -54,6 +57,8 @@ def train(
         A torch device; default: a CUDA device if there is one, else the CPU.
     progress : callable, optional
         Called with the steps done and the steps in all, and after each epoch its scores.
+    tensorboard : bool
+        Write the learning curves as TensorBoard files too, into `events` of the folder.
 
     Returns
     -------
@@ -64,11 +69,14 @@ def train(
     ModelError
         If the architecture is unknown, the folder holds a model or another training already, or the loss is not finite.
     CatalogError, RasterError, JobError
-        If a scene cannot be read, or leaves no labels to train or validate on, or the spec cannot work.
+        If a scene cannot be read, or leaves no labels to train or validate on, or the spec cannot work, or TensorBoard
+        files are asked for without tensorboard.
     """
     store = Store(str(Path(folder or recipe.out or recipe.name).absolute()))
     if store.exists("card.yaml") and not overwrite:
         raise ModelError(f"{store.root} holds a model already; name another folder, or replace it with overwrite")
+    if tensorboard:
+        events.check()
     started = time.monotonic()
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng(devices=[]):
@@ -78,18 +86,34 @@ def train(
         known, legend, network, field, split = ready.known, ready.legend, ready.network, ready.field, ready.split
         _check_room(store, network)
         told = progress or (lambda done, total, row: None)
+        if tensorboard:
+            told = events.following(Path(store.root), told)
         rows = loop.fit(network.to(where), split.scenes, recipe, legend, field, store, told, overwrite=overwrite)
     how = folders.description(recipe, known, split, rows, legend)
     if ready.model is not None:
         how = folders.continued(how, ready.model.card)
     how |= {"seconds": round(time.monotonic() - started), "parameters": parameters_of(network)}
-    scores = scoring.scores_by_scene(network, field, split.scenes, legend)
+    found = evaluation.evaluate(network, field, split.scenes, legend)
+    temperature, calibrated = _calibrated(found)
+    how["calibration"] = calibrated
     data = safetensors.torch.save({name: each.cpu().contiguous() for name, each in network.state_dict().items()})
-    folders.write(
-        store, folders.card_of(recipe, known, legend, field, data, how, scores), data, rows, folders.drawn(split.scenes)
-    )
+    card = folders.card_of(recipe, known, legend, field, data, how, found.scores)
+    card = card.model_copy(update={"temperature": temperature})
+    windows = examples.chosen(found.windows)
+    shown = examples.shown(network, field, split.scenes, legend, recipe.bands, windows)
+    store.drop("card.yaml")
+    folders.draw(store, legend, found, temperature, shown)
+    folders.write(store, card, data, rows, folders.drawn(split.scenes))
     store.drop(checkpoint.NAME)
     return read_model(store.root)
+
+
+def _calibrated(found: Evaluated) -> tuple[float, dict[str, Any]]:
+    """The temperature by the validation areas, and what it does to the confidence there and on what was never seen."""
+    chosen_on = found.samples["all validation"]
+    temperature = calibration.temperature_of(chosen_on.scores, chosen_on.labels)
+    each = {name: calibration.described(of.scores, of.labels, temperature) for name, of in found.samples.items()}
+    return temperature, {"what": "before and after the temperature, by validation areas", **each}
 
 
 def _check_room(store: Store, network: nn.Module) -> None:

@@ -25,10 +25,11 @@ from geoseg.catalog.legend import Legend
 from geoseg.grid import Grid, Window, project, read_crs
 from geoseg.jobs import plan as job_plan
 from geoseg.models import receptive_field
-from geoseg.report import curves
+from geoseg.report import curves, trained
 from geoseg.storage.store import Store
-from geoseg.training import scoring
+from geoseg.training import calibration, scoring
 from geoseg.training.division import DIVISIONS, TEST, TRAIN, VALIDATION
+from geoseg.training.evaluation import Evaluated
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledScene
 from geoseg.training.scoring import Row
@@ -202,6 +203,34 @@ def drawn(scenes: Sequence[LabelledScene]) -> bytes:
             outline = shapely.geometry.mapping(shapely.set_precision(placed, 1e-7))
             features.append({"type": "Feature", "properties": facts, "geometry": outline})
     return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
+def draw(store: Store, legend: Legend, found: Evaluated, temperature: float, shown: Sequence[trained.Example]) -> None:
+    """The pictures of a finished network: confusion, reliability and examples, of what was never seen where it can be.
+
+    Parameters
+    ----------
+    store
+        The folder.
+    legend
+        What was learnt.
+    found
+        Of the network.
+    temperature
+        By the validation areas.
+    shown
+        Windows to draw.
+    """
+    group = "all unseen" if found.matrices["all unseen"].any() else "all validation"
+    trained.confusion(found.matrices[group], legend, store.path("confusion.png"))
+    sample = found.samples[group]
+    pairs = []
+    for name, each in (("as it is", 1.0), (f"divided by {temperature:g}", temperature)):
+        bins = calibration.reliability(sample.scores, sample.labels, each)
+        pairs.append((name, bins.confidence, bins.accuracy, bins.pixels, bins.error))
+    trained.reliability(pairs, store.path("reliability.png"))
+    if shown:
+        trained.examples(shown, legend, store.path("examples.png"))
 
 
 def write(store: Store, card: ModelCard, weights: bytes, rows: Sequence[Row], divisions: bytes | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
@@ -14,7 +15,7 @@ from geoseg.catalog.legend import Legend
 from geoseg.errors import JobError
 from geoseg.models import networks, receptive_field
 from geoseg.models.receptive_field import Field
-from geoseg.training import scenes, start
+from geoseg.training import pretrained, scenes, start
 from geoseg.training import split as splits
 from geoseg.training.division import Squares
 from geoseg.training.recipe import Recipe
@@ -63,6 +64,10 @@ def prepared(recipe: Recipe) -> Prepared:
     network = networks.build(recipe.architecture, len(recipe.bands), len(legend))
     if model is not None:
         start.taken(network, model, recipe, legend)
+    if recipe.pretrained is not None:
+        pretrained.taken(network, recipe)
+        named = recipe.pretrained.model_copy(update={"file": Path(recipe.pretrained.file).name})
+        recipe = recipe.model_copy(update={"pretrained": named})
     field = receptive_field.probe(network, len(recipe.bands))
     _check_sizes(recipe, field)
     if recipe.normalisation.kind == "dynamic-world":

@@ -140,6 +140,17 @@ class StartSpec(Spec):
     """Factor of the learning rate in the encoder."""
 
 
+class PretrainedSpec(Spec):
+    """A local file of an encoder's first weights."""
+
+    file: str
+    """*.safetensors."""
+    sha256: str = Field(pattern="^[0-9a-fA-F]{64}$")
+    """Hash of its bytes."""
+    bands: tuple[str, ...] = Field(("red", "green", "blue"), min_length=1)
+    """Common names of what its input layer is for, in order."""
+
+
 class Recipe(Spec):
     """`geoseg train`'s YAML; paths are relative to the file."""
 
@@ -160,6 +171,8 @@ class Recipe(Spec):
     architecture: dict[str, Any] = Field(default_factory=lambda: {"name": "compact"})
     start: StartSpec | None = None
     """What to go on from; default: random weights."""
+    pretrained: PretrainedSpec | None = None
+    """First weights of an encoder of architecture smp; default: random."""
     normalisation: Normalisation = Normalisation(kind="scene")
     gsd_m: float | None = Field(None, gt=0)
     """Ground sampling distance to state on the card; default: the first scene's own."""
@@ -201,6 +214,8 @@ class Recipe(Spec):
             raise ValueError("give either 'imagery' with 'reference', or several of them under 'scenes'")
         if not self.scenes and not (self.imagery and self.reference):
             raise ValueError("'imagery' and 'reference' belong together")
+        if self.start is not None and self.pretrained is not None:
+            raise ValueError("give either 'start', a whole model, or 'pretrained', an encoder; not both")
         return self
 
     @property
@@ -230,6 +245,9 @@ def read(path: Path | str) -> Recipe:
     changed["out"] = str(path.parent / (spec.out or spec.name))
     if spec.split.file is not None:
         changed["split"] = spec.split.model_copy(update={"file": str(path.parent / spec.split.file)})
+    if spec.pretrained is not None:
+        file = str(path.parent / spec.pretrained.file)
+        changed["pretrained"] = spec.pretrained.model_copy(update={"file": file})
     if spec.start is not None and (path.parent / spec.start.model / "card.yaml").is_file():
         changed["start"] = spec.start.model_copy(update={"model": str(path.parent / spec.start.model)})
     return spec.model_copy(update=changed)

@@ -47,7 +47,7 @@ def table(card: ModelCard) -> tuple[tuple[str, ...], list[tuple[str | float | in
 
 
 def line(row: Row, epochs: int) -> str:
-    """An epoch in one line: losses, mean IoU and IoU of each class on the validation areas, and how long it took.
+    """An epoch in one line: losses, mean IoU and IoU of each class on validation areas, and the time taken and left.
 
     Parameters
     ----------
@@ -59,7 +59,9 @@ def line(row: Row, epochs: int) -> str:
     classes = ", ".join(f"{key.removeprefix('iou ')} {value:.3f}" for key, value in row.items() if key[:4] == "iou ")
     losses = f"loss {row['loss']:.3f}, validation loss {row['validation_loss']:.3f}"
     scores = f"mean IoU {row['mean_iou']:.3f} ({classes})"
-    return f"epoch {row['epoch']:g} of {epochs}: {losses}, {scores}, {row['seconds']:.0f} s"
+    left = (epochs - row["epoch"]) * row["seconds"]
+    rest = "" if left <= 0 else f", {left:.0f} s left" if left < 120 else f", {left / 60:.0f} min left"
+    return f"epoch {row['epoch']:g} of {epochs}: {losses}, {scores}, {row['seconds']:.0f} s{rest}"
 
 
 def _warnings(rows: list[tuple[Any, ...]], card: ModelCard) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from geoseg.accuracy.confusion import iou, mean_iou, pixel_accuracy
 from geoseg.catalog.legend import Legend
-from geoseg.grid import cut
+from geoseg.grid import Window, cut
 from geoseg.models import receptive_field
-from geoseg.training.division import BEYOND, DIVISIONS, TEST, VALIDATION
+from geoseg.training.division import BEYOND
 from geoseg.training.scenes import LabelledScene
 
 CORE = 256
@@ -98,6 +98,33 @@ def judge(
     """
     classes = len(weights)
     found = Judged(np.zeros((classes, classes), np.int64), 0.0, 0.0)
+    for seen in looked_at(network, field, scene, division):
+        found += _compared(seen.scores, seen.labels, weights)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A window of a scene, as a network sees it."""
+
+    window: Window
+    """Inside of the scene."""
+    chosen: np.ndarray
+    """(row, col) bool: the labelled pixels of the division."""
+    scores: Tensor
+    """(class, pixel) of the chosen ones, on the CPU."""
+    labels: np.ndarray
+    """(pixel,) int64: their classes in the reference."""
+
+
+def looked_at(network: nn.Module, field: receptive_field.Field, scene: LabelledScene, division: int) -> Iterator[Seen]:
+    """The windows of a scene with labelled pixels of a division, as they are in a map.
+
+    Parameters
+    ----------
+    network, field, scene, division
+        As for `judge`.
+    """
     shown = scene.around if division == BEYOND else scene.seen
     where = next(network.parameters()).device
     core = core_of(field)
@@ -105,15 +132,15 @@ def judge(
         part = window.meet(scene.window)
         if part is None or not (inside := scene.division_in(part) == division).any():
             continue
-        chosen = inside & (scene.labels_in(part) >= 0)
+        labels = scene.labels_in(part)
+        chosen = inside & (labels >= 0)
         if not chosen.any():
             continue
-        chip = torch.from_numpy(np.nan_to_num(shown(window.grown(field.halo)), nan=0.0))[None].to(where)
+        wide = window.grown(field.halo)
+        chip = torch.from_numpy(np.nan_to_num(shown(wide), nan=0.0))[None].to(where)
         with torch.inference_mode():
             scores = network(chip.contiguous(memory_format=torch.channels_last))[0]
-        reference = scene.labels_in(part)[chosen].astype(np.int64)
-        found += _compared(scores[:, *part.within(window.grown(field.halo))].cpu()[:, chosen], reference, weights)
-    return found
+        yield Seen(part, chosen, scores[:, *part.within(wide)].cpu()[:, chosen], labels[chosen].astype(np.int64))
 
 
 def _compared(scores: Tensor, reference: np.ndarray, weights: Tensor) -> Judged:
@@ -141,36 +168,6 @@ def scores_of(matrix: np.ndarray, legend: Legend) -> dict[str, Any]:
         "pixels": int(matrix.sum()),
         "iou": each,
     }
-
-
-def scores_by_scene(
-    network: nn.Module, field: receptive_field.Field, scenes: Sequence[LabelledScene], legend: Legend
-) -> dict[str, Any]:
-    """Scores of each scene's divisions that were not trained on, and of all scenes' together.
-
-    'all unseen' are test squares and what lies beyond the parts: nothing was learnt from them nor chosen on them.
-
-    Parameters
-    ----------
-    network, field
-        As for `confusion`.
-    scenes
-        All that were trained on, each under its name.
-    legend
-        Names of the classes.
-    """
-    found: dict[str, Any] = {}
-    chosen_on, unseen = np.zeros((2, len(legend), len(legend)), np.int64)
-    for scene in scenes:
-        for division in (VALIDATION, TEST, BEYOND):
-            matrix = confusion(network, field, scene, division, len(legend))
-            if matrix.any():
-                found.setdefault(scene.name, {})[DIVISIONS[division]] = scores_of(matrix, legend)
-                (chosen_on if division == VALIDATION else unseen)[:] += matrix
-    for name, matrix in (("all validation", chosen_on), ("all unseen", unseen)):
-        if matrix.any():
-            found[name] = scores_of(matrix, legend)
-    return found
 
 
 def row_of(epoch: int, loss: float, judged: Judged, rate: float, legend: Legend, seconds: float) -> Row:

@@ -6,16 +6,14 @@ of bands and classes. All else is taken as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from geoseg.catalog import Catalog
 from geoseg.catalog.card import Model, ModelCard
 from geoseg.catalog.legend import Legend
-from geoseg.errors import JobError, ModelError
+from geoseg.errors import JobError
 from geoseg.models import loading, networks
+from geoseg.training import layers
 from geoseg.training.recipe import Recipe, StartSpec
 
 
@@ -90,10 +88,10 @@ def taken(network: nn.Module, model: Model, recipe: Recipe, legend: Legend) -> N
     state = {name: each.clone() for name, each in loaded.state_dict().items()}
     bands, classes = len(card.bands), len(card.classes)
     if recipe.bands != card.bands:
-        for name in _following(card.architecture, (bands, classes), (bands + 1, classes)):
-            state[name] = _other_bands(name, state[name], card, recipe.bands)
+        for name in layers.of_bands(card.architecture, bands, classes):
+            state[name] = layers.other_bands(name, state[name], card.bands, recipe.bands)
     fresh = network.state_dict()
-    for name in _following(card.architecture, (bands, classes), (bands, classes + 1)):
+    for name in layers.of_classes(card.architecture, bands, classes):
         if recipe.start.head == "new":
             state[name] = fresh[name]
         else:
@@ -156,27 +154,3 @@ def _check(card: ModelCard, recipe: Recipe) -> None:
             f"the normalisation of model {card.name!r} has numbers for {', '.join(card.bands)}, not for "
             f"{', '.join(recipe.bands)}; state 'normalisation'"
         )
-
-
-def _following(architecture: Mapping[str, object], one: tuple[int, int], other: tuple[int, int]) -> list[str]:
-    """Tensors whose shape is another one with another number of bands, or of classes."""
-    with torch.random.fork_rng(devices=[]):
-        shapes = [
-            {name: each.shape for name, each in networks.build(architecture, *numbers).state_dict().items()}
-            for numbers in (one, other)
-        ]
-    return [name for name, shape in shapes[0].items() if shapes[1].get(name) != shape]
-
-
-def _other_bands(name: str, weight: Tensor, card: ModelCard, bands: Sequence[str]) -> Tensor:
-    """An input layer for other bands: (channel, band x pixels of a stem, row, col)."""
-    known = len(card.bands)
-    if weight.dim() < 2 or weight.shape[1] % known:
-        raise ModelError(
-            f"model {card.name!r} cannot be given other bands: {name} is {tuple(weight.shape)} for {known} bands; "
-            f"train with bands: [{', '.join(card.bands)}]"
-        )
-    by_band = weight.reshape(weight.shape[0], known, -1, *weight.shape[2:])
-    mean = by_band.mean(1)
-    chosen = [by_band[:, card.bands.index(each)] if each in card.bands else mean for each in bands]
-    return torch.stack(chosen, 1).reshape(weight.shape[0], -1, *weight.shape[2:])

@@ -30,7 +30,7 @@ from geoseg.catalog.entries import (
 from geoseg.cluster.spec import ClusterSpec
 from geoseg.jobs.spec import GridSpec, Inference, JobSpec, Outputs, ReferenceUse
 from geoseg.jobs.spec import read as read_job
-from geoseg.training.recipe import ChipsSpec, Recipe, SceneSpec, StartSpec
+from geoseg.training.recipe import ChipsSpec, PretrainedSpec, Recipe, SceneSpec, StartSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -50,7 +50,7 @@ def examples(page: str, start: str) -> list[str]:
         ("job.md", [JobSpec, GridSpec, ReferenceUse, Outputs, Inference, RegionSpec, ClusterSpec]),
         ("model_folder.md", [ModelCard, Weights, Normalisation, Output, Radiometry, ClassSpec, AreasSpec]),
         ("bring_your_own_model.md", [Draft]),
-        ("training.md", [Recipe, SceneSpec, ChipsSpec, StartSpec]),
+        ("training.md", [Recipe, SceneSpec, ChipsSpec, StartSpec, PretrainedSpec]),
     ],
 )
 def test_every_key_is_described(page, shapes):

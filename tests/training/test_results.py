@@ -120,3 +120,11 @@ def test_each_epoch_is_a_line_also_where_nobody_looks(folder, monkeypatch):
     lines = [each for each in answer.err.splitlines() if each.startswith("epoch ")]
     assert [each.split(":")[0] for each in lines] == [f"epoch {n} of 6" for n in range(1, 7)]
     assert all("mean IoU 0." in each and "(green 0." in each and ", water 0." in each for each in lines)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "seconds", "ends"), [(3, 10.2, "10 s, 71 s left"), (1, 60, "60 s, 9 min left"), (10, 60, "0.500), 60 s")]
+)
+def test_an_epoch_says_how_much_time_is_left(epoch, seconds, ends):
+    row = {"epoch": epoch, "loss": 1.0, "validation_loss": 1.0, "mean_iou": 0.5, "iou a": 0.5, "seconds": seconds}
+    assert results.line(row, 10).endswith(ends)

@@ -1,7 +1,6 @@
 """Scoring: pixels counted window by window are those of the whole scene at once, and the card says so."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score, log
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.models import loading, networks, receptive_field
 from geoseg.training import fit, recipe, scoring
-from geoseg.training.division import BEYOND, DIVISIONS, TEST, TRAIN, VALIDATION
+from geoseg.training.division import BEYOND, DIVISIONS, TEST, VALIDATION
 
 LEGEND = Legend("plain", tuple(LandClass(at, name, "#000000") for at, name in enumerate(("green", "water", "soil"))))
 
@@ -68,35 +67,6 @@ def test_a_row_of_the_curves_names_each_class():
     assert (row["validation_loss"], row["learning_rate"]) == (0.75, 1e-3)
     assert math.isnan(row["iou soil"])
     assert math.isnan(scoring.row_of(0, 1.0, scoring.Judged(np.eye(3), 0.0, 0.0), 1, LEGEND, 1)["validation_loss"])
-
-
-def test_unseen_scores_leave_validation_out(folder):
-    network = networks.build({"name": "compact", "width": 2, "depth": 1}, 2, 3).eval()
-    field = receptive_field.probe(network, 2)
-    scene = loaded(folder, {"west": 0.5})
-    found = scoring.scores_by_scene(network, field, [scene], LEGEND)
-    assert set(found["scene"]) == {DIVISIONS[each] for each in (VALIDATION, TEST, BEYOND)}
-    assert found["all unseen"]["pixels"] == sum(found["scene"][DIVISIONS[each]]["pixels"] for each in (TEST, BEYOND))
-    assert DIVISIONS[TRAIN] not in found["scene"]
-    assert found["all validation"] == found["scene"]["validation"]
-
-
-def test_scores_of_all_scenes_are_those_of_their_pixels_together(folder):
-    network = networks.build({"name": "compact", "width": 2, "depth": 1}, 2, 3).eval()
-    field = receptive_field.probe(network, 2)
-    west, whole = loaded(folder, {"west": 0.5}), loaded(folder)
-    matrices = {
-        (at, kind): scoring.confusion(network, field, each, kind, 3)
-        for at, each in enumerate((west, whole)) for kind in (VALIDATION, TEST, BEYOND)
-    }  # fmt: skip
-    west, whole = replace(west, name="west"), replace(whole, name="whole")
-    found = scoring.scores_by_scene(network, field, [west, whole], LEGEND)
-    assert set(found) == {"west", "whole", "all validation", "all unseen"}
-    assert set(found["whole"]) == {"validation", "test"}
-    chosen_on = matrices[0, VALIDATION] + matrices[1, VALIDATION]
-    assert found["all validation"] == scoring.scores_of(chosen_on, LEGEND)
-    unseen = matrices[0, TEST] + matrices[0, BEYOND] + matrices[1, TEST]
-    assert found["all unseen"] == scoring.scores_of(unseen, LEGEND)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (0.5, 2.0, 0.0)])
