@@ -179,7 +179,7 @@ class ModelCard(Spec):
     normalisation: Normalisation = Normalisation()
     output: Output = Output()
     temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
-    """What logits are divided by before they become shares, as calibration found; None: 1."""
+    """What logits are divided by, so that confidence is how often a label is right; None: 1."""
     radiometry: Radiometry | None = None
     gsd_m: float | None = None
     """Ground sampling distance it was trained at, metres."""
@@ -200,8 +200,6 @@ class ModelCard(Spec):
     """How it was made, freely put; each of its `scenes` may have `areas`, with which scores are compared."""
     licence: str = ""
     scores: dict[str, Any] = Field(default_factory=dict)
-    temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
-    """Scores are divided by it before softmax, so that confidence is how often a label is right; no label changes."""
     measured: dict[str, Any] = Field(default_factory=dict)
     """What `geoseg models check --write` found."""
 

@@ -18,7 +18,7 @@ from geoseg.models.receptive_field import Field
 from geoseg.training import pretrained, scenes, start
 from geoseg.training import split as splits
 from geoseg.training.division import Squares
-from geoseg.training.recipe import Recipe
+from geoseg.training.recipe import NORMALISATIONS, Recipe
 from geoseg.training.scenes import LabelledScene
 from geoseg.training.split import Split
 
@@ -70,8 +70,8 @@ def prepared(recipe: Recipe) -> Prepared:
         recipe = recipe.model_copy(update={"pretrained": named})
     field = receptive_field.probe(network, len(recipe.bands))
     _check_sizes(recipe, field)
-    if recipe.normalisation.kind == "dynamic-world":
-        raise JobError("normalisation is dynamic-world, which training does not know; take scene, fixed or none")
+    if recipe.normalisation.kind not in NORMALISATIONS:  # of the model that it starts from
+        raise JobError(f"normalisation is {recipe.normalisation.kind}; training knows scene, fixed and none: state one")
     squares = Squares.of(recipe.chips, recipe.seed, field, recipe.split)
     how = recipe.bands, legend, squares, recipe.normalisation, recipe.memory
     loaded = scenes.load_all(known, recipe.all_scenes, *how)

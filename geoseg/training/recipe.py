@@ -16,6 +16,8 @@ from geoseg.catalog.yaml import Spec, load_yaml, parse
 from geoseg.errors import JobError
 
 Side = Literal["west", "east", "north", "south"]
+NORMALISATIONS = ("none", "fixed", "scene")
+"""Kinds that training knows."""
 
 
 class SceneSpec(Spec):
@@ -202,7 +204,7 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _linear(self) -> Recipe:
-        if self.normalisation.kind not in ("none", "fixed", "scene"):
+        if self.normalisation.kind not in NORMALISATIONS:
             raise ValueError(
                 f"normalisation is {self.normalisation.kind!r}; training knows 'none', 'fixed' and 'scene'"
             )

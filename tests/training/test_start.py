@@ -168,7 +168,6 @@ def test_the_card_says_from_what_it_was_made_and_what_that_has_seen(folder, base
             {"start": {"model": "base", "head": "keep"}, "legend": "codes"},
             "start.head is 'keep', but model 'tiny' tells green, water, soil apart and deep, bare.*take head: new",
         ),
-        ({"normalisation": {"kind": "dynamic-world", "mean": [1, 1], "std": [1, 1]}}, "which training does not know"),
     ],
 )
 def test_what_cannot_be_gone_on_with_is_refused_in_a_sentence(folder, base, change, said):
@@ -188,6 +187,15 @@ def test_numbers_of_a_normalisation_do_not_fit_other_bands(folder, base):
     assert preparation.prepared(asked(folder)).recipe.normalisation == numbers
     with pytest.raises(GeosegError, match="has numbers for nir, red, not for red, nir; state 'normalisation'"):
         preparation.prepared(asked(folder, bands=["red", "nir"]))
+
+
+@pytest.mark.parametrize("kind", ["percentile", "dynamic-world"])
+def test_a_normalisation_that_training_does_not_know_is_refused(folder, base, kind):
+    numbers = {"mean": (1.0, 1.0), "std": (1.0, 1.0)} if kind == "dynamic-world" else {"percentiles": (2.0, 98.0)}
+    other = base.card.model_copy(update={"normalisation": recipe.Normalisation(kind=kind, **numbers)})
+    (folder / "base" / "card.yaml").write_bytes(dump(other))
+    with pytest.raises(GeosegError, match=f"normalisation is {kind}; training knows scene, fixed and none: state one"):
+        preparation.prepared(asked(folder))
 
 
 def test_a_model_folder_beside_the_spec_is_found_from_anywhere(folder, base, monkeypatch, tmp_path_factory):
