@@ -104,10 +104,22 @@ def identity_of(reference: Reference) -> str:
     reference : Reference
         From the catalog.
     """
-    path = Path(reference.file)
-    beside = [path.with_suffix(each) for each in _BESIDE.get(path.suffix.lower(), ())] if reference.column else []
-    beside += [path.with_name(f"{path.name}-wal")] if reference.column else []  # what SQLite has not yet taken in
-    return " ".join(identity.of(str(each)) for each in (path, *beside))
+    return identity_of_file(Path(reference.file), beside=reference.column is not None)
+
+
+def identity_of_file(path: Path, *, beside: bool) -> str:
+    """A word for what a file is now.
+
+    Parameters
+    ----------
+    path : Path
+        Of a raster or a vector file.
+    beside : bool
+        With what else is read of a vector file.
+    """
+    others = [path.with_suffix(each) for each in _BESIDE.get(path.suffix.lower(), ())] if beside else []
+    others += [path.with_name(f"{path.name}-wal")] if beside else []  # what SQLite has not yet taken in
+    return " ".join(identity.of(str(each)) for each in (path, *others))
 
 
 @dataclass(frozen=True, slots=True)

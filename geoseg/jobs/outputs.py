@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geoseg import __version__, catalog
-from geoseg.accuracy import error_map, references, seen, tables
-from geoseg.accuracy import score as scoring
-from geoseg.accuracy.seen import Trained
-from geoseg.catalog.card import read_model
+from geoseg import __version__
 from geoseg.errors import GeosegError
-from geoseg.jobs import mosaic, page
+from geoseg.jobs import mosaic, page, scores
 from geoseg.jobs.plan import Plan, outline
-from geoseg.jobs.resolve import reference_of
 from geoseg.maps import view
 from geoseg.maps.style import confidence_style, qgis_style
 from geoseg.storage.digests import digest_of, sha256
@@ -249,32 +243,17 @@ def _picture(
 
 def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], trust: Mapping[str, str], staging: Staging) -> Step:
     """Scores against the job's reference. What is wrong with the reference by now is raised where it is used."""
-    assert plan.spec.catalog is not None
     try:
-        reference, crosswalk = reference_of(plan.spec, catalog.read(plan.spec.catalog), plan.legend)
-        compared = {"reference": asdict(reference), "crosswalk": asdict(crosswalk)}
-        compared["file"] = {"identity": references.identity_of(reference)}
-        compared["trained"] = {} if (trained := _trained(plan)) is None else trained.plain()
+        asked = scores.asked(plan)
+        made_from = {**made_of_map, **trust, **asked.made_from}
     except GeosegError as error:
         return Step("accuracy", {**made_of_map, "error": str(error)}, partial(_raise, error), reads=("map",))
 
     def make() -> Sequence[Path]:
         map_path, confidence = (staging.path(mosaic.name_of(plan, each)) for each in ("labels", "confidence"))
-        how: dict[str, Any] = {"trained": trained, "confidence": confidence if trust else None}
-        scores = scoring.score(map_path, reference, crosswalk, legend=plan.legend, **how)
-        return [*tables.write(scores, staging.folder), error_map.write(scores, staging.folder / "errors.tif")]
+        return scores.write(asked, plan.legend, map_path, confidence if trust else None, staging.folder)
 
-    return Step("accuracy", {**made_of_map, **trust, **compared}, make, reads=("map", *trust))
-
-
-def _trained(plan: Plan) -> Trained | None:
-    """Where the models were trained, as the cards in their folders say; a plan travels without."""
-    cards = []
-    for each in () if plan.predictor is None else plan.predictor.members:
-        with suppress(GeosegError):  # a finished map needs its model no more
-            card = read_model(each.model.folder).card
-            cards += [card] if card.weights.sha256 == each.model.card.weights.sha256 else []
-    return seen.of_cards(cards)
+    return Step("accuracy", made_from, make, reads=("map", *trust))
 
 
 def _raise(error: GeosegError) -> Sequence[Path]:
@@ -293,8 +272,8 @@ def _vectors(plan: Plan, map_path: Path, folder: Path) -> Sequence[Path]:
 
 def _report(plan: Plan, staging: Staging, facts: Mapping[str, Any], map_path: Path, scored: bool) -> Sequence[Path]:
     """The page, with the scores that an earlier step published."""
-    scores = page.scores_in(staging.store.get("accuracy.json")) if scored else None
-    return page.write(plan, facts, map_path, scores, staging.folder / page.NAME)
+    found = page.scores_in(staging.store.get("accuracy.json")) if scored else None
+    return page.write(plan, facts, map_path, found, staging.folder / page.NAME)
 
 
 def _failed(plan: Plan, folder: Path, failed: Sequence[Record]) -> Sequence[Path]:

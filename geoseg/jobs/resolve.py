@@ -13,6 +13,7 @@ import shapely
 from odc.geo.geom import Geometry
 
 from geoseg import catalog, imagery
+from geoseg.accuracy import ignore as ignoring
 from geoseg.catalog import Catalog, RegionSpec
 from geoseg.catalog.card import Model
 from geoseg.catalog.legend import Crosswalk, Legend
@@ -105,7 +106,10 @@ def check_reference(spec: JobSpec, known: Catalog, legend: Legend) -> None:
         Of the map.
     """
     if spec.reference is not None:
-        reference_of(spec, known, legend)
+        reference, _ = reference_of(spec, known, legend)
+        ignoring.read(spec.reference.ignore, legend, reference.legend)
+        if spec.reference.zones is not None and not (zones := known.folder / spec.reference.zones).is_file():
+            raise JobError(f"reference.zones is {zones}, which is no file; check the path, which begins at the catalog")
 
 
 def _check_vectors(spec: JobSpec, grid: Grid, legend: Legend) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ByteSize, Field, model_validator
 
 from geoseg.catalog import RegionSpec, kinds
+from geoseg.catalog.entries import PathText
 from geoseg.catalog.yaml import Spec, load_yaml, parse
 from geoseg.cluster.spec import ClusterSpec
 from geoseg.errors import JobError
@@ -62,6 +63,28 @@ class ReferenceUse(Spec):
     name: str
     crosswalk: str | None = None
     """Name in the catalog; None: the only one that fits."""
+    grid: Literal["auto", "map", "reference"] = "auto"
+    """On whose pixels both are compared; see `accuracy.alignment`."""
+    resampling: Literal["auto", "nearest", "mode"] = "auto"
+    """How the other comes onto that grid."""
+    ignore: str = ""
+    """Classes to leave out, see `accuracy.ignore.read`."""
+    zones: PathText | None = None
+    """Polygons or a raster of integers that are scored each by itself; a path from the catalog's folder."""
+    zone_column: str | None = None
+    """Attribute that names the polygons."""
+    boundary: int = Field(0, ge=0)
+    """Pixels near borders that the Boundary IoU is taken from; 0: it is not told."""
+    boundary_ignore: int = Field(0, ge=0)
+    """Pixels near the reference's borders that are not scored."""
+    interval_block: str | None = None
+    """Edge of the blocks that are resampled for intervals, such as '2 km'."""
+
+    @model_validator(mode="after")
+    def _of_zones(self) -> ReferenceUse:
+        if self.zone_column is not None and self.zones is None:
+            raise ValueError("'zone_column' names the polygons of 'zones'; give these too")
+        return self
 
 
 class Outputs(Spec):

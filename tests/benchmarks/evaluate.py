@@ -9,7 +9,6 @@ Run: python tests/benchmarks/evaluate.py MAP [--legend worldcover] [--rows 8192]
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -79,14 +78,14 @@ def run(path, other, legend, route):
 def once(path, other, name, route):
     """Seconds, bytes at most, and the confusion matrix of one route."""
     from geoseg import catalog
+    from geoseg.process import peak_bytes  # what getrusage tells may be the peak of the process that started this one
 
     legend = catalog.shipped().legend(name)
     counting = ROUTES[route](path, other, legend)  # imports what it needs before the clock
     start = time.perf_counter()
     matrix = counting()
     taken = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"time": taken, "memory": memory, "matrix": np.asarray(matrix).tolist()}
+    return {"time": taken, "memory": peak_bytes(), "matrix": np.asarray(matrix).tolist()}
 
 
 def by_geoseg(path, other, legend):

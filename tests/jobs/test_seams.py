@@ -53,7 +53,7 @@ def test_the_record_of_the_middle_block_alone_holds_what_was_found_and_the_repor
     assert found == [one.size, (one != two).sum()]
     lines = dict(page.facts(plan, records, {})["speed"])
     share = f"{100 * found[1] / found[0]:.2f} %"
-    assert lines["differing windows"].startswith(f"{share} of {found[0]} labels in the middle of the map differ")
+    assert lines["differing windows"].startswith(f"{share} of {found[0]:,} labels in the middle of the map differ")
     assert lines["overlap"].startswith(
         "windows of 32 px see 0 px more on each side, so that each pixel is computed 1.00 times"
     )
