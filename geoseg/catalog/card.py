@@ -184,7 +184,7 @@ class ModelCard(Spec):
     gsd_m: float | None = None
     """Ground sampling distance it was trained at, metres."""
     gsd_tolerance: float = 0.2
-    """Relative difference of GSD accepted without a warning."""
+    """Relative difference of GSD accepted; a larger one is refused."""
     stride: int = 1
     """Cores and halo are multiples of this many pixels."""
     halo: int

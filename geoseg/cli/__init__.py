@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from geoseg.cli import limits
-from geoseg.cli.options import Folder, JobFile, app
+from geoseg.cli.options import Folder, Force, JobFile, app
 from geoseg.cli.screen import drawn, err, findings, note, out, print_table, refuse, refusing, report, score_table
 from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped, worker
 from geoseg.errors import CatalogError, LedgerError
@@ -73,9 +73,10 @@ def plan(
     job: JobFile,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes to estimate for.")] = 1,
     probe: Annotated[bool, typer.Option(help="Time one block to estimate minutes.")] = True,
+    force: Force = False,
 ) -> None:
     """Say what a job will do, and refuse the impossible, before anything runs."""
-    resolved = resolved_job(job)
+    resolved = resolved_job(job, force=force)
     from geoseg.jobs import estimate
 
     table = Table(show_header=False, show_edge=False, pad_edge=False)
@@ -101,9 +102,10 @@ def run(
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    force: Force = False,
 ) -> None:
     """Map a region: run a job, or go on with one that was stopped."""
-    resolved = resolved_job(job)
+    resolved = resolved_job(job, force=force)
     from geoseg.jobs import run as job_run
 
     certificates = tls_ca, tls_cert, tls_key
@@ -135,7 +137,7 @@ def verify(
 
     store = Store.at(folder or job.with_suffix("").name)
     held = block.load_plan(store.root, job_file.read_job(store)["digest"])
-    asked = resolved_job(job)
+    asked = resolved_job(job, force=True)  # whether it should be run was decided when it was
     if asked.digest != held.digest:
         refuse(LedgerError(f"{store.root} was made by another job; run {job} first or give --out"))
     windows = verify.sample(store, held, blocks)
@@ -222,14 +224,22 @@ def demo(
     out.print(f"\nthe report, for any browser: {made.report.absolute()}", markup=False)
 
 
-def resolved_job(file: Path) -> Plan:
-    """The plan of a job file; bad input is refused here."""
+def resolved_job(file: Path, *, force: bool) -> Plan:
+    """The plan of a job file; bad input is refused here.
+
+    Parameters
+    ----------
+    file : Path
+        The job.
+    force : bool
+        Go on though its model was made for other imagery.
+    """
     limits.allow_memory()
     limits.allow(limits.needed(files=limits.HANDLES, blocks=0))
     from geoseg.jobs import resolve
     from geoseg.jobs import spec as job_spec
 
-    return resolve.resolve(job_spec.read(file))
+    return resolve.resolve(job_spec.read(file, force=force))
 
 
 app.command()(worker)

@@ -36,6 +36,7 @@ def init(
     from geoseg import catalog, imagery
     from geoseg.catalog.card import read_model
     from geoseg.imagery import guess
+    from geoseg.jobs import contract
     from geoseg.storage.store import Store
 
     there = [name for name in (_CATALOG, _JOB) if (folder / name).exists()]
@@ -52,7 +53,9 @@ def init(
     named = os.path.relpath(chosen.folder, base) if Path(chosen.folder) == Path(model) else model
     store = Store.at(folder)
     store.put(_CATALOG, _catalog_text(guessed, crs, base).encode())
-    store.put(_JOB, _job_text(guessed.name, named).encode())
+    trouble = contract.of_ground(chosen.card, layer.grid, layer.window)
+    grid = contract.matching(chosen.card, layer.grid, layer.window) if trouble else None
+    store.put(_JOB, _job_text(guessed.name, named, grid).encode())
     for name, (files, number) in guessed.bands.items():
         more = f" and {len(files) - 1} more" if files[1:] else ""
         out.print(f"  {name}: {'band ' if isinstance(number, int) else ''}{number} of {files[0]}{more}", markup=False)
@@ -61,6 +64,8 @@ def init(
         note("that is a guess only: look at the bands, and correct them in data_catalog.yaml or by --bands")
     if guessed.nodata is not None:
         note(f"the files declare no nodata; {guessed.nodata:g} is taken for it, as the product has it")
+    if grid is not None:
+        note(f"the job maps at {grid[1]:g} m in {grid[0]}, as the model asks: the scene's own pixels are others")
     rows, cols = layer.window.shape
     out.print(f"wrote {folder / _CATALOG} and {folder / _JOB}: {rows} x {cols} pixels (rows x columns)", markup=False)
     out.print(f"next: geoseg plan {folder / _JOB}", markup=False)
@@ -111,7 +116,8 @@ def _catalog_text(guessed: Guessed, crs: str | None, base: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _job_text(name: str, model: str) -> str:
+def _job_text(name: str, model: str, grid: tuple[str, float] | None) -> str:
+    at = "" if grid is None else f"grid: {{crs: {_flow(grid[0])}, resolution: {grid[1]:g}}}   # as the model asks\n"
     return f"""\
 # What to do; written by 'geoseg init'. docs/job.md has all keys.
 #   geoseg plan job.yaml
@@ -119,7 +125,7 @@ def _job_text(name: str, model: str) -> str:
 imagery: {_flow(name)}
 model: {_flow(model)}
 region: imagery            # all of it; or {{bounds: [left, bottom, right, top], crs: EPSG:4326}}, or {{file: x.gpkg}}
-outputs: {{confidence: true}}
+{at}outputs: {{confidence: true}}
 """
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from geoseg.cli import limits
-from geoseg.cli.options import Folder, JobFile, app
+from geoseg.cli.options import Folder, Force, JobFile, app
 from geoseg.cli.screen import BLOCKS_FAILED, INTERRUPTED, drawn, err, note, out, refuse, refusing, report
 from geoseg.cli.workers import TlsCa, TlsCert, TlsKey, mapped
 from geoseg.errors import GeosegError, JobError
@@ -40,6 +40,7 @@ def submit(
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    force: Force = False,
 ) -> None:
     """Hand a job to a running cluster and come back; it goes on without you."""
     limits.allow_memory()
@@ -48,7 +49,7 @@ def submit(
     from geoseg.jobs import resolve, submit
     from geoseg.jobs import spec as job_spec
 
-    plan = resolve.resolve(job_spec.read(job))
+    plan = resolve.resolve(job_spec.read(job, force=force))
     note(*plan.notes)
     with kinds.running(scheduler, security=tls.certificates(tls_ca, tls_cert, tls_key), note=note) as client:
         handle = submit.submit(

@@ -18,5 +18,11 @@ app = typer.Typer(
 Folder = Annotated[
     str | None, typer.Option("--out", help="Output folder, or s3://bucket/prefix; default: the job's name.")
 ]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Go on though imagery or grid are not such as the model was made for; the map says so."
+    ),
+]
 JobFile = Annotated[Path, typer.Argument(help="Job spec, a YAML file.")]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="data_catalog.yaml; default: the one here.")]

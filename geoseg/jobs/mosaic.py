@@ -123,6 +123,8 @@ def provenance(plan: Plan, failed: int) -> dict[str, str]:
         licences = " + ".join(dict.fromkeys(card.licence for card in cards if card.licence))
         tags |= {"GEOSEG_MODEL_LICENCE": licences} if licences else {}
         tags |= {"GEOSEG_OPTIONS": json.dumps(asked)} if (asked := plan.predictor.asked) else {}
+    if plan.forced:
+        tags["GEOSEG_FORCED"] = json.dumps(plan.forced, ensure_ascii=False)
     if plan.scene.imagery.attribution:
         tags["TIFFTAG_COPYRIGHT"] = plan.scene.imagery.attribution
     return tags

@@ -48,6 +48,8 @@ class Plan:
     """None where the caller brings a callable of its own."""
     notes: tuple[str, ...] = ()
     """What the user should know although it is allowed."""
+    forced: tuple[str, ...] = ()
+    """Why it should not be run, where the user went on all the same."""
 
     @property
     def geometry(self) -> Geometry | None:

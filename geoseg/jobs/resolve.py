@@ -5,7 +5,7 @@ Rasters and weights are opened and checked; nothing is labelled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +23,10 @@ from geoseg.grid import Demand, Grid, Layout, Window, block_edge, read_crs, wind
 from geoseg.inference import options, predictor
 from geoseg.inference.member import check_alike
 from geoseg.inference.predictor import Predictor
-from geoseg.jobs import radiometry
-from geoseg.jobs.plan import USABLE, Plan, demand, ground_resolution
+from geoseg.jobs import contract
+from geoseg.jobs.plan import USABLE, Plan, demand
 from geoseg.jobs.spec import Inference, JobSpec
-from geoseg.quantities import counted, length, plain
+from geoseg.quantities import counted, plain
 
 _MOST_AT_ONCE = 8
 """Windows at once that a block leaves memory for, where it can."""
@@ -77,12 +77,9 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
             f"the map would have {extent.height} x {extent.width} pixels in {counted(layout.blocks, 'block')}; "
             f"a job has {MOST_BLOCKS} at most, so give a smaller 'region', a coarser 'grid' or a larger inference.block"
         )
-    notes = [] if ready is None else _notes(ready, grid, extent)
-    for model in models:
-        if trouble := radiometry.trouble(model.card, scene):
-            if not spec.inference.any_values:
-                raise JobError(f"{trouble}, or go on all the same with inference.any_values: true")
-            notes.append(trouble)
+    notes = [] if ready is None else _notes(ready)
+    forced = [each for model in models for each in _forced(spec, model, scene, grid, extent)]
+    notes += forced
     if unseen := imagery.unseen(scene):
         others = f" and {counted(len(unseen) - 1, 'more file')}" if unseen[1:] else ""
         notes.append(
@@ -90,7 +87,20 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
             "use a server that gives an ETag or Last-Modified"
         )
     wkb = None if region is None else shapely.to_wkb(region.geom, hex=True)
-    return Plan(spec, scene, grid, layout, legend, wkb, ready, tuple(notes))
+    return Plan(spec, scene, grid, layout, legend, wkb, ready, tuple(notes), tuple(forced))
+
+
+def _forced(spec: JobSpec, model: Model, scene: imagery.Scene, grid: Grid, extent: Window) -> Iterator[str]:
+    """What is wrong with imagery and grid for a model, where the user goes on all the same; else it is refused."""
+    values_allowed = spec.force or spec.inference.any_values
+    for trouble, allowed in (
+        (contract.of_ground(model.card, grid, extent), spec.force),
+        (contract.of_values(model.card, scene), values_allowed),
+    ):
+        if trouble and not allowed:
+            raise JobError(f"{trouble}, or go on all the same with --force (force: true in the job)")
+        if trouble:
+            yield trouble
 
 
 def check_reference(spec: JobSpec, known: Catalog, legend: Legend) -> None:
@@ -265,15 +275,8 @@ def _block(spec: JobSpec, extent: Window, core: int, margin: int, bands: int, as
     return edge
 
 
-def _notes(ready: Predictor, grid: Grid, extent: Window) -> list[str]:
+def _notes(ready: Predictor) -> list[str]:
     notes = []
-    found = ground_resolution(grid, extent)
-    for card in ready.cards:
-        if card.gsd_m is not None and abs(found / card.gsd_m - 1) > card.gsd_tolerance:
-            notes.append(
-                f"model {card.name!r} was trained at pixels of {length(card.gsd_m)} and the grid's have "
-                f"{length(found, 3)}; expect lower accuracy, or set 'grid' to a matching resolution"
-            )
     if ready.field is not None and ready.halo < ready.field:
         full, less = (((ready.core + 2 * halo) / ready.core) ** 2 for halo in (ready.field, ready.halo))
         notes.append(

@@ -146,7 +146,7 @@ class Inference(Spec):
     block: int | Auto = "auto"
     """Edge of a block in pixels, rounded down to whole cores."""
     any_values: bool = False
-    """Go on though the imagery's values are not like those that the model expects."""
+    """As the job's `force`, for values that are not like those that the model expects."""
 
     @model_validator(mode="after")
     def _positive(self) -> Inference:
@@ -173,6 +173,8 @@ class JobSpec(Spec):
     reference: Annotated[ReferenceUse | None, BeforeValidator(_named)] = None
     outputs: Outputs = Outputs()
     inference: Inference = Inference()
+    force: bool = False
+    """Go on though imagery or grid are not such as the model was made for; the map says so."""
     memory_per_worker: ByteSize = ByteSize(2_000_000_000)
     """Budget of one worker process, for instance '2GB'."""
     cluster: ClusterSpec | None = None
@@ -184,8 +186,15 @@ class JobSpec(Spec):
         return (self.model,) if isinstance(self.model, str) else self.model
 
 
-def read(path: Path | str) -> JobSpec:
+def read(path: Path | str, *, force: bool = False) -> JobSpec:
     """Read a job spec; its catalog comes back as an absolute path.
+
+    Parameters
+    ----------
+    path : path
+        YAML.
+    force : bool
+        Set its key `force`.
 
     Raises
     ------
@@ -197,6 +206,8 @@ def read(path: Path | str) -> JobSpec:
     data = load_yaml(path, JobError)
     kinds.check_keys(data, path, "job", JobError)
     spec = parse(JobSpec, data, str(path), JobError)
+    if force:
+        spec = spec.model_copy(update={"force": True})
     if spec.catalog is not None:
         return spec.model_copy(update={"catalog": str(path.parent / spec.catalog)})
     for folder in (path.parent, Path.cwd()):

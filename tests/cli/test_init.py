@@ -55,6 +55,23 @@ def test_paths_are_relative_so_that_folder_and_scene_can_move_together(naip, tmp
     passes(tmp_path / "moved")
 
 
+@pytest.mark.parametrize(
+    ("place", "wanted"),
+    [
+        ({"transform": Affine(5, 0, 5e5, 0, -5, 53e5)}, {"crs": "EPSG:32633", "resolution": 30}),
+        ({"crs": "EPSG:4326", "transform": Affine(3e-4, 0, 15, 0, -3e-4, 60)}, {"crs": "EPSG:32633", "resolution": 30}),
+        ({}, None),
+    ],
+    ids=["finer", "degrees", "as it is"],
+)
+def test_a_scene_of_other_pixels_is_mapped_at_those_of_the_model(tmp_path, place, wanted):
+    path = raster(tmp_path / "m_4709963_se_14_1_20150926.tif", **place)
+    said = geoseg("init", path, "--out", tmp_path)
+    assert yaml.safe_load((tmp_path / "job.yaml").read_text()).get("grid") == wanted
+    assert ("the job maps at 30 m in EPSG:32633, as the model asks" in said.err) is (wanted is not None)
+    passes(tmp_path)
+
+
 def test_nothing_is_overwritten_unless_asked(naip, tmp_path):
     for name in ("data_catalog.yaml", "job.yaml"):
         folder = tmp_path / name.partition(".")[0]

@@ -40,6 +40,7 @@ def test_other_numbers_are_called_by_their_name_and_nothing_is_made(tmp_path, ki
     assert said.code == 2
     assert said.err.startswith("JobError: model 'tiny' expects reflectance x 10,000")
     assert sentence in said.err
+    assert said.err.rstrip().endswith("or go on all the same with --force (force: true in the job)")
     assert not made.out.exists()
     made.job(inference={"any_values": True})
     again = made.run()

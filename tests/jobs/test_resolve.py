@@ -149,16 +149,6 @@ def test_a_reference_without_a_crosswalk_is_refused(job):
 # ------------------------------------------------------------------------------------------- notes
 
 
-@pytest.mark.parametrize(
-    ("gsd", "tolerance", "noted"), [(30.0, 0.2, False), (10.0, 0.2, True), (27.0, 0.2, False), (27.0, 0.05, True)]
-)
-def test_pixels_of_another_size_than_the_model_knows_are_noted(tmp_path, gsd, tolerance, noted):
-    model = write_model(tmp_path / "model", gsd_m=gsd, gsd_tolerance=tolerance)
-    job = SmallJob.write(tmp_path / "job", tmp_path / "model")
-    assert any("expect lower accuracy" in note for note in plan_of(job).notes) is noted
-    assert model.card.gsd_m == gsd
-
-
 def test_an_image_wide_network_is_noted_with_what_smooths_its_seams(tmp_path):
     write_model(tmp_path / "model", field="image-wide")
     notes = plan_of(SmallJob.write(tmp_path / "job", tmp_path / "model")).notes
