@@ -160,10 +160,10 @@ def train(
     """Train a network on your own labels and write a model folder."""
     from rich.progress import Progress as Bar
 
-    from geoseg.training import fit, recipe, results
+    from geoseg.training import fit, processes, recipe, results
 
     asked = recipe.read(spec)
-    with Bar(console=err, transient=not err.is_terminal) as bar:
+    with Bar(console=err, transient=not err.is_terminal, disable=processes.rank() > 0) as bar:
         task = bar.add_task("training", total=None)
 
         def show(done: int, total: int, row: dict[str, float] | None) -> None:
@@ -172,6 +172,8 @@ def train(
                 bar.console.print(results.line(row, asked.epochs), markup=False)
 
         model = fit.train(asked, folder, overwrite=overwrite, progress=show, tensorboard=tensorboard)
+    if processes.rank() > 0:  # of those that torchrun started, one tells
+        return
     head, rows, warnings = results.table(model.card)
     print_table(head, rows)
     note(*warnings)

@@ -20,11 +20,14 @@ from geoseg.catalog.card import Model, read_model
 from geoseg.errors import JobError, ModelError
 from geoseg.models.networks import parameters_of
 from geoseg.storage.store import Store
-from geoseg.training import calibration, checkpoint, evaluation, events, examples, loop, preparation
+from geoseg.training import calibration, checkpoint, evaluation, events, examples, loop, preparation, processes
 from geoseg.training import folder as folders
 from geoseg.training.evaluation import Evaluated
 from geoseg.training.loop import Progress
+from geoseg.training.preparation import Prepared
+from geoseg.training.processes import Team
 from geoseg.training.recipe import Recipe
+from geoseg.training.scoring import Row
 
 _COPIES = 8
 """Of the weights that a folder holds while a network is trained: its checkpoint, the old one, and the model."""
@@ -77,22 +80,57 @@ def train(
         raise ModelError(f"{store.root} holds a model already; name another folder, or replace it with overwrite")
     if tensorboard:
         events.check()
-    started = time.monotonic()
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with processes.joined(device) as (team, where):
+        if team.first:
+            model = _trained(recipe, store, where, progress, team, overwrite=overwrite, tensorboard=tensorboard)
+        else:
+            _fitted(recipe, store, where, _silent, team, overwrite=overwrite)
+        team.wait()
+    return model if team.first else read_model(store.root)
+
+
+def _silent(done: int, total: int, row: Row | None) -> None:
+    """Tell nobody."""
+
+
+def _fitted(
+    recipe: Recipe, store: Store, where: torch.device, told: Progress, team: Team, *, overwrite: bool
+) -> tuple[Prepared, list[Row]]:
+    """A network that was fitted, and its learning curves."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         ready = preparation.prepared(recipe)
-        recipe = ready.recipe
-        known, legend, network, field, split = ready.known, ready.legend, ready.network, ready.field, ready.split
-        _check_room(store, network)
-        told = progress or (lambda done, total, row: None)
-        if tensorboard:
-            told = events.following(Path(store.root), told)
-        rows = loop.fit(network.to(where), split.scenes, recipe, legend, field, store, told, overwrite=overwrite)
+        _check_room(store, ready.network)
+        if not team.first:
+            torch.manual_seed(recipe.seed + team.rank)
+        how = ready.recipe, ready.legend, ready.field, store, told
+        return ready, loop.fit(ready.network.to(where), ready.split.scenes, *how, overwrite=overwrite, team=team)
+
+
+def _trained(
+    recipe: Recipe,
+    store: Store,
+    where: torch.device,
+    progress: Progress | None,
+    team: Team,
+    *,
+    overwrite: bool,
+    tensorboard: bool,
+) -> Model:
+    """A network that was fitted, judged and written."""
+    started = time.monotonic()
+    told = progress or _silent
+    if tensorboard:
+        told = events.following(Path(store.root), told)
+    ready, rows = _fitted(recipe, store, where, told, team, overwrite=overwrite)
+    recipe, known, legend, network, field, split = (
+        ready.recipe, ready.known, ready.legend, ready.network, ready.field, ready.split
+    )  # fmt: skip
     how = folders.description(recipe, known, split, rows, legend)
     if ready.model is not None:
         how = folders.continued(how, ready.model.card)
     how |= {"seconds": round(time.monotonic() - started), "parameters": parameters_of(network)}
+    how |= {"processes": team.size} if team.size > 1 else {}
     found = evaluation.evaluate(network, field, split.scenes, legend)
     temperature, calibrated = _calibrated(found)
     how["calibration"] = calibrated

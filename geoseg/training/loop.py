@@ -24,9 +24,10 @@ from geoseg.training import checkpoint, losses, scoring, start
 from geoseg.training.checkpoint import Checkpoint
 from geoseg.training.chips import Draw
 from geoseg.training.division import TRAIN, VALIDATION
+from geoseg.training.processes import Team
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledScene
-from geoseg.training.scoring import Row
+from geoseg.training.scoring import Judged, Row
 
 Progress = Callable[[int, int, Row | None], None]
 """Called with steps done, steps in all, and after each epoch its row of the learning curves."""
@@ -47,6 +48,7 @@ class _Training:
     """The best of the means so far."""
     rows: list[Row]
     """The learning curves."""
+    team: Team
 
     @property
     def best(self) -> int:
@@ -58,7 +60,7 @@ class _Training:
         state = self.adam.state_dict()["state"]
         optimiser = {f"{self.names[at]}.{key}": each for at, kinds in state.items() for key, each in kinds.items()}
         tensors = {"network": self.network.state_dict(), "mean": self.mean.state_dict(), "kept": self.kept}
-        chance = {"torch": torch.random.get_rng_state()}
+        chance = self.team.states(torch.random.get_rng_state())
         facts = {"rows": self.rows, "draw": self.draw.random.bit_generator.state}
         return Checkpoint({**tensors, "adam": optimiser, "chance": chance}, facts)
 
@@ -73,7 +75,7 @@ class _Training:
             for at, name in enumerate(self.names)
         }
         self.adam.load_state_dict(state)
-        torch.random.set_rng_state(held.tensors["chance"]["torch"])
+        torch.random.set_rng_state(held.tensors["chance"][self.team.name(self.team.rank)])
         self.draw.random.bit_generator.state = held.facts["draw"]
         self.rows = list(held.facts["rows"])
 
@@ -88,6 +90,7 @@ def fit(
     progress: Progress,
     *,
     overwrite: bool = False,
+    team: Team | None = None,
 ) -> list[Row]:
     """Fit a network in place, from a checkpoint of the same training if there is one; it ends with the best weights.
 
@@ -105,6 +108,8 @@ def fit(
         Told of each step and epoch.
     overwrite
         Start over where the folder holds the checkpoint of another training.
+    team
+        Processes that train together, each with the recipe's batch; default: this one alone.
 
     Returns
     -------
@@ -116,10 +121,13 @@ def fit(
     ModelError
         If the loss is not finite, or the folder holds the checkpoint of another training.
     """
+    team = team or Team()
+    recipe = recipe.model_copy(update={"batch": recipe.batch * team.size})
     where = next(network.parameters()).device
     weights = class_weights(labelled, legend, recipe.class_weight)
     loss_of = losses.of(recipe.loss, weights.to(where))
     mean = copy.deepcopy(network).eval()
+    team.share_statistics(network)
     groups = start.groups_of(network, recipe.start)
     parameters = dict(network.named_parameters())
     learnt = [{"params": [parameters[name] for name in names], "factor": factor} for factor, names in groups]
@@ -131,8 +139,9 @@ def fit(
         Draw(labelled, recipe.chips, len(legend), recipe.seed, recipe.augment),
         copy.deepcopy(mean.state_dict()),
         [],
+        team,
     )
-    of = checkpoint.identity(recipe, labelled, where.type)
+    of = checkpoint.identity(recipe, labelled, where.type if team.size == 1 else f"{where.type} x {team.size}")
     if held := checkpoint.load(store, of, overwrite=overwrite):
         now.take(held)
     judged = [each for each in labelled if each.counts(VALIDATION, len(legend)).any()]
@@ -141,12 +150,14 @@ def fit(
     while len(now.rows) < recipe.epochs and not _patient_no_more(now, recipe):
         began, epoch = time.monotonic(), len(now.rows)
         loss = _epoch(now, recipe, loss_of, progress)
-        first, *others = (scoring.judge(mean, field, each, VALIDATION, weights) for each in judged)
+        found = _judged(mean, field, judged, weights, team)
         seconds, last = time.monotonic() - began, rate((epoch + 1) * steps - 1, recipe)
-        now.rows.append(scoring.row_of(epoch, loss, sum(others, first), last, legend, seconds))
+        now.rows.append(scoring.row_of(epoch, loss, found, last, legend, seconds))
         if now.best == len(now.rows):
             now.kept = copy.deepcopy(mean.state_dict())
-        checkpoint.save(store, now.held(), of)
+        held = now.held()
+        if team.first:
+            checkpoint.save(store, held, of)
         progress((epoch + 1) * steps, recipe.epochs * steps, now.rows[-1])
     network.load_state_dict(now.kept)
     network.eval()
@@ -209,16 +220,32 @@ def _epoch(now: _Training, recipe: Recipe, loss_of: losses.Loss, progress: Progr
             group["lr"] = group["factor"] * rate(epoch * steps + step, recipe)
         now.adam.zero_grad()
         for _ in range(recipe.accumulate):
-            pixels, labels = (torch.from_numpy(each).to(where) for each in now.draw(recipe.batch))
+            drawn, labels = now.draw(recipe.batch)
+            pixels, truth = (torch.from_numpy(each).to(where) for each in (now.team.own(drawn), labels))
             with torch.autocast(where.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                 scores = now.network(pixels.contiguous(memory_format=torch.channels_last))
-            loss = loss_of(scores, labels) / recipe.accumulate
+            loss = loss_of(now.team.gathered(scores), truth) / recipe.accumulate
             loss.backward()
             total += _finite(loss, epoch)
+        now.team.mean_gradients(now.network.parameters())
         now.adam.step()
         _blend(now.mean, now.network, epoch * steps + step, recipe.averaging)
         progress(epoch * steps + step + 1, recipe.epochs * steps, None)
     return total / steps
+
+
+def _judged(
+    mean: nn.Module, field: receptive_field.Field, judged: Sequence[LabelledScene], weights: Tensor, team: Team
+) -> Judged:
+    """All scenes' validation areas, each process judging some of the windows."""
+    turn = team.rank, team.size
+    first, *others = (scoring.judge(mean, field, each, VALIDATION, weights, turn) for each in judged)
+    found = sum(others, first)
+    if team.size == 1:
+        return found
+    flat = np.array([*found.matrix.ravel(), found.loss, found.weight], float)
+    *counts, loss, weight = team.summed(flat, next(mean.parameters()).device).tolist()
+    return Judged(np.array(counts, np.int64).reshape(found.matrix.shape), loss, weight)
 
 
 def _patient_no_more(now: _Training, recipe: Recipe) -> bool:

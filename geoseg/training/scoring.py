@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,12 @@ def confusion(
 
 
 def judge(
-    network: nn.Module, field: receptive_field.Field, scene: LabelledScene, division: int, weights: Tensor
+    network: nn.Module,
+    field: receptive_field.Field,
+    scene: LabelledScene,
+    division: int,
+    weights: Tensor,
+    turn: tuple[int, int] = (0, 1),
 ) -> Judged:
     """Compare the network with the reference on the labelled pixels of a division, window by window as in a map.
 
@@ -95,10 +101,12 @@ def judge(
         VALIDATION, TEST or BEYOND.
     weights
         (class,) float32: of each class in the loss.
+    turn
+        As for `looked_at`.
     """
     classes = len(weights)
     found = Judged(np.zeros((classes, classes), np.int64), 0.0, 0.0)
-    for seen in looked_at(network, field, scene, division):
+    for seen in looked_at(network, field, scene, division, turn):
         found += _compared(seen.scores, seen.labels, weights)
     return found
 
@@ -117,18 +125,27 @@ class Seen:
     """(pixel,) int64: their classes in the reference."""
 
 
-def looked_at(network: nn.Module, field: receptive_field.Field, scene: LabelledScene, division: int) -> Iterator[Seen]:
+def looked_at(
+    network: nn.Module,
+    field: receptive_field.Field,
+    scene: LabelledScene,
+    division: int,
+    turn: tuple[int, int] = (0, 1),
+) -> Iterator[Seen]:
     """The windows of a scene with labelled pixels of a division, as they are in a map.
 
     Parameters
     ----------
     network, field, scene, division
         As for `judge`.
+    turn
+        The first and the step of the windows to look at.
     """
     shown = scene.around if division == BEYOND else scene.seen
     where = next(network.parameters()).device
     core = core_of(field)
-    for window in cut(scene.window, core):
+    first, step = turn
+    for window in islice(cut(scene.window, core), first, None, step):
         part = window.meet(scene.window)
         if part is None or not (inside := scene.division_in(part) == division).any():
             continue
