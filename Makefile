@@ -1,7 +1,7 @@
 # make demo   map a real Landsat scene: own virtual environment, install, the main job
 # make test   every check there is; CI runs just this
 # make fuzz   disturb state files, imagery and specs for ten minutes: FUZZ_SECONDS=60, FUZZ_SEED=7 FUZZ_CASES=1
-# make bench  geoseg run beside the network alone, in turns: ten minutes
+# make bench  geoseg run beside the network alone, in turns: ten minutes; make bench-gpu the same on a GPU
 # make install, lint, format, lock, clean: see below
 
 VENV := .venv
@@ -14,7 +14,7 @@ PYTHON ?= $(firstword $(foreach each,python3.13 python3.12 python3.11 python3,\
 # Tests start schedulers and workers of their own, and wait for them: more than two at once would be in each other's way.
 SPREAD := --numprocesses 2 --dist worksteal
 
-.PHONY: install demo test fuzz bench lint format lock clean
+.PHONY: install demo test fuzz bench bench-gpu lint format lock clean
 
 install: $(STAMP)
 
@@ -49,6 +49,10 @@ fuzz: install
 bench: install
 	$(BIN)/python tests/benchmarks/throughput.py --network compact --window 256 --halo 48 --precision float32
 	$(BIN)/python tests/benchmarks/throughput.py --network unet --memory 4GB
+
+bench-gpu: install
+	$(BIN)/python tests/benchmarks/throughput.py --device cuda --edge 10980 --window 256 --halo 48 --network compact --workers 1
+	$(BIN)/python tests/benchmarks/throughput.py --device cuda --edge 10980 --network unet --workers 1 --memory 8GB
 
 lint: install
 	$(BIN)/ruff check

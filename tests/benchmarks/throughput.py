@@ -1,8 +1,9 @@
 """Benchmark: `geoseg run` beside the network alone, in interleaved turns, with the memory that each process takes.
 
 Inputs: a raster of at least four bands, mirrored up to `--edge`² pixels as a 4-band uint16 tiled deflate GeoTIFF; by
-default the scene of `geoseg demo`. Networks get random weights: what they say does not change how long they take.
-Limit: the same network on windows that are in memory already, as many threads, counted per pixel that is kept.
+default noise. Networks get random weights: what they say does not change how long they take.
+Limit: the same network on windows that are in the device's memory already, counted per pixel that is kept: one window
+in each thread of a CPU, batches of `--batch` on a GPU. With a GPU its busy share is sampled while blocks are made.
 Output: a table, and with `--json FILE` the same as data.
 Run: python tests/benchmarks/throughput.py [--edge 4096] [--turns 3] [--network unet] [--precision bfloat16] ...
 """
@@ -106,6 +107,8 @@ def model(folder: Path, name: str, window: int, halo: int) -> torch.nn.Module:
 
 def limit(network: torch.nn.Module, given: argparse.Namespace, threads: int) -> dict[str, float]:
     """Megapixels a second of the network alone: windows in memory, one in each thread, cores counted."""
+    if given.device != "cpu":
+        return limit_of_gpu(network, given)
     side, dtype = given.window + 2 * given.halo, getattr(torch, given.precision)
     windows = [
         torch.randn(1, 4, side, side).contiguous(memory_format=torch.channels_last) for _ in range(max(2, threads))
@@ -125,6 +128,25 @@ def limit(network: torch.nn.Module, given: argparse.Namespace, threads: int) -> 
     return {"seconds": seconds, "mpx_s": count * given.window**2 / 1e6 / seconds}
 
 
+def limit_of_gpu(network: torch.nn.Module, given: argparse.Namespace) -> dict[str, float]:
+    """The same on a GPU, batch after batch."""
+    side, dtype = given.window + 2 * given.halo, getattr(torch, given.precision)
+    network = network.to(given.device)
+    windows = torch.randn(given.batch, 4, side, side, device=given.device).contiguous(memory_format=torch.channels_last)
+    count = max(1, round(given.edge**2 / given.window**2 / given.batch / 2))
+    with torch.inference_mode(), torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        for each in (3, count):
+            torch.cuda.synchronize()
+            begin = time.perf_counter()
+            for _ in range(each):
+                network(windows)
+            torch.cuda.synchronize()
+    seconds = time.perf_counter() - begin
+    network.to("cpu")
+    torch.cuda.empty_cache()
+    return {"seconds": seconds, "mpx_s": count * given.batch * given.window**2 / 1e6 / seconds}
+
+
 def run(folder: Path, given: argparse.Namespace, workers: int, checkout: Path | None = None) -> dict[str, Any]:
     """`geoseg run` in a fresh job folder: seconds, in all and while blocks are made, and most memory of a process."""
     catalog = {
@@ -135,7 +157,7 @@ def run(folder: Path, given: argparse.Namespace, workers: int, checkout: Path | 
         "imagery": "scene",
         "model": "net",
         "memory_per_worker": given.memory,
-        "inference": {"precision": given.precision},
+        "inference": {"precision": given.precision, "device": given.device},
         "outputs": {"quicklook": False},
     }
     (folder / "data_catalog.yaml").write_text(yaml.safe_dump(catalog))
@@ -155,7 +177,7 @@ def run(folder: Path, given: argparse.Namespace, workers: int, checkout: Path | 
     begin, clock = time.time(), time.perf_counter()
     with (folder / "run.log").open("w") as log:
         child = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=env)
-        with Watched(child.pid) as peaks:
+        with Watched(child.pid) as peaks, Busy(given.device) as busy:
             child.wait()
     seconds = time.perf_counter() - clock
     if child.returncode:
@@ -176,7 +198,41 @@ def run(folder: Path, given: argparse.Namespace, workers: int, checkout: Path | 
         "spent": spent,
         "peak_bytes": max(peaks.values()),
         "died": sum("died" in str(each) for each in journal),
+        "device_busy": busy.share(began, finished),
     }
+
+
+class Busy:
+    """Share of the time in which a GPU computes, as nvidia-smi says five times a second; None for a CPU."""
+
+    def __init__(self, device: str) -> None:
+        self._device, self._seen = device, []
+        self._child: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Busy:
+        if self._device != "cpu":
+            number = self._device.partition(":")[2] or "0"
+            query = ["nvidia-smi", "-i", number, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+            self._child = subprocess.Popen([*query, "-lms", "200"], stdout=subprocess.PIPE, text=True)
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            self._child.terminate()
+            self._thread.join()
+
+    def share(self, began: float, finished: float) -> float | None:
+        """Mean between two times."""
+        held = [share for at, share in self._seen if began <= at <= finished]
+        return statistics.mean(held) / 100 if held else None
+
+    def _watch(self) -> None:
+        assert self._child is not None
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            self._seen.append((time.time(), float(line)))
 
 
 class Watched:
@@ -216,6 +272,8 @@ def report(given: argparse.Namespace, turns: list[dict[str, Any]]) -> None:
         f"{given.workers} workers: run / limit = {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
         f"while blocks are made {median(made):.2f}; peak memory {peak / 1e9:.2f} GB; {died} workers died"
     )
+    if all(each["run"]["device_busy"] is not None for each in turns):
+        print(f"{given.device} is busy {median(each['run']['device_busy'] for each in turns):.0%} of that time")
     if given.beside:
         gains = sorted(each["beside"]["seconds"] / each["run"]["seconds"] for each in turns)
         print(f"{given.beside}: {median(gains):.2f} times as long ({gains[0]:.2f} to {gains[-1]:.2f})")
@@ -248,6 +306,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--halo", type=int, default=32)
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: `geoseg run` itself, with all cores")
     parser.add_argument("--memory", default="4GB", help="memory_per_worker")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--batch", type=int, default=16, help="windows in a pass of the limit on a GPU")
     parser.add_argument("--beside", type=Path, help="another checkout of geoseg to take turns with")
     parser.add_argument("--folder", type=Path, help="where to write; default: the system's")
     parser.add_argument("--json", type=Path)
