@@ -22,7 +22,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from geoseg import catalog, imagery
-from geoseg.accuracy import assessment, references, tables
+from geoseg.accuracy import assessment, error_map, references, tables
 from geoseg.accuracy.score import Accuracy
 from geoseg.catalog.legend import IGNORED, NODATA
 from geoseg.errors import RasterError
@@ -95,8 +95,9 @@ def run(
     with mapped(resolved) as (mapper, threads):
         summary = job_run.run(resolved, out, mapper=mapper, threads=threads, overwrite=True, progress=progress)
     known = Path(folder) / "data_catalog.yaml"
-    scores = assessment.score(out / "map.tif", "raleigh", region="east", catalog_file=known)
-    files = *tables.write(scores, out), _picture(resolved, out, known)
+    confidence = out / "confidence.tif"
+    scores = assessment.score(out / "map.tif", "raleigh", region="east", catalog_file=known, confidence=confidence)
+    files = *tables.write(scores, out), error_map.write(scores, out / "errors.tif"), _picture(resolved, out, known)
     return Outcome(summary, scores, files, Path(job_report.write(out)))
 
 

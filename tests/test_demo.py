@@ -94,7 +94,7 @@ def test_the_demo_maps_scores_and_resumes(tmp_path):
     assert first.summary.progress.finished == first.summary.progress.total
     assert not first.summary.failed
     assert {"map.tif", "confidence.tif", "vectors/map.shp", "map.png"} <= set(first.summary.outputs)
-    assert [path.name for path in first.files] == ["accuracy.json", "accuracy.csv", "demo.png"]
+    assert [path.name for path in first.files] == ["accuracy.json", "accuracy.csv", "errors.tif", "demo.png"]
     matrix = first.accuracy.confusion.matrix.tolist()
     again = demo.run(tmp_path, mapped=serial)
     assert again.summary.progress.reused == again.summary.progress.total
