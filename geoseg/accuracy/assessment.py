@@ -43,6 +43,7 @@ def score(
     resampling: Resampling = "auto",
     confidence: Path | None = None,
     boundaries: Boundaries = NOT_ASKED,
+    workers: int | None = None,
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -80,6 +81,8 @@ def score(
         Raster of the map's confidence, on its pixels.
     boundaries : Boundaries
         What to tell about boundaries of classes, and how near to them nothing is scored.
+    workers : int, optional
+        Threads that count; by default one for each core.
 
     Raises
     ------
@@ -108,6 +111,7 @@ def score(
         resampling=resampling,
         confidence=confidence,
         boundaries=boundaries,
+        workers=workers,
     )
 
 

@@ -7,8 +7,11 @@ order. Arrays are (row, col); pixels of a raster stand at positions in its legen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from odc.geo.geom import Geometry
@@ -24,6 +27,7 @@ from geoseg.grid import Grid, Window, cut, read_crs
 from geoseg.rasters import masks
 from geoseg.vectors import areas
 
+T = TypeVar("T")
 STEP = 1024
 """Edge in pixels of what is read at once."""
 _BINS = 2**21
@@ -124,6 +128,40 @@ class Counts:
             Pixels.
         """
         self.zones[zone] = self.zones[zone] + pairs if zone in self.zones else pairs
+
+
+def in_threads(count: Callable[[Iterator[Window]], T], windows: Sequence[Window], threads: int) -> list[T]:
+    """What several threads make of windows, of which each takes the next when it is done with one.
+
+    Parameters
+    ----------
+    count : callable
+        Called in each thread with the windows that it gets; opens files of its own, since no two threads share one.
+    windows : sequence of Window
+        All of them.
+    threads : int
+        At most as many; at least one.
+
+    Returns
+    -------
+    list
+        What each thread found, in no order.
+    """
+    shared, lock = iter(windows), threading.Lock()
+
+    def following() -> Iterator[Window]:
+        while True:
+            with lock:
+                window = next(shared, None)
+            if window is None:
+                return
+            yield window
+
+    threads = max(1, min(threads, len(windows)))
+    if threads == 1:
+        return [count(following())]
+    with ThreadPoolExecutor(threads) as pool:
+        return [each.result() for each in [pool.submit(count, following()) for _ in range(threads)]]
 
 
 def area_weights(asked: Comparison) -> tuple[Callable[[int, int], np.ndarray], float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from geoseg.accuracy.blocks import Blocks
 from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries, Found
 from geoseg.accuracy.calibration import Calibration
 from geoseg.accuracy.confusion import Confusion, fold, unknown_ids
-from geoseg.accuracy.counting import Comparison
+from geoseg.accuracy.counting import Comparison, Counts
 from geoseg.accuracy.ignore import NOTHING, Ignore, advice
 from geoseg.accuracy.intervals import Intervals
 from geoseg.accuracy.references import LabelRaster, Resampling, opened
@@ -34,6 +34,7 @@ from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Region, Window
+from geoseg.process import cores
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +90,7 @@ def score(
     zone_column: str | None = None,
     confidence: Path | None = None,
     boundaries: Boundaries = NOT_ASKED,
+    workers: int | None = None,
 ) -> Accuracy:
     """Score a map against a reference on the grid of one of them, block by block.
 
@@ -128,6 +130,8 @@ def score(
         Raster of the map's confidence on its own pixels; used where these are the comparison's.
     boundaries : Boundaries
         What to tell about boundaries of classes, and how near to them nothing is scored.
+    workers : int, optional
+        Threads that count; by default one for each core. Their number changes no count.
 
     Returns
     -------
@@ -166,13 +170,23 @@ def score(
         if interval_block is not None:
             edge = blocks.given(interval_block, counting.pixel_side_m(asked), asked.extent)
         judged = confidence if where.grid_of == "map" else None
-        with (
-            nullcontext() if zones is None else zoning.on(zones, zone_column, where.grid) as parts,
-            nullcontext() if judged is None else calibration.on(judged, mapped) as trust,
-        ):
-            asked = replace(asked, edge=edge, zones=parts, confidence=trust, boundaries=boundaries)
-            found = counting.count(asked, mapped, source, asked.squares)
-            named = {} if parts is None else parts.named({*found.zones})
+        asked = replace(asked, edge=edge, boundaries=boundaries)
+
+        def count(squares: Iterator[Window]) -> tuple[Counts, dict[int, str]]:
+            with (
+                opened(Reference("map", path, 1, legend, nodata)) as ours,
+                opened(raster) as other,
+                nullcontext() if zones is None else zoning.on(zones, zone_column, where.grid) as parts,
+                nullcontext() if judged is None else calibration.on(judged, ours) as trust,
+            ):
+                counted = counting.count(replace(asked, zones=parts, confidence=trust), ours, other, squares)
+                return counted, {} if parts is None else parts.named({*counted.zones})
+
+        (found, named), *others = counting.in_threads(count, asked.squares, workers or cores())
+        for each, names in others:
+            found.add(each)
+            named |= names
+        named = dict(sorted(named.items()))
         hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
         provenance = _provenance(mapped, reference, region, ignore)
         if zones is not None:

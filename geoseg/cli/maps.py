@@ -78,6 +78,7 @@ def evaluate(
     confidence: Annotated[
         Path | None, typer.Option(help="Raster of MAP's confidence, to tell whether it says how often MAP is right.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that count; default: one for each core.")] = None,
     catalog: CatalogFile = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what accuracy.json holds, not a table.")] = False,
@@ -109,6 +110,7 @@ def evaluate(
         resampling=resampling,
         confidence=confidence,
         boundaries=Boundaries(boundary, boundary_ignore),
+        workers=workers,
     )
     written = () if folder is None else tables.write(scores, folder)
     if errors is not None:

@@ -10,7 +10,8 @@ from rasterio.features import geometry_mask
 from rasterio.warp import Resampling, reproject
 from sklearn.metrics import confusion_matrix
 
-from geoseg.accuracy import counting, score, zones
+from geoseg.accuracy import counting, score, tables, zones
+from geoseg.accuracy.boundaries import Boundaries
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import GridError, RasterError
@@ -138,3 +139,14 @@ def test_what_is_no_zone_is_one_sentence(folder):
     written(folder / "floats.tif", np.full(SHAPE, 0.5, np.float32))
     with pytest.raises(RasterError, match="holds fractions or NaN"):
         scored(folder, "floats.tif")
+
+
+@pytest.mark.parametrize("workers", [2, 5, 100])
+@pytest.mark.parametrize("file", ["zones.gpkg", "numbers.tif"])
+def test_any_number_of_threads_finds_the_same(folder, monkeypatch, file, workers):
+    monkeypatch.setattr(counting, "STEP", 64)
+    written(folder / "numbers.tif", (np.indices(SHAPE)[0] // 50).astype(np.uint16), nodata=None)
+    how = {"boundaries": Boundaries(2, 1), "interval_block": "40 px"}
+    one, other = (tables.plain(scored(folder, file, workers=each, **how)) for each in (1, workers))
+    assert one == other
+    assert len(one["zones"]) >= 4
