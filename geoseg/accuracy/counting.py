@@ -19,6 +19,7 @@ from odc.geo.geom import Geometry
 from geoseg.accuracy import blocks, boundaries, calibration, seen
 from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries
 from geoseg.accuracy.calibration import Confidence
+from geoseg.accuracy.confusion import UNLABELLED
 from geoseg.accuracy.ignore import Ignore
 from geoseg.accuracy.references import LabelRaster, Resampling
 from geoseg.accuracy.zones import Zones
@@ -84,7 +85,7 @@ class Counts:
         self.pairs = np.zeros(asked.shape, np.int64)
         """(reference class + 2, map class + 2): pixels, as `confusion.fold` takes them."""
         self.sizes = np.zeros(asked.shape, np.int64)
-        """The same, each pixel counting as the integer that `areas.weights` gives it."""
+        """The same, each pixel counting as the integer that `areas.weights` gives it; 0 where there is no reference."""
         self.unknown: tuple[set[int], set[int]] = (set(), set())
         """Ids of the map and of the reference that their legends lack."""
         self.ignored = 0
@@ -196,7 +197,6 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
     found = Counts(asked)
     tables = asked.ignore.tables(*asked.legends)
     weights, _ = area_weights(asked)
-    verdicts = asked.verdicts
     alike = not read_crs(asked.grid.crs, "the grid of the comparison").proj.is_geographic
     for window in windows:
         inside = None if asked.ground is None else masks.inside(asked.ground, asked.grid, window)
@@ -207,6 +207,9 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
         wide = window.grown(asked.boundaries.halo)
         ours = mapped.labels(asked.grid, wide, asked.resampling[0])
         other = reference.labels(asked.grid, wide, asked.resampling[1])
+        if _nothing_known(asked, other[window.within(wide)]):
+            _take_map_alone(found, ours[window.within(wide)], inside, tables[0])
+            continue
         at, other_at = tables[0][ours], tables[1][other]
         near, borders = _near(asked, at, other_at, window.within(wide))
         ours, other, at, other_at = (each[window.within(wide)] for each in (ours, other, at, other_at))
@@ -219,19 +222,7 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
             other_at[near] = asked.shape[0] - 2
             found.near += int((near if inside is None else near & inside).sum())
         codes = other_at * asked.shape[1] + at
-        if borders is not None:
-            chosen = verdicts[codes] > 0 if inside is None else inside & (verdicts[codes] > 0)
-            pair = asked.classes[0][other_at[chosen]], asked.classes[1][at[chosen]]
-            found.borders += boundaries.tally(*pair, (borders[0][chosen], borders[1][chosen]), asked.classes[2])
-        for kind, mask in (asked.trained.within(window) if asked.trained is not None else {}).items():
-            there = mask if inside is None else mask & inside
-            found.met[kind] += np.bincount(codes[there], minlength=found.pairs.size).reshape(asked.shape)
-        if asked.zones is not None:
-            for zone, tallied in asked.zones.tally(codes, inside, window, found.pairs.size).items():
-                found.take_zone(zone, tallied.reshape(asked.shape))
-        if asked.confidence is not None:
-            judged = verdicts[codes] if inside is None else np.where(inside, verdicts[codes], 0)
-            found.levels += calibration.tally(asked.confidence.levels(window), judged)
+        _take_measures(found, asked, window, codes, inside, borders)
         sizes = None if alike else weights(window.row - asked.extent.row, window.height)
         down = np.arange(window.row, window.row_end) // asked.edge
         along = np.arange(window.col, window.col_end) // asked.edge
@@ -254,7 +245,52 @@ def count(asked: Comparison, mapped: LabelRaster, reference: LabelRaster, window
                 ids.update(np.unique(pixels[strange if inside is None else strange & inside]).tolist())
     if alike:
         found.sizes[:] = found.pairs
+    found.sizes[-2] = 0
     return found
+
+
+def _nothing_known(asked: Comparison, other: np.ndarray) -> bool:
+    """Whether a window without a reference, as most are of a map that is mostly sea, needs no more than a count."""
+    plain = asked.zones is None and not (asked.ignore.map or asked.ignore.reference)
+    return plain and not (other != UNLABELLED).any()
+
+
+def _take_map_alone(found: Counts, ours: np.ndarray, inside: np.ndarray | None, table: np.ndarray) -> None:
+    """Count the map's classes where there is no reference."""
+    ids = ours.ravel() if inside is None else ours[inside]
+    if not (ids != UNLABELLED).any():
+        found.pairs[-2, -2] += ids.size
+        return
+    at = table[ids]
+    found.pairs[-2] += np.bincount(at, minlength=found.pairs.shape[1])
+    found.unknown[0].update(np.unique(ids[at == found.pairs.shape[1] - 1]).tolist())
+
+
+def _take_measures(
+    found: Counts,
+    asked: Comparison,
+    window: Window,
+    codes: np.ndarray,
+    inside: np.ndarray | None,
+    borders: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Count what was asked for besides pairs: borders, ground of training, zones, confidence."""
+    judged = asked.verdicts[codes] if borders is not None or asked.confidence is not None else np.zeros(0, np.int8)
+    if inside is not None and judged.size:
+        judged = np.where(inside, judged, 0)
+    if borders is not None:
+        chosen = judged > 0
+        other_at, at = np.divmod(codes[chosen], asked.shape[1])
+        pair = asked.classes[0][other_at], asked.classes[1][at]
+        found.borders += boundaries.tally(*pair, (borders[0][chosen], borders[1][chosen]), asked.classes[2])
+    for kind, mask in (asked.trained.within(window) if asked.trained is not None else {}).items():
+        there = mask if inside is None else mask & inside
+        found.met[kind] += np.bincount(codes[there], minlength=found.pairs.size).reshape(asked.shape)
+    if asked.zones is not None:
+        for zone, tallied in asked.zones.tally(codes, inside, window, found.pairs.size).items():
+            found.take_zone(zone, tallied.reshape(asked.shape))
+    if asked.confidence is not None:
+        found.levels += calibration.tally(asked.confidence.levels(window), judged)
 
 
 def _near(

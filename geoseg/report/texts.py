@@ -19,7 +19,7 @@ _MEASURES = ("iou", "precision", "recall", "f1", "reference_pixels", "map_pixels
 
 
 def tables(facts: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[str, bytes]:
-    """Files of the tables: areas, and with scores accuracy and confusion, each in three formats.
+    """Files of the tables: areas, and with scores accuracy, confusion and zones, each in three formats.
 
     Parameters
     ----------
@@ -45,6 +45,10 @@ def tables(facts: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[s
         names = scores["confusion"]["classes"]
         matrix = [(name, *row) for name, row in zip(names, scores["confusion"]["pixels"])]
         found["confusion"] = ("reference \\ map", *names), matrix
+        if scores.get("zones"):
+            measures = ("pixel_accuracy", "mean_iou", "frequency_weighted_iou")
+            zoned = [(z["name"], z["pixels"]["compared"], *(z[each] for each in measures)) for z in scores["zones"]]
+            found["zones"] = ("zone", "compared_pixels", *measures), zoned
     makers = {"csv": as_csv, "md": as_markdown, "tex": as_latex}
     return {f"{name}.{end}": make(*table).encode() for name, table in found.items() for end, make in makers.items()}
 

@@ -52,6 +52,25 @@ def counted(folder, pair, place, step=1024, cells=None, **how):
         return found, asked
 
 
+@pytest.mark.parametrize("place", [METRES, DEGREES, TURNED], ids=["metres", "degrees", "turned"])
+@pytest.mark.parametrize("region", [None, ((5, 3), (120, 20), (60, 88))])
+def test_squares_without_a_reference_or_any_data_count_as_they_do_among_others(folder, place, region):
+    mapped, truth = randoms((90, 130), 7)
+    truth[:64], mapped[:32, 64:] = 255, 255
+    mapped[40, 100] = 77
+    shape = None if region is None else Polygon([place[1] @ each for each in region])
+    how = {} if shape is None else {"region": Region.of_shape(shape, place[0], "triangle")}
+    whole, _ = counted(folder, (mapped, truth), place, **how)
+    parts, _ = counted(folder, (mapped, truth), place, step=16, **how)
+    for each in ("pairs", "sizes"):
+        np.testing.assert_array_equal(getattr(whole, each), getattr(parts, each))
+    assert whole.unknown == parts.unknown == ({77}, set())
+    np.testing.assert_array_equal(whole.blocks.sums, parts.blocks.sums)
+    if region is None:
+        for at, id in enumerate((1, 2, 3)):
+            assert parts.pairs[3, at] == ((mapped == id) & (truth == 255)).sum()
+
+
 def randoms(shape, seed=0):
     made = np.random.default_rng(seed)
     return [made.choice(np.array([1, 2, 3, 255], np.uint8), shape) for _ in range(2)]

@@ -119,10 +119,13 @@ def test_confidence_and_blocks_are_shown_where_the_scores_hold_them():
     }
     coverage = {"threshold": [0.9, 0.7], "share": [0.4, 1.0], "accuracy": [0.75, 0.7]}
     blocks = {"edge_pixels": 8, "edge_m": 240.0, "rows": 1, "columns": 2}
+    zone = {"name": "<i>north</i>", "pixel_accuracy": 0.25, "mean_iou": None}
+    zone |= {"classes_in_mean": 0, "pixels": {"compared": 1234}}
     more = {
         "reliability": {"pixels": 10, "expected_calibration_error": 0.1, "bins": bins, "coverage": coverage},
         "blocks": blocks | {"compared": [5, 0], "differing": [1, 0], "mean_iou": [0.5, None]},
         "rule": "compared so",
+        "zones": [zone],
     }
     scores = scores_of(np.eye(2, dtype=int), ["a", "b"])
     without = page.render(facts_of("ab"), scores, VIEWER).decode()
@@ -133,6 +136,8 @@ def test_confidence_and_blocks_are_shown_where_the_scores_hold_them():
         "80 % sure, 70 % right",
         "by blocks of 8 × 8 px (240 m)",
         "compared so",
+        "&lt;i&gt;north",
+        "1,234",
     ):
         assert words in text
         assert words not in without

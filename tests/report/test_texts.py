@@ -11,6 +11,7 @@ from geoseg.report import texts
 
 NAMES = ["<script>alert(1)</script>", "a|b *c* _d_ \\e", '"quoted", 50 % & $5 #1 {x} ~^', "مياه", "ሰማይ", "line\nbreak"]
 HEAD = ("class", "iou", "pixels")
+ENDINGS = ("csv", "md", "tex")
 ROWS = [(name, at / 8, 10**at) for at, name in enumerate(NAMES)]
 
 
@@ -36,3 +37,15 @@ def test_latex_has_no_special_character_left(special):
     assert name != f"a{special}b"
     assert name[1] == "\\"
     assert (iou, pixels) == ("–", "1")
+
+
+def test_zones_have_a_table_where_the_scores_have_zones():
+    zone = {"name": "no|rth", "pixels": {"compared": 12}, "pixel_accuracy": 0.5, "mean_iou": None}
+    scores = {"classes": {}, "confusion": {"classes": [], "pixels": []}}
+    scores["zones"] = [zone | {"frequency_weighted_iou": 0.25}]
+    made = texts.tables({"classes": []}, scores)
+    assert set(made) == {f"{name}.{end}" for name in ("areas", "accuracy", "confusion", "zones") for end in ENDINGS}
+    found = pandas.read_csv(io.BytesIO(made["zones.csv"]))
+    assert found.loc[0, "zone"] == "no|rth"
+    assert found.loc[0, "compared_pixels"] == 12
+    assert found["mean_iou"].isna().all()
