@@ -121,7 +121,7 @@ def temperature_of(card: ModelCard, asked: float | Literal["auto"]) -> float:
     return found
 
 
-def told(legend: Legend, options: Options, temperature: float) -> str:
+def told(legend: Legend, options: Options, temperatures: Sequence[float]) -> str:
     """What was asked for, for people; '' where nothing was.
 
     Parameters
@@ -130,13 +130,14 @@ def told(legend: Legend, options: Options, temperature: float) -> str:
         Of the model.
     options : Options
         How its scores become labels.
-    temperature : float
-        What its logits are divided by.
+    temperatures : sequence of float
+        What logits are divided by, of each model.
     """
     names = dict(zip(legend.ids, legend.names))
     parts = [] if options.tta == "none" else ["mean scores over the eight symmetries of the square"]
-    if temperature != 1:
-        parts.append(f"logits divided by {temperature:g}")
+    if set(temperatures) != {1}:
+        apart = temperatures if len(set(temperatures)) > 1 else temperatures[:1]
+        parts.append("logits divided by " + ", ".join(f"{each:g}" for each in apart))
     if options.classes:
         parts.append("only " + ", ".join(names[each] for each in options.classes))
     if options.thresholds:

@@ -102,7 +102,7 @@ class Predictor:
         """All that can change a pixel, as plain data."""
         said: dict[str, Any] = {"options": asked} if (asked := self.asked) else {}
         if self.others:
-            said["others"] = [{**each.facts, "temperature": each.temperature} for each in self.others]
+            said["others"] = [each.facts for each in self.others]
         return {
             **said,
             **self.members[0].facts,
@@ -115,12 +115,14 @@ class Predictor:
     @property
     def asked(self) -> dict[str, Any]:
         """What of the options, and of the temperature, is not as by default; part of the facts."""
-        return self.options.facts | ({} if self.temperature == 1 else {"temperature": self.temperature})
+        each = [member.temperature for member in self.members]
+        said: dict[str, Any] = {"temperature": each if self.others else self.temperature}
+        return self.options.facts | (said if set(each) != {1} else {})
 
     @property
     def told(self) -> str:
         """The same for people; '' where nothing was asked for."""
-        parts = [told(self.model.card.legend, self.options, self.temperature)]
+        parts = [told(self.model.card.legend, self.options, [member.temperature for member in self.members])]
         if self.others:
             parts.insert(0, f"mean of the shares of {len(self.members)} models")
         return "; ".join(each for each in parts if each)

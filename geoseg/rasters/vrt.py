@@ -94,7 +94,8 @@ def compose(
         element = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
         ET.SubElement(element, "Description").text = name
         ET.SubElement(element, "NoDataValue").text = str(NODATA)
-        ET.SubElement(element, "ColorInterp").text = "Palette" if band.legend else "Gray"
+        shown = "Palette" if band.legend else "Gray" if number == 1 else "Undefined"  # as GeoTIFF itself can say it
+        ET.SubElement(element, "ColorInterp").text = shown
         if band.scale != 1.0:
             ET.SubElement(element, "Offset").text = "0"
             ET.SubElement(element, "Scale").text = repr(band.scale)

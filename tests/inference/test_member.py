@@ -133,6 +133,7 @@ def test_facts_and_memory_cover_all_members(three, ensemble):
     alone = prepare(three[0])
     facts = ensemble.facts
     assert [each["sha256"] for each in facts.pop("others")] == [each.card.weights.sha256 for each in three[1:]]
+    assert facts.pop("options") == {"temperature": [1, 1, 2]}
     assert facts == {**alone.facts, "halo": ensemble.halo}
     turned = replace(ensemble, others=ensemble.others[::-1])
     assert turned.facts != ensemble.facts
@@ -142,7 +143,9 @@ def test_facts_and_memory_cover_all_members(three, ensemble):
     assert ensemble.loaded_bytes - alone.loaded_bytes == sum(sizes[1:])
     assert ensemble.window_bytes > max(prepare(each, Statistics((0, 0), (1, 1), 9)).window_bytes for each in three)
     assert demand(ensemble).pixel == 2 * 4 * 2  # pixels normalised in two further ways
-    assert "mean of the shares of 3 models" in ensemble.told
+    assert ensemble.told == "mean of the shares of 3 models; logits divided by 1, 1, 2"
+    assert ensemble.asked == {"temperature": [1, 1, 2]}
+    assert prepare(three[0], None, temperature=3, others=three[2:]).told.endswith("2 models; logits divided by 3")
     assert "only class 7" in replace(ensemble, options=Options(classes=(7,))).told
 
 

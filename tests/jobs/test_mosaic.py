@@ -101,6 +101,7 @@ def test_a_gis_sees_names_scale_and_nodata(layered):
             assert set(source.scales) == {1 / 254}
             assert set(source.nodatavals) == {255}
             assert set(source.dtypes) == {"uint8"}
+            assert not (job.out / f"{name}.tif.aux.xml").exists()  # the file itself says it all
             if name == "probabilities":
                 assert source.descriptions == plan_of(job).legend.names
     assert (job.out / "entropy.qml").read_bytes() == (job.out / "confidence.qml").read_bytes()

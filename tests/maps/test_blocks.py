@@ -24,6 +24,7 @@ from geoseg.grid import Window
 from geoseg.maps import blocks as block_files
 from geoseg.maps import cog, sheets
 from geoseg.maps.blocks import BlockFile, DamagedBlocksError
+from geoseg.storage import block_file
 
 EXTENT = Window(0, 0, 512, 768)
 Harm = Callable[[Sequence[BlockFile]], tuple[int, ...]]
@@ -286,3 +287,35 @@ def test_a_pipe_in_place_of_a_block_is_missing(tmp_path: Path, blocks: list[Bloc
 def test_the_error_travels_with_its_windows() -> None:
     error = pickle.loads(pickle.dumps(DamagedBlocksError("gone", [Window(1, 2, 3, 4)])))
     assert (str(error), error.windows) == ("gone", (Window(1, 2, 3, 4),))
+
+
+def several(path: Path, window: Window, bands: int = 3) -> BlockFile:
+    """A block of bands that are rolled against each other."""
+    pixels = np.stack([np.roll(painted(window), band, axis=0) for band in range(bands)])
+    path.write_bytes(block_file.encode(pixels, GRID, window))
+    return block_of(path, window)
+
+
+def test_several_bands_are_put_together_each_with_its_name(tmp_path: Path) -> None:
+    blocks = [several(tmp_path / f"{at}.tif", window) for at, window in enumerate(square(EXTENT, 256)) if at != 2]
+    cog.assemble(blocks, GRID, EXTENT, None, tmp_path / "a.tif", tags={}, band_names="abc", scale=cog.CONFIDENCE_SCALE)
+    with rasterio.open(tmp_path / "a.tif") as source:
+        assert source.descriptions == ("a", "b", "c")
+        assert source.scales == (1 / 254,) * 3
+        for block in blocks:
+            rows, cols = block.window.within(EXTENT)
+            assert np.array_equal(source.read()[:, rows, cols], block_file.decode(block.path.read_bytes()))
+        assert (source.read()[:, :256, 512:] == 255).all()
+
+
+def test_a_band_that_is_not_its_blocks_is_noticed(tmp_path: Path) -> None:
+    block = several(tmp_path / "block.tif", Window(0, 0, 40, 50))
+    (tmp_path / "made.tif").write_bytes(block.path.read_bytes())
+    for band, wrong in ((None, []), (3, [block.window])):
+        with rasterio.open(tmp_path / "made.tif", "r+") as source:
+            if band is not None:
+                source.write(np.roll(source.read(band), 1, axis=1), band)
+        with rasterio.open(tmp_path / "made.tif") as source:
+            assert block_files.differing([block], source, block.window) == wrong
+    with pytest.raises(DamagedBlocksError, match="has shape and bands"):
+        block_files.check_layout([block], 2)
