@@ -29,6 +29,8 @@ from geoseg.training.processes import Team
 from geoseg.training.recipe import Recipe
 from geoseg.training.scoring import Row
 
+_TRIAL = "trial"
+"""Written and dropped, to see whether that can be done."""
 _COPIES = 8
 """Of the weights that a folder holds while a network is trained: its checkpoint, the old one, and the model."""
 
@@ -100,7 +102,8 @@ def _fitted(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         ready = preparation.prepared(recipe)
-        _check_room(store, ready.network)
+        if team.first:
+            _check_room(store, ready.network)
         if not team.first:
             torch.manual_seed(recipe.seed + team.rank)
         how = ready.recipe, ready.legend, ready.field, store, told
@@ -155,7 +158,7 @@ def _calibrated(found: Evaluated) -> tuple[float, dict[str, Any]]:
 
 
 def _check_room(store: Store, network: nn.Module) -> None:
-    """Refuse a folder on a full disk before the first epoch."""
+    """Refuse a folder that cannot be written, or is on a full disk, before the first epoch."""
     needed = _COPIES * sum(each.nbytes for each in network.state_dict().values()) + 10_000_000
     there = Path(store.root)
     while not there.exists():
@@ -166,3 +169,5 @@ def _check_room(store: Store, network: nn.Module) -> None:
             f"{store.root} needs {needed / 1e6:.0f} MB on its disk, where {free / 1e6:.0f} MB are free; make room or "
             "name another folder"
         )
+    store.put(_TRIAL, b"")
+    store.drop(_TRIAL)

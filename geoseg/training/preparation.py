@@ -22,8 +22,8 @@ from geoseg.training.recipe import NORMALISATIONS, Recipe
 from geoseg.training.scenes import LabelledScene
 from geoseg.training.split import Split
 
-_FASTEST = 1.0
-"""Learning rates above it never lead anywhere."""
+_FASTEST, _SLOWEST = 1.0, 1e-7
+"""Learning rates beyond them never lead anywhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +84,11 @@ def _check_sizes(recipe: Recipe, field: Field) -> None:
         raise JobError(
             f"chips.size is {recipe.chips.size}; the network takes multiples of {field.stride} pixels, "
             f"for instance {-(-recipe.chips.size // field.stride) * field.stride}"
+        )
+    if recipe.learning_rate < _SLOWEST:
+        raise JobError(
+            f"learning_rate is {recipe.learning_rate:g}; nothing is learnt below {_SLOWEST:g}, so make learning_rate "
+            "larger, for instance 0.003"
         )
     if recipe.learning_rate > _FASTEST:
         raise JobError(

@@ -216,6 +216,9 @@ class Recipe(Spec):
             raise ValueError("give either 'imagery' with 'reference', or several of them under 'scenes'")
         if not self.scenes and not (self.imagery and self.reference):
             raise ValueError("'imagery' and 'reference' belong together")
+        twice = next((band for band in self.bands if self.bands.count(band) > 1), None)
+        if twice is not None:
+            raise ValueError(f"bands names {twice!r} twice; list each band once")
         if self.start is not None and self.pretrained is not None:
             raise ValueError("give either 'start', a whole model, or 'pretrained', an encoder; not both")
         return self

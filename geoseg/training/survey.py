@@ -110,6 +110,8 @@ class Surveyor:
         for values in (pixels, labels, division):
             self.hash.update(np.ascontiguousarray(values).data)
         known = labels >= 0
+        if not known.any():
+            return
         most = max(self.counts.shape[1], int(labels.max(initial=-1)) + 1)
         self.counts = np.pad(self.counts, ((0, 0), (0, most - self.counts.shape[1])))
         flat = division[known].astype(np.int64) * most + labels[known]
