@@ -289,7 +289,7 @@ def test_the_error_travels_with_its_windows() -> None:
     assert (str(error), error.windows) == ("gone", (Window(1, 2, 3, 4),))
 
 
-def several(path: Path, window: Window, bands: int = 3) -> BlockFile:
+def banded(path: Path, window: Window, bands: int = 3) -> BlockFile:
     """A block of bands that are rolled against each other."""
     pixels = np.stack([np.roll(painted(window), band, axis=0) for band in range(bands)])
     path.write_bytes(block_file.encode(pixels, GRID, window))
@@ -297,7 +297,7 @@ def several(path: Path, window: Window, bands: int = 3) -> BlockFile:
 
 
 def test_several_bands_are_put_together_each_with_its_name(tmp_path: Path) -> None:
-    blocks = [several(tmp_path / f"{at}.tif", window) for at, window in enumerate(square(EXTENT, 256)) if at != 2]
+    blocks = [banded(tmp_path / f"{at}.tif", window) for at, window in enumerate(square(EXTENT, 256)) if at != 2]
     cog.assemble(blocks, GRID, EXTENT, None, tmp_path / "a.tif", tags={}, band_names="abc", scale=cog.CONFIDENCE_SCALE)
     with rasterio.open(tmp_path / "a.tif") as source:
         assert source.descriptions == ("a", "b", "c")
@@ -309,7 +309,7 @@ def test_several_bands_are_put_together_each_with_its_name(tmp_path: Path) -> No
 
 
 def test_a_band_that_is_not_its_blocks_is_noticed(tmp_path: Path) -> None:
-    block = several(tmp_path / "block.tif", Window(0, 0, 40, 50))
+    block = banded(tmp_path / "block.tif", Window(0, 0, 40, 50))
     (tmp_path / "made.tif").write_bytes(block.path.read_bytes())
     for band, wrong in ((None, []), (3, [block.window])):
         with rasterio.open(tmp_path / "made.tif", "r+") as source:
