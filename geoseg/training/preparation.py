@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -76,7 +76,10 @@ def prepared(recipe: Recipe) -> Prepared:
     how = recipe.bands, legend, squares, recipe.normalisation, recipe.memory
     loaded = scenes.load_all(known, recipe.all_scenes, *how)
     _check_scenes(recipe, loaded)
-    return Prepared(recipe, known, legend, network, field, splits.split(loaded, recipe, squares, legend, field), model)
+    split = splits.split(loaded, recipe, squares, legend, field)
+    if model is not None:
+        split = replace(split, notes=(*split.notes, *start.known_already(split.scenes, model.card)))
+    return Prepared(recipe, known, legend, network, field, split, model)
 
 
 def _check_sizes(recipe: Recipe, field: Field) -> None:

@@ -6,15 +6,20 @@ of bands and classes. All else is taken as it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
+from geoseg.accuracy import seen
 from geoseg.catalog import Catalog
 from geoseg.catalog.card import Model, ModelCard
 from geoseg.catalog.legend import Legend
 from geoseg.errors import JobError
 from geoseg.models import loading, networks
 from geoseg.training import layers
+from geoseg.training.division import BEYOND, TEST, VALIDATION
 from geoseg.training.recipe import Recipe, StartSpec
+from geoseg.training.scenes import LabelledScene
 
 
 def resolved(known: Catalog, recipe: Recipe, legend: Legend) -> tuple[Recipe, Model | None]:
@@ -129,6 +134,39 @@ def hold_frozen(network: nn.Module, start: StartSpec | None) -> None:
     if start is not None and start.freeze == "encoder":
         for name in networks.encoder_of(network):
             network.get_submodule(name).eval().requires_grad_(False)
+
+
+def known_already(scenes: Sequence[LabelledScene], card: ModelCard) -> list[str]:
+    """What a reader of scores should know of ground that the first model was trained on and that is held out now.
+
+    Parameters
+    ----------
+    scenes
+        Divided.
+    card
+        Of the model.
+    """
+    trained = seen.of_card(card)
+    if trained is None:
+        return []
+    held, known = 0, 0
+    for scene in scenes:
+        if scene.grid is None:
+            continue
+        ground = seen.on(trained, scene.grid, scene.window)
+        for block in scene.blocks():
+            division = scene.division_in(block)
+            judged = (division == VALIDATION) | (division == TEST) | (division == BEYOND)
+            if judged.any():
+                judged &= scene.labels_in(block) >= 0
+                held += int(judged.sum())
+                known += int((judged & ground.within(block)["train"]).sum())
+    if not known:
+        return []
+    return [
+        f"{known / held:.0%} of the held-out labels lie where model {card.name!r}, from which this one starts, was "
+        "trained: scores flatter"
+    ]
 
 
 def _check(card: ModelCard, recipe: Recipe) -> None:

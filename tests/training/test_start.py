@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from labelled_scenes import loaded
 
 from geoseg.catalog.card import dump, read_model
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import GeosegError
 from geoseg.models import loading, networks
 from geoseg.training import fit, preparation, recipe, start
+from geoseg.training.division import TEST, TRAIN, VALIDATION
 from geoseg.training.recipe import Recipe, StartSpec
 
 
@@ -207,3 +209,16 @@ def test_a_model_folder_beside_the_spec_is_found_from_anywhere(folder, base, mon
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     ready = preparation.prepared(recipe.read(folder / "training.yaml"))
     assert ready.model.card == base.card
+
+
+@pytest.mark.parametrize(("seed", "flattered"), [(1, False), (2, True)])
+def test_held_out_labels_that_the_model_was_trained_on_are_noted(folder, base, seed, flattered):
+    ready = preparation.prepared(asked(folder, seed=seed))
+    notes = [each for each in ready.split.notes if "from which this one starts" in each]
+    before, after = loaded(folder, buffer=8), ready.split.scenes[0]
+    held = np.isin(after.division, (VALIDATION, TEST)) & (after.labels >= 0)
+    known = held & (before.division == TRAIN)
+    assert known.any() == flattered
+    share = f"{known.sum() / held.sum():.0%}"
+    said = f"{share} of the held-out labels lie where model 'tiny', from which this one starts, was trained"
+    assert notes == ([f"{said}: scores flatter"] if flattered else [])
