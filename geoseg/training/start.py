@@ -146,7 +146,7 @@ def known_already(scenes: Sequence[LabelledScene], card: ModelCard) -> list[str]
     card
         Of the model.
     """
-    trained = seen.of_card(card)
+    trained = seen.of_cards([card])
     if trained is None:
         return []
     held, known = 0, 0
