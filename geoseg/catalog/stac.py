@@ -20,6 +20,7 @@ from geoseg.catalog import products
 from geoseg.catalog.card import AreasSpec, ClassSpec, Draft, ModelCard, Normalisation, Output, Weights
 from geoseg.errors import ModelError
 from geoseg.grid import project, read_crs
+from geoseg.quantities import counted
 
 MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 _RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
@@ -287,7 +288,7 @@ def _normalisation(said: Any, bands: int, where: str) -> Normalisation:
     else:
         raise ModelError(
             f"{where} scales its values by {', '.join(sorted(map(str, kinds)))}, which geoseg does not know for "
-            f"{bands} bands; write a draft with 'normalisation', and add the weights with geoseg models add"
+            f"{counted(bands, 'band')}; write a draft with 'normalisation', and add the weights with geoseg models add"
         )
     mean, std = zip(*pairs)
     return Normalisation(kind="fixed", mean=mean, std=std)

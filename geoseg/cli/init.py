@@ -11,6 +11,7 @@ import typer
 from geoseg.cli.options import app
 from geoseg.cli.screen import note, out, refuse, refusing
 from geoseg.errors import CatalogError, JobError
+from geoseg.quantities import length
 
 if TYPE_CHECKING:
     from geoseg.catalog import Imagery
@@ -65,7 +66,7 @@ def init(
     if guessed.nodata is not None:
         note(f"the files declare no nodata; {guessed.nodata:g} is taken for it, as the product has it")
     if grid is not None:
-        note(f"the job maps at {grid[1]:g} m in {grid[0]}, as the model asks: the scene's own pixels are others")
+        note(f"the job maps at {length(grid[1])} in {grid[0]}, as the model asks: the scene's own pixels are others")
     rows, cols = layer.window.shape
     out.print(f"wrote {folder / _CATALOG} and {folder / _JOB}: {rows} x {cols} pixels (rows x columns)", markup=False)
     out.print(f"next: geoseg plan {folder / _JOB}", markup=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geoseg.errors import ModelError
 from geoseg.models import networks
+from geoseg.quantities import counted
 
 
 def of_bands(architecture: Mapping[str, object], bands: int, classes: int) -> list[str]:
@@ -56,8 +57,8 @@ def other_bands(name: str, weight: Tensor, known: Sequence[str], bands: Sequence
     """
     if weight.dim() < 2 or weight.shape[1] % len(known):
         raise ModelError(
-            f"these weights cannot be given other bands: {name} is {tuple(weight.shape)} for {len(known)} bands; "
-            f"train with bands: [{', '.join(known)}]"
+            f"these weights cannot be given other bands: {name} is {tuple(weight.shape)} for "
+            f"{counted(len(known), 'band')}; train with bands: [{', '.join(known)}]"
         )
     by_band = weight.reshape(weight.shape[0], len(known), -1, *weight.shape[2:])
     mean = by_band.mean(1)

@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterWindow
 from geoseg.catalog.yaml import nearest
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import read_crs
+from geoseg.quantities import counted
 from geoseg.rasters import checks, datasets, validity
 from geoseg.rasters.environment import environment
 from geoseg.vectors.compiled import compiled
@@ -97,7 +98,7 @@ def confidence(of_map: Source, path: Path | None) -> Confidence:
             raise RasterError(f"there is no {beside[0].name} beside {of_map.path}; name the file of its confidence")
     with _opened(path) as source:
         if source.count != 1:
-            raise RasterError(f"{path} has {source.count} bands; confidence has one")
+            raise RasterError(f"{path} has {counted(source.count, 'band')}; confidence has one")
         same_crs = source.crs is not None and read_crs(source.crs.to_string(), str(path)).proj == of_map.crs
         if source.shape != of_map.shape or not source.transform.almost_equals(of_map.transform) or not same_crs:
             raise RasterError(f"{path} is on another grid than {of_map.path}; give the confidence made with the map")

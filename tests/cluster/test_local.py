@@ -172,7 +172,8 @@ def test_without_certificates_another_account_does_run_code(tmp_path: Path) -> N
         processes.scheduler()
         processes.workers(1)
         with client_of(processes, 1) as client:
-            assert attempt([client.scheduler.address, *client.nthreads()], tmp_path).endswith("and code ran")
+            addresses = [client.scheduler.address, *client.nthreads()]
+            assert any(attempt(addresses, tmp_path).endswith("and code ran") for _ in range(3))  # each waits 2 s
     finally:
         processes.end()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -115,6 +117,13 @@ def test_threads_read_the_same_file_at_once(tmp_path: Path) -> None:
 
 
 def test_a_forked_process_reads_by_handles_of_its_own(tmp_path: Path) -> None:
+    """In a process without threads: what a fork finds locked by one stays locked."""
+    program = f"import pathlib, runpy; runpy.run_path({__file__!r})['fork_and_read'](pathlib.Path({str(tmp_path)!r}))"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], env=env, check=True, timeout=100)
+
+
+def fork_and_read(tmp_path: Path) -> None:
     """A handle shared with the parent would share its place in the file, and the two would read each other's bytes."""
     pixels = np.random.default_rng(2).integers(0, 60000, (3, 700, 400), np.uint16)
     scene = imagery.open(layer(write(tmp_path / "a.tif", pixels), 3))

@@ -103,10 +103,10 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "cccccccccc">' + "".join(
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_xml_that_is_damaged_or_hostile_is_refused_at_once(tmp_path: Path, text: str, said: str, encoding: str) -> None:
     (tmp_path / "a.tif.aux.xml").write_text(text, encoding=encoding)
-    begin = time.process_time()
+    begin = time.thread_time()
     with pytest.raises(RasterError, match=said):
         sidecars.stated(tmp_path / "a.tif")
-    assert time.process_time() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 @pytest.mark.parametrize("start", [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"])
