@@ -255,6 +255,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("how", [*SELECTIONS, *OTHERS])
+@pytest.mark.sampled(3)
 def test_files_are_read_beyond_the_edges_only_for_imagery_as_it_was_opened(tmp_path, model, how):
     fixed = write_model(tmp_path / "fixed", normalisation={"kind": "fixed", "mean": [1.5, 1.5], "std": [1, 1]})
     given = (SELECTIONS | OTHERS)[how](open_imagery("scene", catalog=put(tmp_path)))

@@ -304,7 +304,7 @@ def write_until(folder, plan, at, monkeypatch):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
 def test_at_no_point_does_what_was_made_of_an_old_map_stand_beside_a_new_one(tmp_path, half, monkeypatch, step):
     job, plan, old, new = half
     assert {name for name in new if old.get(name) != new[name]} >= {

@@ -225,6 +225,7 @@ def test_wheel_carries_types_legends_models_and_licence(tmp_path):
         ("jobs/outputs", "import matplotlib", "pictures"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_contracts_refuse_an_import_against_the_order(tmp_path, module, line, contract):
     shutil.copytree(ROOT / "geoseg", tmp_path / "geoseg", ignore=shutil.ignore_patterns("__pycache__", "shipped"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

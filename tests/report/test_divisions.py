@@ -18,7 +18,9 @@ def scene(name, shape=(80, 90)):
     return Drawn(name, labels, division)
 
 
-@pytest.mark.parametrize("count", [1, 3, 30])
+@pytest.mark.parametrize(
+    "count", [3, pytest.param(1, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.slow)]
+)
 def test_scenes_are_drawn_in_the_legends_colours_with_frames(tmp_path, count):
     divisions([scene(f"s{n}") for n in range(count)], LEGEND, tmp_path / "a.png")
     picture = (matplotlib.image.imread(tmp_path / "a.png")[..., :3] * 255).round().astype(int).reshape(-1, 3)

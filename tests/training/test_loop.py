@@ -63,7 +63,7 @@ def stop_at(step):
     return progress
 
 
-@pytest.mark.parametrize("steps", [(5,), (1, 8, 9), (16,)])
+@pytest.mark.parametrize("steps", [(1, 8, 9), *(pytest.param(each, marks=pytest.mark.slow) for each in ((5,), (16,)))])
 def test_a_training_that_was_stopped_ends_as_the_uninterrupted_one(folder, steps):
     spec = asked(folder)
     whole = fit.train(spec, folder / "whole")
