@@ -27,7 +27,8 @@ from geoseg.errors import CatalogError, GridError, RasterError
 from geoseg.grid import Window, cut, read_crs
 from geoseg.maps.files import GDAL_ERRORS, NO_SIDECARS, folder_beside, publish
 from geoseg.quantities import counted
-from geoseg.rasters import footprints, legend_tag
+from geoseg.rasters import footprints, legend_tag, readback
+from geoseg.rasters.readback import Written
 from geoseg.vectors import areas
 
 CAVEAT = (
@@ -147,9 +148,13 @@ def compare(
         _check_grids(first, second)
         with nullcontext() if out is None else folder_beside(out) as folder:
             made = None if folder is None else folder / "change.tif"
-            found = _counted(first, second, legend, made)
+            written = Written()
+            try:
+                found = _counted(first, second, legend, made, written)
+            except GDAL_ERRORS as error:  # what cannot be read is a RasterError
+                raise RasterError(f"{out} cannot be written ({error}); check its folder and the space left") from error
             if made is not None and out is not None:
-                _publish(made, out, legend_of_change(legend, found.pixels > 0))
+                _publish(made, out, legend_of_change(legend, found.pixels > 0), written)
     return found
 
 
@@ -171,7 +176,7 @@ def _check_grids(first: LabelRaster, second: LabelRaster) -> None:
         raise GridError(f"{a.path} and {b.path} have no pixel in common; compare maps of one place")
 
 
-def _counted(first: LabelRaster, second: LabelRaster, legend: Legend, made: Path | None) -> Change:
+def _counted(first: LabelRaster, second: LabelRaster, legend: Legend, made: Path | None, written: Written) -> Change:
     """Counts and areas of each pair of classes; the values of `codes` go to a file if one is named."""
     n, extent = len(legend), first.window
     pixels, areas_m2 = np.zeros((n + 1, n + 1), np.int64), np.zeros((n + 1, n + 1))
@@ -192,7 +197,9 @@ def _counted(first: LabelRaster, second: LabelRaster, legend: Legend, made: Path
             areas_m2 += np.bincount(keys, weights, minlength=(n + 1) ** 2).reshape(n + 1, n + 1)
             if file is not None:
                 box = FileWindow(here.col, here.row, here.width, here.height)
-                file.write(table[ours, theirs].astype(np.uint16), 1, window=box)
+                values = table[ours, theirs].astype(np.uint16)
+                file.write(values, 1, window=box)
+                written.note(box, values)
     if not pixels[:n, :n].any():
         raise RasterError(
             f"{first.source.path} and {second.source.path} have no pixel that holds data in both; "
@@ -230,9 +237,10 @@ def _new(made: Path, like: LabelRaster) -> Any:
     return rasterio.open(made, "w", driver="GTiff", height=rows, width=cols, transform=transform, **how, **layout)
 
 
-def _publish(plain: Path, out: Path, legend: Legend) -> None:
+def _publish(plain: Path, out: Path, legend: Legend, written: Written) -> None:
     """Make a cloud-optimised GeoTIFF of a plain one, with names and colours, and give it its name."""
     made = plain.with_name("map.tif")
+    written.check(plain, out)
     try:
         with rasterio.Env(**NO_SIDECARS):
             with rasterio.open(plain, "r+") as file:
@@ -241,6 +249,7 @@ def _publish(plain: Path, out: Path, legend: Legend) -> None:
             rasterio.shutil.copy(plain, made, driver="COG", compress="deflate", overview_resampling="mode")
     except GDAL_ERRORS as error:
         raise RasterError(f"{out} cannot be written ({error}); check its folder and the space left") from error
+    readback.check_copy(plain, made, out)
     publish(made, out)
 
 

@@ -17,13 +17,16 @@ import pyproj
 import rasterio
 import shapely
 from rasterio import features
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window as FileWindow
 
 from geoseg.accuracy.confusion import UNLABELLED
 from geoseg.catalog import Reference, choice
 from geoseg.catalog.regions import read_labels
-from geoseg.errors import CatalogError
+from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window, cut, read_crs
+from geoseg.rasters.readback import Written
 
 _SHEET = 4096
 _PIECES = 100
@@ -141,9 +144,18 @@ def _write(path: Path, shapes: _Shapes, grid: Grid, window: Window) -> None:
     profile = {"driver": "GTiff", "dtype": "int32", "count": 1, "nodata": UNLABELLED, "crs": grid.crs}
     profile |= {"height": window.height, "width": window.width, "transform": grid.transform_of(window)}
     tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "sparse_ok": True}
-    with rasterio.open(path, "w", **profile, **tiles, bigtiff="if_safer") as file:
-        for square in cut(window, _SHEET):
-            part = square.meet(window)
-            assert part is not None
-            ids = shapes.ids_on(grid, square)[part.within(square)]
-            file.write(ids, 1, window=FileWindow(part.col - window.col, part.row - window.row, part.width, part.height))
+    written = Written()
+    try:
+        with rasterio.open(path, "w", **profile, **tiles, bigtiff="if_safer") as file:
+            for square in cut(window, _SHEET):
+                part = square.meet(window)
+                assert part is not None
+                ids = shapes.ids_on(grid, square)[part.within(square)]
+                place = FileWindow(part.col - window.col, part.row - window.row, part.width, part.height)
+                file.write(ids, 1, window=place)
+                written.note(place, ids)
+    except (RasterioError, CPLE_BaseError) as error:
+        raise RasterError(
+            f"{path} cannot be written ({error}); check the space left, or name another folder by TMPDIR"
+        ) from error
+    written.check(path, path)

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.io import MemoryFile
 
 from geoseg.accuracy import blocks
 from geoseg.accuracy.score import Accuracy
-from geoseg.errors import RasterError
-from geoseg.maps.files import GDAL_ERRORS, NO_SIDECARS, folder_beside, publish
+from geoseg.errors import LedgerError, RasterError
+from geoseg.maps.files import NO_SIDECARS
+from geoseg.storage import files
 
 
 def write(accuracy: Accuracy, out: Path) -> Path:
@@ -45,23 +47,17 @@ def write(accuracy: Accuracy, out: Path) -> Path:
     transform = grid.affine @ corner @ Affine.scale(held.edge)
     rows, cols = held.window.shape
     profile = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "compress": "deflate", "interleave": "band"}
+    profile |= {"height": rows, "width": cols, "count": len(bands), "transform": transform}
+    with MemoryFile() as memory:  # GDAL does not say that a disk is full when it closes a file; `put` does
+        with rasterio.Env(**NO_SIDECARS), memory.open(**profile) as file:
+            # Before the pixels: else the file's order depends on when GDAL empties its cache.
+            file.update_tags(BLOCK_PIXELS=str(held.edge), RULE=accuracy.alignment.rule)
+            file.descriptions = tuple(bands)
+            file.write(np.stack([values.astype(np.float32) for values in bands.values()]))
+        data = bytes(memory.getbuffer())
     try:
-        with folder_beside(out) as folder:
-            made = folder / "errors.tif"
-            with (
-                rasterio.Env(**NO_SIDECARS),
-                rasterio.open(
-                    made, "w", height=rows, width=cols, count=len(bands), crs=grid.crs, transform=transform, **profile
-                ) as file,
-            ):
-                # Before the pixels: else the file's order depends on when GDAL empties its cache.
-                file.update_tags(BLOCK_PIXELS=str(held.edge), RULE=accuracy.alignment.rule)
-                file.descriptions = tuple(bands)
-                file.write(np.stack([values.astype(np.float32) for values in bands.values()]))
-            publish(made, out)
-    except GDAL_ERRORS as error:
-        if isinstance(error, RasterError):
-            raise
+        files.put(out, data)
+    except LedgerError as error:
         raise RasterError(f"{out} cannot be written ({error}); check its folder and the space left") from error
     return out
 

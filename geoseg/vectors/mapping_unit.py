@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.windows import Window
 
 from geoseg.catalog import choice
 from geoseg.catalog.legend import Legend
 from geoseg.errors import CatalogError, RasterError
+from geoseg.rasters import readback
+from geoseg.rasters.readback import Written
 from geoseg.storage.files import UNFINISHED
 from geoseg.vectors import areas
 from geoseg.vectors import source as sources
@@ -191,9 +194,12 @@ def write_sieved(
     except OSError as error:
         raise RasterError(f"{out.parent} cannot be written to: {error}") from error
     try:
-        _write(of_map, found, {TAG: tag(changes, unit)}, staging)
+        _write(of_map, found, {TAG: tag(changes, unit)}, staging, out)
+        readback.check_copy(staging / "plain.tif", staging / "map.tif", out)
         (staging / "map.tif").replace(out)
-    except (rasterio.errors.RasterioError, OSError) as error:
+    except RasterError:
+        raise
+    except (rasterio.errors.RasterioError, CPLE_BaseError, OSError) as error:
         raise RasterError(f"{out} cannot be written: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -204,7 +210,7 @@ def _least(area_m2: float, unit_m2: float) -> int:
     return min(math.ceil(area_m2 / unit_m2 - 1e-9), 2**62)
 
 
-def _write(of_map: Source, found: Sieved, tags: Mapping[str, str], folder: Path) -> None:
+def _write(of_map: Source, found: Sieved, tags: Mapping[str, str], folder: Path, out: Path) -> None:
     rows, cols = of_map.shape
     with sources.opened(of_map.path) as source:
         band = sources.class_band(source)
@@ -213,7 +219,7 @@ def _write(of_map: Source, found: Sieved, tags: Mapping[str, str], folder: Path)
     profile = {"height": rows, "width": cols, "count": 1, "dtype": dtype, "nodata": nodata}
     layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "BIGTIFF": "IF_SAFER"}
     how = {"crs": of_map.crs.to_wkt(), "transform": of_map.transform, **profile, **layout}
-    masked = nodata is None
+    masked, written = nodata is None, Written()
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(folder / "plain.tif", "w", driver="GTiff", **how) as file,
@@ -222,13 +228,16 @@ def _write(of_map: Source, found: Sieved, tags: Mapping[str, str], folder: Path)
         for strip in found.strips():
             window = Window(0, row, cols, len(strip))
             outside = strip == OUTSIDE
-            file.write(np.where(outside, 0 if masked else nodata, strip).astype(dtype), 1, window=window)
+            values = np.where(outside, 0 if masked else nodata, strip).astype(dtype)
+            file.write(values, 1, window=window)
+            written.note(window, values)
             if masked:
                 file.write_mask(~outside, window=window)
             row += len(strip)
         if colours is not None:
             file.write_colormap(1, colours)
         file.update_tags(**{key: value for key, value in of_map.tags.items() if key != "map"}, **tags)
+    written.check(folder / "plain.tif", out)
     rasterio.shutil.copy(
         folder / "plain.tif", folder / "map.tif", driver="COG", compress="deflate", overview_resampling="mode"
     )

@@ -82,5 +82,6 @@ def test_other_endings_and_folders_that_are_not_there_are_one_sentence(made, tmp
     found = score.score(made[0].with_name("map.tif"), reference, legend=LEGEND)
     with pytest.raises(RasterError, match=r"written to \.tif, not to '\.png'"):
         error_map.write(found, tmp_path / "errors.png")
+    (tmp_path / "file").touch()
     with pytest.raises(RasterError, match=r"errors\.tif cannot be written"):
-        error_map.write(found, tmp_path / "nowhere/errors.tif")
+        error_map.write(found, tmp_path / "file/errors.tif")

@@ -211,11 +211,11 @@ def test_a_worker_that_hangs_while_it_prepares_is_passed_over_and_the_last_one_n
     with client_of(processes, 2) as client:
         address = address_of(client, hanging)
         prepare = partial(prepare_in, str(tmp_path), 600.0, hanging.pid)
-        how = {"stall_s": 1.5, "note": notes.append}
+        how = {"stall_s": 4.0, "note": notes.append}
         assert sorted(map_over(client, gone, prepare=prepare, **how)(nap, range(60))) == list(range(60))
         client.retire_workers([each for each in client.nthreads() if each != address])
         wait_until(lambda: len(client.nthreads()) == 1)
-        sentence = f"^worker {re.escape(address)} has not been ready for 2 s, and there is no other"
+        sentence = f"^worker {re.escape(address)} has not been ready for 4 s, and there is no other"
         with pytest.raises(ClusterError, match=sentence):
             list(map_over(client, gone, prepare=prepare, **how)(nap, range(5)))
         hanging.kill()

@@ -9,11 +9,13 @@ import pytest
 import rasterio
 import torch
 import yaml
+from affine import Affine
 from hand_made_onnx import convolution
 from small_jobs import geoseg
-from strategies import NORTH_UP, write
+from strategies import write
 from torch import nn
 
+AT_10_M = Affine(10, 0, 300000, 0, -10, 4200000)
 PAGE = Path(__file__).parents[2] / "docs" / "bring_your_own_model.md"
 
 
@@ -41,7 +43,7 @@ def test_every_command_of_the_page_works(tmp_path, monkeypatch):
     small = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1)).eval()
     program = torch.export.export(small, (torch.zeros(1, 2, 32, 32),), dynamic_shapes=({2: 8 * side, 3: 8 * side},))
     torch.export.save(program, "network.pt2")
-    write(tmp_path / "coast.tif", np.random.default_rng(0).integers(1, 4000, (2, 90, 70)).astype(np.uint16), NORTH_UP)
+    write(tmp_path / "coast.tif", np.random.default_rng(0).integers(1, 4000, (2, 90, 70)).astype(np.uint16), AT_10_M)
     Path("data_catalog.yaml").write_text("imagery:\n  coast: {files: coast.tif, bands: {red: 1, nir: 2}}\n")
 
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)

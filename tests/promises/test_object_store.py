@@ -326,7 +326,7 @@ def test_a_run_that_ends_after_any_block_goes_on(tmp_path, prefix):
 
 
 @pytest.mark.parametrize(
-    ("vectors", "files"), [([], 3), pytest.param(["shp"], 9, marks=pytest.mark.slow)], ids=["map", "and shapefile"]
+    ("vectors", "files"), [([], 3), pytest.param(["shp"], 10, marks=pytest.mark.slow)], ids=["map", "and shapefile"]
 )
 def test_a_crash_before_any_upload_leaves_whole_files_and_goes_on(tmp_path, prefix, monkeypatch, vectors, files):
     scene(tmp_path, (16, 16))
