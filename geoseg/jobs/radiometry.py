@@ -14,6 +14,8 @@ _SQUARES = 16
 _MOST_BEYOND = 0.05
 _BASELINE_4 = 1000.0
 """Added to Sentinel-2's digital numbers since processing baseline 04.00 of January 2022."""
+_DARKEST_WITH_OFFSET = 0.8 * _BASELINE_4
+"""Reflectance is hardly ever below -0.02, which is 800 then."""
 
 
 def trouble(card: ModelCard, scene: imagery.Scene) -> str:
@@ -41,12 +43,14 @@ def trouble(card: ModelCard, scene: imagery.Scene) -> str:
             how = "reflectance of 0 to 1; give 'scale: 10000' in the catalog"
         return f"{asked}, but {found}, at most {plain(float(bright.max()), 3)}, which looks like {how}"
     if expected.dark is not None and dark.min() > expected.dark:
-        why = (
-            "as if the offset of 1000 that Sentinel-2 products have since January 2022 were still in them; give "
-            "'offset: -1000' in the catalog"
-            if expected.dark < _BASELINE_4 and dark.min() < 2 * _BASELINE_4
-            else "as in clouds or snow, or with an offset; look at the imagery, and give 'offset' in the catalog"
-        )
+        why = "as in clouds or snow, or with an offset; look at the imagery, and give 'offset' in the catalog"
+        if dark.min() < _DARKEST_WITH_OFFSET and middle.max() > expected.high:
+            why = "which looks like another unit; give 'scale' in the catalog"
+        elif expected.dark < _BASELINE_4 and dark.min() < 2 * _BASELINE_4:
+            why = (
+                "as if the offset of 1000 that Sentinel-2 products have since January 2022 were still in them; give "
+                "'offset: -1000' in the catalog"
+            )
         return f"{asked}, but {found}, and nowhere below {plain(float(dark.min()), 3)} in any band, {why}"
     beyond = float(((values < expected.low) | (values > expected.high)).mean())
     if beyond > _MOST_BEYOND:

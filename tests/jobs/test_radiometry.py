@@ -48,6 +48,15 @@ def test_other_numbers_are_called_by_their_name_and_nothing_is_made(tmp_path, ki
     assert sentence in again.err  # as a note
 
 
+def test_digital_numbers_for_a_model_of_bytes_lack_a_scale_and_hold_no_offset(tmp_path):
+    """The darkest of them are far below the offset of 1000, so it cannot be in them."""
+    expected = {"what": "reflectance x 300", "low": -20, "high": 300, "dark": 80, "bright": 20}
+    said = job(tmp_path, numbers() + 150, expected).run()
+    assert said.code == 2
+    assert "which looks like another unit; give 'scale' in the catalog" in said.err
+    assert "offset" not in said.err
+
+
 @pytest.mark.parametrize(
     "change", [lambda n: n, lambda n: n * 0 + 500, lambda n: n - 300], ids=["land", "flat", "haze"]
 )

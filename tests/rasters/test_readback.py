@@ -1,13 +1,11 @@
 """Readback: whatever a full disk leaves of a file is noticed, and of the files that are made so none is published."""
 
-import resource
-from contextlib import contextmanager
-
 import geopandas
 import numpy as np
 import pytest
 import rasterio
 import shapely
+from full_disk import no_file_beyond
 from rasterio.windows import Window
 from strategies import write
 
@@ -20,17 +18,6 @@ from geoseg.rasters import readback
 from geoseg.vectors import mapping_unit
 
 LEGEND = Legend("three", tuple(LandClass(id, f"class {id}", "#000000") for id in (1, 2, 3)))
-
-
-@contextmanager
-def no_file_beyond(most_bytes):
-    """The disk is full: writing fails as it does there, in Python and in GDAL."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,8 @@
 
 import logging
 import os
-import resource
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 
 import geopandas
@@ -13,6 +12,7 @@ import pandas
 import pyogrio
 import pytest
 import shapely
+from full_disk import no_file_beyond
 
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.catalog.regions import read_region
@@ -23,17 +23,6 @@ from geoseg.vectors import shapefile, style
 
 ENDINGS = [".shp", ".gpkg", ".fgb", ".parquet"]
 SQUARES = [shapely.box(0, 0, 10, 10), shapely.box(10, 0, 20, 30), shapely.box(40, 0, 50, 10)]
-
-
-@contextmanager
-def no_file_beyond(most_bytes):
-    """The disk is full: writing fails as it does there, in Python and in GDAL."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def traced(names=("forest", "water", "forest"), ids=(1, 2, 1)) -> geopandas.GeoDataFrame:
