@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 from affine import Affine
 from small_jobs import geoseg
@@ -43,6 +44,7 @@ def typed(line: str) -> str:
     return answer.out
 
 
+@pytest.mark.rendered
 def test_the_worked_example_of_the_page_works(tmp_path, monkeypatch):
     folder = made(tmp_path)
     monkeypatch.chdir(folder)
