@@ -48,6 +48,7 @@ epochs: 6
 batch: 8
 learning_rate: 0.02
 baseline: none
+readers: 0
 seed: 1
 """
 

@@ -41,13 +41,13 @@ def identity(recipe: Recipe, scenes: Sequence[LabelledScene], device: str) -> st
     Parameters
     ----------
     recipe
-        What changes no weight does not matter: where it is written, its title, its memory, what it is compared with.
+        What changes no weight does not matter: paths, title, memory, readers, what it is compared with.
     scenes
         As they are learnt from.
     device
         'cpu' or 'cuda'.
     """
-    free = {"catalog", "out", "title", "licence", "split", "memory", "baseline"}
+    free = {"catalog", "out", "title", "licence", "split", "memory", "readers", "baseline"}
     asked = recipe.model_dump(mode="json", exclude=free)
     digest = hashlib.sha256(json.dumps([asked, torch.__version__, device], sort_keys=True).encode())
     for scene in scenes:

@@ -66,7 +66,7 @@ def test_all_that_matters_is_in_its_identity(folder):
         == first
     )
     for key, field in type(spec).model_fields.items():
-        free = ("catalog", "out", "title", "licence", "split", "memory", "baseline")
+        free = ("catalog", "out", "title", "licence", "split", "memory", "readers", "baseline")
         if key in (*free, "imagery", "reference", "crosswalk"):
             continue
         other = spec.model_copy(update={key: "other" if key != "architecture" else {"name": "smp"}})
