@@ -34,6 +34,7 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.sampled(2)
 def test_a_segmented_array_equals_the_map_of_a_run(tmp_path, model, place):
     catalog = put(tmp_path, (75, 91), *PLACES[place])
     labels, sure, affine, crs = run(tmp_path, model)
@@ -122,6 +123,7 @@ def test_an_ensemble_of_a_job_is_that_of_an_array(tmp_path, model):
 
 
 @pytest.mark.parametrize("stitch", ["crop", "blend"])
+@pytest.mark.sampled(2)
 def test_percentiles_are_those_of_the_scene_however_it_is_cut(tmp_path, monkeypatch, stitch):
     model = write_model(tmp_path / "m", normalisation={"kind": "percentile", "percentiles": [2, 98]})
     catalog = put(tmp_path, (40, 50))
@@ -179,6 +181,7 @@ def test_the_map_of_a_part_is_that_part_of_the_map(tmp_path, model):
 
 
 @pytest.mark.parametrize("chunk", [16, 40])
+@pytest.mark.sampled(2)
 def test_windows_that_are_blended_see_the_same_in_any_array(tmp_path, model, monkeypatch, chunk):
     monkeypatch.setattr(chunks, "EDGE", chunk)
     put(tmp_path, scale=1)

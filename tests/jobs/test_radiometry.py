@@ -33,6 +33,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.sampled(2)
 def test_other_numbers_are_called_by_their_name_and_nothing_is_made(tmp_path, kind):
     change, sentence = WRONG[kind]
     made = job(tmp_path, change(numbers()))
@@ -60,6 +61,7 @@ def test_digital_numbers_for_a_model_of_bytes_lack_a_scale_and_hold_no_offset(tm
 @pytest.mark.parametrize(
     "change", [lambda n: n, lambda n: n * 0 + 500, lambda n: n - 300], ids=["land", "flat", "haze"]
 )
+@pytest.mark.sampled(2)
 def test_what_is_as_expected_runs_and_the_check_changes_no_pixel(tmp_path, change):
     made = job(tmp_path, change(numbers()))
     assert made.run().code == 0

@@ -51,6 +51,7 @@ def test_blocks_of_another_job_are_passed_over(store):
     ("name", "sentence"),
     [(block_name(WINDOW), "has changed since it was written"), (record_name(WINDOW), "is damaged")],
 )
+@pytest.mark.sampled(2)
 def test_every_flipped_bit_is_found(store, name, sentence):
     keep(store)
     path = store.path(name)
