@@ -151,7 +151,10 @@ def _effective(model: Model, network: Any, window: Tensor, scores: Tensor, sampl
     shares = {}
     for halo in sorted({_down(card.halo * part / 8, card.stride) for part in range(8)}):
         cut = slice(card.halo - halo, side - card.halo + halo)
-        found = _run(model, network, window[:, :, cut, cut])[0]
+        try:
+            found = _run(model, network, window[:, :, cut, cut])[0]
+        except ModelError:  # a deep network may have nothing left of a window that small
+            continue
         inner = slice(halo, found.shape[-1] - halo)
         shares[halo] = float((found[:, inner, inner].argmax(dim=0) != wanted).float().mean())
     enough = min(
