@@ -75,7 +75,10 @@ def found_peers(given):
         if python is None:
             print(f"{package} is left out: no --peer-python {package}=PATH")
             continue
-        probe = f"import {module}, sys; print('.'.join(map(str, sys.version_info[:3])), {module}.__version__)"
+        probe = (
+            f"import {module}, sys, importlib.metadata as known\n"
+            f"print('.'.join(map(str, sys.version_info[:3])), known.version({package!r}))"
+        )
         seen = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
         if seen.returncode:
             print(f"{package} is left out: {python} cannot import it ({seen.stderr.strip().splitlines()[-1]})")
