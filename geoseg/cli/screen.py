@@ -185,6 +185,8 @@ def bar(counted: str = "") -> Iterator[Callable[[str, int, int, int], None]]:
 
 def report(summary: Summary) -> None:
     """Say what a run did, and how its map scores where it was compared; exit 3 if blocks failed."""
+    from geoseg.jobs import performance
+
     now = summary.progress
     note(*summary.notes)
     resumed = f", {now.reused} of them finished before" if now.reused else ""
@@ -192,6 +194,9 @@ def report(summary: Summary) -> None:
     out.print(f"{counted(now.total, 'block')}{resumed}{speed}", markup=False)
     if now.reused and not now.finished and not now.failed:
         out.print("resumed: every block was finished already, nothing was labelled again", markup=False)
+    if summary.performance is not None:
+        for line in performance.lines(summary.performance.facts):
+            out.print(line, markup=False)
     for name in summary.outputs:
         again = " (kept)" if name in summary.kept else ""
         out.print(f"  {summary.folder}/{name}{again}", markup=False)

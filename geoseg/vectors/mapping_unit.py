@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from geoseg.catalog import choice
 from geoseg.catalog.legend import Legend
 from geoseg.errors import CatalogError, RasterError
-from geoseg.rasters import readback
+from geoseg.rasters import attribute_table, readback
 from geoseg.rasters.readback import Written
 from geoseg.storage.files import folder_beside
 from geoseg.vectors import areas
@@ -247,8 +247,11 @@ def _write(of_map: Source, found: Sieved, tags: Mapping[str, str], folder: Path,
             row += len(strip)
         if colours is not None:
             file.write_colormap(1, colours)
-        file.update_tags(**{key: value for key, value in of_map.tags.items() if key != "map"}, **tags)
+        room = attribute_table.reserved(of_map.legend, None) if of_map.legend else {}
+        file.update_tags(**{key: value for key, value in of_map.tags.items() if key != "map"}, **tags, **room)
     written.check(folder / "plain.tif", out)
     rasterio.shutil.copy(
         folder / "plain.tif", folder / "map.tif", driver="COG", compress="deflate", overview_resampling="mode"
     )
+    if of_map.legend:
+        attribute_table.embed(folder / "map.tif", of_map.legend, None)
