@@ -8,8 +8,8 @@ Run: python tests/benchmarks/vectors.py MAP [--mpx 23 | --mpx 0] [--turns 3] [--
 
 Processes are started before the clock, and what is compiled has been compiled by an earlier call. Other packages may
 need an environment of their own (contourrs needs Python 3.12): --peer-python names its interpreter. One that is not
-named, or cannot import the package, is left out, and that is said. xarray-spatial on Dask, which is many times slower
-than on NumPy, is named xarray-spatial-dask.
+named, or cannot import the package, is left out, and that is said. xarray-spatial on Dask, which can take several
+times as long as on NumPy, is named xarray-spatial-dask.
 """
 
 import argparse
