@@ -13,8 +13,8 @@ from geoseg.quantities import counted
 
 _LARGEST_BLOCK = 2048
 _FEWEST_BLOCKS = 16
-_FIXED_BYTES = 900_000_000
-"""What a worker holds besides its network and blocks: Python and torch (620 MB), GDAL's cache (256 MB)."""
+_FIXED_BYTES = 1_050_000_000
+"""What a worker holds besides its network and blocks: Python, torch, Dask (790 MB), GDAL's cache (256 MB)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ class Plan:
             at = block.row // square * square, block.col // square * square
             yield from layout.left(block, taken.get(at, ()))
 
-    def _halved(self, squares: Window, *, within: bool) -> Iterator[Window]:
+    def _halved(self, squares: Window, *, within: bool, covered: bool = False) -> Iterator[Window]:
         """Blocks wanted among those of a window of whole blocks: rows first, then each row by its halves."""
         layout, window = self.layout, self.layout.clipped(squares)
         if not within and self.geometry is not None:
@@ -143,13 +143,14 @@ class Plan:
             if not self.geometry.geom.intersects(outline):
                 return
             within = bool(self.geometry.geom.contains(outline))
-        if not imagery.touches(self.scene, self.grid, window):
+        covered = covered or imagery.covers(self.scene, self.grid, window)
+        if not covered and not imagery.touches(self.scene, self.grid, window):
             return
         if squares.shape == (layout.block, layout.block):
             yield window
             return
         for half in _halves(squares, layout.block):
-            yield from self._halved(half, within=within)
+            yield from self._halved(half, within=within, covered=covered)
 
 
 def demand(predictor: Predictor | None, margin: int = 0) -> Demand:

@@ -11,7 +11,7 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -221,7 +221,7 @@ class _Run:
         self._begin = time.monotonic()
         self._looked = -_LOOK_S
 
-    def gather(self, known: dict[Window, Record]) -> Gathered:
+    def gather(self, known: MutableMapping[Window, Record]) -> Gathered:
         """The blocks of the run, those finished before with their records; `known` empties."""
         kept = finished(self._plan, known)
         missing = self._plan.blocks(kept)
