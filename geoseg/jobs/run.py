@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from geoseg import imagery
 from geoseg.errors import CancelledError, ClusterError, DamagedBlocksError, GeosegError, LedgerError, PredictionError
@@ -102,7 +103,8 @@ def run(
     predict : callable, optional
         What labels pixels, see `engines.Predict`; default: the plan's own network.
     mapper : callable
-        Like the builtin `map`; results may come in any order.
+        Like the builtin `map`; results may come in any order. Where it is also `engines.Elsewhere`, it makes the sheets
+        of a map that has several, too.
     threads : int, optional
         Windows labelled at once in each process, on a CPU.
     overwrite : bool
@@ -128,6 +130,7 @@ def run(
     """
     store, begin = Store.at(folder), time.time()
     spread = partial(mapper, job_block.task(store.root, plan, predict, threads))
+    elsewhere: Any = mapper if hasattr(mapper, "of") else None
     with lock.hold(store) as check_held:
         claim(plan, store, overwrite=overwrite)
         store.sweep(math.inf)  # what others left unfinished, who may only have stood still
@@ -142,7 +145,9 @@ def run(
                 for attempt in range(_REPAIRS + 1):
                     imagery.check_unchanged(plan.scene)
                     try:
-                        written, kept = outputs.write(plan, store, done, going.counts, going.step, check_held)
+                        written, kept = outputs.write(
+                            plan, store, done, going.counts, going.step, check_held, elsewhere
+                        )
                         break
                     except DamagedBlocksError as error:
                         if attempt == _REPAIRS or not error.windows:

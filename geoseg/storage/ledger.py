@@ -160,7 +160,7 @@ def _all(check: Callable[[str], Record | str], names: Sequence[str], known: int)
         return found + list((map if quick else pool.map)(check, rest))
 
 
-def block(store: Store, record: Record, kind: str = "labels") -> bytes:
+def block(store: Store, record: Record, kind: str = "labels", *, forget: bool = True) -> bytes:
     """The file of a finished block, its hash checked; it is waited for.
 
     Parameters
@@ -171,6 +171,9 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
         Of the block.
     kind : str
         'labels', 'confidence', 'probabilities', ...
+    forget : bool
+        Whether to remove the record of a block that has changed, so that the block is missing and made again; for the
+        holder of the folder alone.
 
     Raises
     ------
@@ -185,7 +188,8 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
             f"{store.location(name)} is missing; run the same command again to make it anew", [record.window]
         ) from None
     if sha256(data) != expected:
-        store.drop(record_name(record.window))  # so that the block is missing, and made again
+        if forget:
+            store.drop(record_name(record.window))
         raise DamagedBlocksError(
             f"{store.location(name)} has changed since it was written; run the same command again to make it anew",
             [record.window],
