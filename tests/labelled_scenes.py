@@ -47,6 +47,8 @@ chips: {size: 16, square: 16, per_epoch: 64, jitter: 0.05}
 epochs: 6
 batch: 8
 learning_rate: 0.02
+baseline: none
+readers: 0
 seed: 1
 """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from geoseg import catalog
@@ -14,6 +15,7 @@ from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries
 from geoseg.accuracy.references import Resampling
 from geoseg.accuracy.score import Accuracy
 from geoseg.accuracy.seen import Trained
+from geoseg.accuracy.spread import Mapper, Progress, silent
 from geoseg.catalog import Catalog, Reference, RegionSpec
 from geoseg.catalog.card import ModelCard
 from geoseg.catalog.legend import Crosswalk, Legend
@@ -44,6 +46,8 @@ def score(
     confidence: Path | None = None,
     boundaries: Boundaries = NOT_ASKED,
     workers: int | None = None,
+    mapper: Callable[[Sequence[Path]], AbstractContextManager[Mapper]] | None = None,
+    progress: Progress = silent,
 ) -> Accuracy:
     """Score a map against a reference map.
 
@@ -83,6 +87,11 @@ def score(
         What to tell about boundaries of classes, and how near to them nothing is scored.
     workers : int, optional
         Threads that count; by default one for each core.
+    mapper : callable, optional
+        Gives a context with what spreads the squares over other processes in place of threads, for the files that
+        these must read; see `spread.Mapper`.
+    progress : callable
+        Called with the squares that are done, and how many there are.
 
     Raises
     ------
@@ -95,24 +104,28 @@ def score(
     walk = known.crosswalk(crosswalk) if crosswalk else _between(known, other.legend, mine)
     where = None if region is None else _region(region, map_file, known)
     left_out, trained = ignoring.read(ignore, mine, other.legend), trained_of(map_file, known)
-    return scoring.score(
-        map_file,
-        other,
-        walk,
-        legend=mine,
-        region=where,
-        nodata=nodata,
-        ignore=left_out,
-        trained=trained,
-        interval_block=interval_block,
-        zones=zones,
-        zone_column=zone_column,
-        grid=grid,
-        resampling=resampling,
-        confidence=confidence,
-        boundaries=boundaries,
-        workers=workers,
-    )
+    files = [map_file, Path(other.file), *(each for each in (zones, confidence) if each is not None)]
+    with nullcontext() if mapper is None else mapper(files) as over:
+        return scoring.score(
+            map_file,
+            other,
+            walk,
+            legend=mine,
+            region=where,
+            nodata=nodata,
+            ignore=left_out,
+            trained=trained,
+            interval_block=interval_block,
+            zones=zones,
+            zone_column=zone_column,
+            grid=grid,
+            resampling=resampling,
+            confidence=confidence,
+            boundaries=boundaries,
+            workers=workers,
+            mapper=over,
+            progress=progress,
+        )
 
 
 def trained_of(map_file: Path, known: Catalog) -> Trained | None:

@@ -27,7 +27,7 @@ from geoseg.errors import CatalogError, GridError, RasterError
 from geoseg.grid import Window, cut, read_crs
 from geoseg.maps.files import GDAL_ERRORS, NO_SIDECARS, folder_beside, publish
 from geoseg.quantities import counted
-from geoseg.rasters import footprints, legend_tag, readback
+from geoseg.rasters import attribute_table, footprints, legend_tag, readback
 from geoseg.rasters.readback import Written
 from geoseg.vectors import areas
 
@@ -245,8 +245,10 @@ def _publish(plain: Path, out: Path, legend: Legend, written: Written) -> None:
         with rasterio.Env(**NO_SIDECARS):
             with rasterio.open(plain, "r+") as file:
                 file.write_colormap(1, {each.id: each.rgb for each in legend.classes})
-                file.update_tags(**{legend_tag.LEGEND_TAG: legend_tag.written(legend)})
+                room = attribute_table.reserved(legend, None)
+                file.update_tags(**{legend_tag.LEGEND_TAG: legend_tag.written(legend), **room})
             rasterio.shutil.copy(plain, made, driver="COG", compress="deflate", overview_resampling="mode")
+            attribute_table.embed(made, legend, None)
     except GDAL_ERRORS as error:
         raise RasterError(f"{out} cannot be written ({error}); check its folder and the space left") from error
     readback.check_copy(plain, made, out)

@@ -6,6 +6,7 @@ order. Arrays are (row, col); pixels of a raster stand at positions in its legen
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -131,7 +132,12 @@ class Counts:
         self.zones[zone] = self.zones[zone] + pairs if zone in self.zones else pairs
 
 
-def in_threads(count: Callable[[Iterator[Window]], T], windows: Sequence[Window], threads: int) -> list[T]:
+def in_threads(
+    count: Callable[[Iterator[Window]], T],
+    windows: Sequence[Window],
+    threads: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[T]:
     """What several threads make of windows, of which each takes the next when it is done with one.
 
     Parameters
@@ -142,13 +148,15 @@ def in_threads(count: Callable[[Iterator[Window]], T], windows: Sequence[Window]
         All of them.
     threads : int
         At most as many; at least one.
+    progress : callable
+        Called in the threads, one at a time, with how many windows are done.
 
     Returns
     -------
     list
         What each thread found, in no order.
     """
-    shared, lock = iter(windows), threading.Lock()
+    shared, lock, done = iter(windows), threading.Lock(), itertools.count(1)
 
     def following() -> Iterator[Window]:
         while True:
@@ -157,6 +165,8 @@ def in_threads(count: Callable[[Iterator[Window]], T], windows: Sequence[Window]
             if window is None:
                 return
             yield window
+            with lock:
+                progress(next(done))
 
     threads = max(1, min(threads, len(windows)))
     if threads == 1:

@@ -78,7 +78,45 @@ def on_grid(
         If the window holds ids that the reference's legend lacks, or nodata is a class.
     """
     with drawn.as_raster(reference, grid, window) as raster, opened(raster) as source:
-        labels = source.labels(grid, window, resampling)
+        return _known(reference, source.labels(grid, window, resampling), ignore_unknown=ignore_unknown)
+
+
+class Kept:
+    """A reference that is a raster, open from its first window to `close`; in another process it opens anew.
+
+    It is for one thread.
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self._raster: LabelRaster | None = None
+
+    def __reduce__(self) -> tuple[type[Kept], tuple[Reference]]:
+        """Without what is open."""
+        return Kept, (self.reference,)
+
+    def on_grid(self, grid: Grid, window: Window) -> np.ndarray:
+        """As `on_grid` does, (row, col) int32.
+
+        Parameters
+        ----------
+        grid, window : Grid, Window
+            The pixels wanted.
+        """
+        with environment(self.reference.file):
+            if self._raster is None:
+                self._raster = _raster(self.reference)
+            return _known(self.reference, self._raster.labels(grid, window, "auto"))
+
+    def close(self) -> None:
+        """Close the file; the next window opens it again."""
+        if self._raster is not None:
+            self._raster.file.close()
+            self._raster = None
+
+
+def _known(reference: Reference, labels: np.ndarray, *, ignore_unknown: bool = False) -> np.ndarray:
+    """Labels of the reference's legend alone; others are refused or none."""
     table = positions(reference.legend)
     unknown = np.unique(labels[table[labels] > len(reference.legend)])
     if unknown.size and not ignore_unknown:
@@ -230,13 +268,23 @@ def opened(reference: Reference, *, any_nodata: bool = False) -> Iterator[LabelR
     CatalogError
         If the nodata that the file declares is a class of the legend.
     """
-    path, band = reference.file, reference.band
+    with environment(reference.file):
+        raster = _raster(reference, any_nodata=any_nodata)
+        with raster.file:
+            yield raster
+
+
+def _raster(reference: Reference, *, any_nodata: bool = False) -> LabelRaster:
+    """A raster of class ids, open; `environment` should be in force."""
+    path = reference.file
     driver = checks.driver_of(path, trust_vrt=reference.trust_vrt)
-    with environment(path):
-        with _faults(path):
-            file = datasets.opened(path, driver)
-        with file:
-            yield LabelRaster(file, _examined(file, reference, any_nodata=any_nodata), band)
+    with _faults(path):
+        file = datasets.opened(path, driver)
+    try:
+        return LabelRaster(file, _examined(file, reference, any_nodata=any_nodata), reference.band)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _examined(file: Dataset, reference: Reference, *, any_nodata: bool) -> Source:

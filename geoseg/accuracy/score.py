@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,18 @@ from typing import Any
 import numpy as np
 from odc.geo.geom import Geometry
 
-from geoseg.accuracy import alignment, blocks, calibration, comparison, counting, drawn, intervals, seen
-from geoseg.accuracy import zones as zoning
+from geoseg.accuracy import alignment, blocks, comparison, counting, drawn, intervals, seen, spread
 from geoseg.accuracy.alignment import Alignment, GridOf
 from geoseg.accuracy.blocks import Blocks
 from geoseg.accuracy.boundaries import NOT_ASKED, Boundaries, Found
 from geoseg.accuracy.calibration import Calibration
 from geoseg.accuracy.confusion import Confusion, fold, unknown_ids
-from geoseg.accuracy.counting import Comparison, Counts
+from geoseg.accuracy.counting import Comparison
 from geoseg.accuracy.ignore import NOTHING, Ignore, advice
 from geoseg.accuracy.intervals import Intervals
 from geoseg.accuracy.references import LabelRaster, Resampling, opened
 from geoseg.accuracy.seen import Trained
+from geoseg.accuracy.spread import Counter, Mapper, Progress
 from geoseg.accuracy.zones import Zone
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import Crosswalk, Legend
@@ -91,6 +90,8 @@ def score(
     confidence: Path | None = None,
     boundaries: Boundaries = NOT_ASKED,
     workers: int | None = None,
+    mapper: Mapper | None = None,
+    progress: Progress = spread.silent,
 ) -> Accuracy:
     """Score a map against a reference on the grid of one of them, block by block.
 
@@ -132,6 +133,11 @@ def score(
         What to tell about boundaries of classes, and how near to them nothing is scored.
     workers : int, optional
         Threads that count; by default one for each core. Their number changes no count.
+    mapper : callable, optional
+        Spreads the squares over other processes in place of threads, see `spread.Mapper`; they find all files at the
+        same paths.
+    progress : callable
+        Called with the squares that are done, and how many there are.
 
     Returns
     -------
@@ -147,9 +153,10 @@ def score(
         If the region cannot be brought to the map's CRS, or `interval_block` is no length or too short.
     """
     path = str(map_path)
+    as_raster = Reference("map", path, 1, legend, nodata)
     chosen, direction = comparison.choose(legend, reference.legend, crosswalk)
     with (
-        opened(Reference("map", path, 1, legend, nodata)) as mapped,
+        opened(as_raster) as mapped,
         drawn.as_raster(reference, mapped.grid, mapped.window) as raster,
         opened(raster) as source,
     ):
@@ -172,21 +179,16 @@ def score(
         judged = confidence if where.grid_of == "map" else None
         asked = replace(asked, edge=edge, boundaries=boundaries)
 
-        def count(squares: Iterator[Window]) -> tuple[Counts, dict[int, str]]:
-            with (
-                opened(Reference("map", path, 1, legend, nodata)) as ours,
-                opened(raster) as other,
-                nullcontext() if zones is None else zoning.on(zones, zone_column, where.grid) as parts,
-                nullcontext() if judged is None else calibration.on(judged, ours) as trust,
-            ):
-                counted = counting.count(replace(asked, zones=parts, confidence=trust), ours, other, squares)
-                return counted, {} if parts is None else parts.named({*counted.zones})
-
-        (found, named), *others = counting.in_threads(count, asked.squares, workers or cores())
-        for each, names in others:
-            found.add(each)
-            named |= names
-        named = dict(sorted(named.items()))
+        there = mapper is not None
+        counter = Counter(
+            asked,
+            as_raster if not there else replace(as_raster, file=str(Path(path).absolute())),
+            reference if there else raster,
+            zones if zones is None else zones.absolute(),
+            zone_column,
+            judged if judged is None else judged.absolute(),
+        )
+        found, named = spread.counted(counter, workers=workers or cores(), mapper=mapper, progress=progress)
         hint = "" if region is None else _hint(region, mapped.grid, mapped.window)
         provenance = _provenance(mapped, reference, region, ignore)
         if zones is not None:

@@ -60,10 +60,12 @@ def write(accuracy: Accuracy, folder: Path | str) -> tuple[Path, ...]:
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     ends = [f"{name}_{end}" for name in accuracy.intervals.classes for end in ("low", "high")]
-    lines.writerow(("class", "id", *_MEASURES, *_AREAS, *ends))
+    near = accuracy.borders.iou if accuracy.borders is not None and accuracy.boundaries.width else None
+    lines.writerow(("class", "id", *_MEASURES, *_AREAS, *ends, "boundary_iou"))
     for at, (each, values) in enumerate(zip(accuracy.legend.classes, _rows(accuracy))):
         between = [_number(end) for pairs in accuracy.intervals.classes.values() for end in pairs[at]]
-        lines.writerow((each.name, each.id, *("" if v is None else v for v in (*values, *between))))
+        border = None if near is None else _number(near[at])
+        lines.writerow((each.name, each.id, *("" if v is None else v for v in (*values, *between, border))))
     store.put("accuracy.csv", text.getvalue().encode())
     if accuracy.zones:
         store.put("zones.csv", zone_tables.as_csv(accuracy.zones, accuracy.legend).encode())

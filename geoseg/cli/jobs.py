@@ -75,6 +75,7 @@ def status(
     watch: Watch = False,
 ) -> None:
     """Say where a job stands, from its folder alone, whether or not the cluster still runs."""
+    from geoseg.jobs import performance
     from geoseg.jobs import status as following
 
     handles = following.submitted() if which is None else [following.find(which)]
@@ -89,6 +90,8 @@ def status(
         table.add_row(handle.id, *_facts(now), handle.folder)
     out.print(table)
     for handle, now in standing:
+        if which is not None and now.performance:
+            out.print("\n".join(performance.lines(now.performance)), markup=False)
         if now.error:
             err.print(f"{handle.id}: {now.error}", markup=False)
 

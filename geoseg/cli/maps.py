@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from geoseg.cli.options import CatalogFile, app
-from geoseg.cli.screen import out, print_table, refuse, refusing, score_table
+from geoseg.cli.screen import bar, out, print_table, refuse, refusing, score_table
+from geoseg.cli.workers import Scheduler, TlsCa, TlsCert, TlsKey, check_exclusive, spread
 from geoseg.errors import CatalogError
 from geoseg.quantities import counted
 
@@ -79,6 +81,10 @@ def evaluate(
         Path | None, typer.Option(help="Raster of MAP's confidence, to tell whether it says how often MAP is right.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that count; default: one for each core.")] = None,
+    scheduler: Scheduler = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     catalog: CatalogFile = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for accuracy.json and accuracy.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what accuracy.json holds, not a table.")] = False,
@@ -92,26 +98,31 @@ def evaluate(
     if zone_column is not None and zones is None:
         refuse(CatalogError("--zone-column names the polygons of --zones, so give these too"))
 
-    scores = assessment.score(
-        map_file,
-        reference,
-        crosswalk=crosswalk,
-        legend=legend,
-        reference_legend=reference_legend,
-        column=column,
-        region=region,
-        catalog_file=catalog,
-        ignore=ignore,
-        nodata=nodata,
-        interval_block=interval_block,
-        zones=zones,
-        zone_column=zone_column,
-        grid=grid,
-        resampling=resampling,
-        confidence=confidence,
-        boundaries=Boundaries(boundary, boundary_ignore),
-        workers=workers,
-    )
+    check_exclusive(workers, scheduler)
+    certificates = tls_ca, tls_cert, tls_key
+    with bar() as tell:
+        scores = assessment.score(
+            map_file,
+            reference,
+            crosswalk=crosswalk,
+            legend=legend,
+            reference_legend=reference_legend,
+            column=column,
+            region=region,
+            catalog_file=catalog,
+            ignore=ignore,
+            nodata=nodata,
+            interval_block=interval_block,
+            zones=zones,
+            zone_column=zone_column,
+            grid=grid,
+            resampling=resampling,
+            confidence=confidence,
+            boundaries=Boundaries(boundary, boundary_ignore),
+            workers=workers,
+            mapper=None if scheduler is None else partial(spread, scheduler, certificates),
+            progress=lambda done, total: tell("counting", done, total, 0),
+        )
     written = () if folder is None else tables.write(scores, folder)
     if errors is not None:
         written = (*written, error_map.write(scores, errors))

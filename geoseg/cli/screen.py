@@ -147,8 +147,46 @@ def drawn() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
+@contextmanager
+def bar(counted: str = "") -> Iterator[Callable[[str, int, int, int], None]]:
+    """A bar on stderr: what is done, blocks of all, what came of them, time left. Where it is no terminal, nothing.
+
+    Parameters
+    ----------
+    counted
+        What comes of the blocks, in the plural.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    if not err.is_terminal:
+        yield lambda step, done, total, made: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("blocks {task.fields[made]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=err, transient=True) as shown:
+        tasks: dict[str, Any] = {}
+
+        def show(step: str, done: int, total: int, made: int) -> None:
+            if step not in tasks:
+                for each in tasks.values():
+                    shown.remove_task(each)
+                tasks.clear()
+                tasks[step] = shown.add_task(step, total=total, made="")
+            shown.update(tasks[step], total=total, completed=done, made=f"{made:,} {counted}" if made else "")
+
+        yield show
+
+
 def report(summary: Summary) -> None:
     """Say what a run did, and how its map scores where it was compared; exit 3 if blocks failed."""
+    from geoseg.jobs import performance
+
     now = summary.progress
     note(*summary.notes)
     resumed = f", {now.reused} of them finished before" if now.reused else ""
@@ -156,6 +194,9 @@ def report(summary: Summary) -> None:
     out.print(f"{counted(now.total, 'block')}{resumed}{speed}", markup=False)
     if now.reused and not now.finished and not now.failed:
         out.print("resumed: every block was finished already, nothing was labelled again", markup=False)
+    if summary.performance is not None:
+        for line in performance.lines(summary.performance.facts):
+            out.print(line, markup=False)
     for name in summary.outputs:
         again = " (kept)" if name in summary.kept else ""
         out.print(f"  {summary.folder}/{name}{again}", markup=False)

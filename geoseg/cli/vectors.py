@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,7 +13,8 @@ from rich.text import Text
 
 from geoseg.cli.maps import MapFile, MapLegend
 from geoseg.cli.options import CatalogFile, app
-from geoseg.cli.screen import out, refuse, refusing
+from geoseg.cli.screen import bar, out, refuse, refusing
+from geoseg.cli.workers import Scheduler, TlsCa, TlsCert, TlsKey, check_exclusive, spread
 from geoseg.errors import CatalogError
 from geoseg.process import cores
 from geoseg.quantities import counted
@@ -60,6 +62,10 @@ def vectorize(
     ] = None,
     legend: MapLegend = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     catalog: CatalogFile = None,
 ) -> None:
     """Trace a map's classes as polygons."""
@@ -69,21 +75,32 @@ def vectorize(
 
     named = _named(legend, catalog)
     wanted = None if classes is None else choice.ids_of(classes, named or view.legend_of(map_file))
-    made = polygons.vectorize(
-        map_file,
-        target,
-        classes=wanted,
-        legend=named,
-        per_class=per_class,
-        min_area=min_area or (),
-        simplify=simplify,
-        smooth=smooth,
-        crs=crs,
-        attributes=[each.strip() for each in attributes.split(",")] if attributes else (),
-        confidence=confidence,
-        changed_areas=_show,
-        workers=workers or cores(),
-    )
+    check_exclusive(workers, scheduler)
+    attached = [each.strip() for each in attributes.split(",")] if attributes else []
+    how: dict[str, Any] = {
+        "classes": wanted,
+        "legend": named,
+        "per_class": per_class,
+        "min_area": min_area or (),
+        "simplify": simplify,
+        "smooth": smooth,
+        "crs": crs,
+        "attributes": attached,
+        "confidence": confidence,
+        "changed_areas": _show,
+        "workers": workers or cores(),
+    }
+    with ExitStack() as stack:
+        if scheduler is not None:
+            files = polygons.files_read(map_file, attached, confidence)
+            how["mapper"] = stack.enter_context(spread(scheduler, (tls_ca, tls_cert, tls_key), files))
+        tell = stack.enter_context(bar("polygons"))
+        made = polygons.vectorize(
+            map_file,
+            target,
+            progress=lambda now: tell(now.step, now.done, now.total, now.polygons),
+            **how,
+        )
     for path, count in made.items():
         out.print(f"wrote {path}: {counted(count, 'polygon')}", markup=False)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +15,14 @@ import typer
 
 from geoseg.cli import limits
 from geoseg.cli.screen import err, note, refuse, refusing
-from geoseg.errors import JobError
+from geoseg.errors import ClusterError, JobError
 from geoseg.jobs.ahead import map_ahead
 from geoseg.process import cores
 
 if TYPE_CHECKING:
     from geoseg.jobs.plan import Plan
 
+Scheduler = Annotated[str | None, typer.Option(help="Address of a running Dask scheduler, whose workers do it.")]
 TlsCa = Annotated[Path | None, typer.Option("--tls-ca", help="TLS: the authority's certificate, PEM.")]
 TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="TLS: one's own certificate, PEM.")]
 TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="TLS: its key, PEM.")]
@@ -101,8 +103,7 @@ def mapped(
     from geoseg.jobs import run as job_run
     from geoseg.models import devices
 
-    if workers is not None and scheduler is not None:
-        refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
+    check_exclusive(workers, scheduler)
     elsewhere = scheduler is not None or (workers is None and plan.spec.cluster is not None)
     if plan.predictor is not None and not elsewhere:
         device = plan.predictor.device
@@ -162,6 +163,59 @@ class _WhenNeeded:
     def of(self, noun: str, lost: Callable[[Any, str], Any], stall_s: float) -> _WhenNeeded:
         """See `engines.Elsewhere`."""
         return replace(self, asked=(noun, lost, stall_s))
+
+
+@contextmanager
+def spread(
+    scheduler: str, certificates: Certificates, files: Sequence[Path]
+) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
+    """A map over the workers of a running scheduler, which read the same files as this process.
+
+    Parameters
+    ----------
+    scheduler
+        Its address.
+    certificates
+        For it.
+    files
+        Each worker must see these; one that does not is refused by name.
+    """
+    from geoseg.cluster import kinds, tls
+    from geoseg.cluster.mapper import map_over
+    from geoseg.cluster.origin import Named
+    from geoseg.rasters import identity
+
+    paths = [str(each.absolute()) for each in files]
+    check = partial(identity.check_same, {each: identity.stamp(each) for each in paths})
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    with kinds.running(scheduler, security=tls.certificates(*certificates), note=note, direct=True) as client:
+
+        def over(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+            how: dict[str, Any] = {"note": note, "prepare": Named(check, _nothing)}
+            yield from map_over(client, _given_up, **how)(Named(function, check), items)
+
+        yield over
+
+
+def check_exclusive(workers: int | None, scheduler: str | None) -> None:
+    """Refuse both threads of this process and a scheduler.
+
+    Parameters
+    ----------
+    workers, scheduler
+        As the options have them.
+    """
+    if workers is not None and scheduler is not None:
+        refuse(JobError("--workers and --scheduler exclude each other; give one of them"))
+
+
+def _given_up(_: Any, why: str) -> Any:
+    raise ClusterError(f"a part of the map could not be done: it was given up after {why}")
+
+
+def _nothing() -> None:
+    """No check."""
 
 
 def _said_small(function: Any, items: Iterable[Any]) -> Iterator[Any]:

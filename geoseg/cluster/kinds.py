@@ -24,13 +24,20 @@ from geoseg.process import cores
 
 _SCHEMES = ("tcp", "tls", "ws", "wss", "inproc", "ucx")
 """Of the addresses that Dask knows; with another one, its Client hangs."""
+_WORKER_S = 3.0
+"""How long a worker may take to answer."""
 _log = logging.getLogger(__name__)
 Note = Callable[[str], None]
 
 
 @contextmanager
 def running(
-    address: str, timeout_s: float = 10.0, *, security: Security | None = None, note: Note = _log.warning
+    address: str,
+    timeout_s: float = 10.0,
+    *,
+    security: Security | None = None,
+    note: Note = _log.warning,
+    direct: bool = False,
 ) -> Iterator[Client]:
     """A client of a cluster that already runs.
 
@@ -44,6 +51,8 @@ def running(
         From `tls.certificates`; default: dask's own configuration.
     note : callable
         Called with a sentence if the connection is open to others.
+    direct : bool
+        Whether results come from the workers themselves where these can be reached, not through the scheduler.
 
     Raises
     ------
@@ -61,7 +70,19 @@ def running(
             "and the certificates"
         ) from error
     with client:
+        client.direct_to_workers = direct and _reaches_workers(client, security)
         yield client
+
+
+def _reaches_workers(client: Client, security: Security) -> bool:
+    """Whether one of them answers: from outside of a cluster's network none may."""
+    found = client.scheduler_info(n_workers=1)["workers"]
+    try:
+        for address in found:
+            compat.shake_hands(address, security, _WORKER_S)
+    except (OSError, TimeoutError, ValueError, RuntimeError):
+        return False
+    return bool(found)
 
 
 def _knock(address: str, security: Security, timeout_s: float) -> None:

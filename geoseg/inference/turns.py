@@ -13,6 +13,9 @@ from contextlib import contextmanager
 
 import torch
 
+from geoseg.inference.occupancy import Occupancy
+from geoseg.process import kept
+
 
 class Turns:
     """Who may compute a window now, in this process."""
@@ -65,7 +68,8 @@ class Turns:
             self._busy += 1
             self._changed.notify_all()
         try:
-            yield
+            with kept(Occupancy).at("label", most):
+                yield
         finally:
             with self._changed:
                 self._busy -= 1

@@ -23,6 +23,7 @@ from geoseg import imagery
 from geoseg.catalog.legend import NODATA, Legend
 from geoseg.errors import GeosegError, ImageryChangedError, LedgerError, PredictionError, RasterError
 from geoseg.grid import Tile, Window
+from geoseg.inference.occupancy import Occupancy
 from geoseg.jobs import metrics, seams
 from geoseg.jobs.engines import Predict
 from geoseg.jobs.plan import Plan
@@ -58,7 +59,9 @@ class Labelled:
     """How often it was read."""
 
 
-def task(root: str, plan: Plan, predict: Predict | None = None, threads: int | None = None) -> partial[Record]:
+def task(
+    root: str, plan: Plan, predict: Predict | None = None, threads: int | None = None, run: str = ""
+) -> partial[Record]:
     """The work on one block as a small picklable callable of its window.
 
     Parameters
@@ -71,12 +74,14 @@ def task(root: str, plan: Plan, predict: Predict | None = None, threads: int | N
         In place of the job's own network.
     threads : int, optional
         Windows labelled at once on a CPU.
+    run : str
+        A name for the run, so that the time between two of them counts for neither.
     """
-    return partial(finish, root, plan.digest, plan.variant, predict, threads)
+    return partial(finish, root, plan.digest, plan.variant, predict, threads, run=run)
 
 
 def finish(
-    root: str, digest: str, variant: str, predict: Predict | None, threads: int | None, window: Window
+    root: str, digest: str, variant: str, predict: Predict | None, threads: int | None, window: Window, *, run: str = ""
 ) -> Record:
     """Make one block and commit it to the job folder.
 
@@ -88,6 +93,8 @@ def finish(
         As in `task`.
     window : Window
         The block.
+    run : str
+        As in `task`.
 
     Returns
     -------
@@ -106,6 +113,8 @@ def finish(
     store = Store(root)
     plan = load_plan(root, digest, variant)
     call = predict if predict is not None else own_predictor(plan, threads)
+    device = kept(Occupancy)
+    device.begin(run)
     record = Record(window, "empty", digest, worker=f"{socket.gethostname()}:{os.getpid()}")
     made = Labelled()
     try:
@@ -119,13 +128,14 @@ def finish(
         _log.warning("block %s failed", window, exc_info=True)
         attempts = READS if isinstance(error, RasterError) else 1
         record = replace(record, state="failed", attempts=attempts, error=reason(error))
-    record = replace(record, memory=peak_bytes())
+    record = replace(record, memory=peak_bytes(), device=device.taken())
     begin = time.perf_counter()
     arrays: dict[str, np.ndarray | None] = {"labels": made.labels}
     arrays |= {"confidence": made.confidence if plan.spec.outputs.confidence else None}
     arrays |= made.also
-    files = {kind: block_file.encode(a, plan.grid, window) for kind, a in arrays.items() if a is not None}
-    record = ledger.commit(store, record, files)
+    with device.at("write"):
+        files = {kind: block_file.encode(a, plan.grid, window) for kind, a in arrays.items() if a is not None}
+        record = ledger.commit(store, record, files)
     seconds = {**record.seconds, "write": round(time.perf_counter() - begin, 4)}
     metrics.count(record.state, window.pixels, seconds)
     return record
@@ -153,8 +163,9 @@ def label(plan: Plan, predict: Predict, window: Window) -> Labelled:
     if wanted is None:
         return Labelled()
     tile = plan.layout.tile(wanted)
-    pixels, attempts = _read(plan, tile.read)
-    where = None if plan.geometry is None else masks.inside(plan.geometry, plan.grid, wanted)
+    with kept(Occupancy).at("read"):
+        pixels, attempts = _read(plan, tile.read)
+        where = None if plan.geometry is None else masks.inside(plan.geometry, plan.grid, wanted)
     seconds = {"read": round(time.perf_counter() - begin, 4)}
     made = label_pixels(predict, plan.legend, pixels, tile, where)
     if wanted != window:
@@ -195,7 +206,8 @@ def label_pixels(
     alone = not getattr(predict, "shares_its_device", False)
     with kept(_OneAtATime).lock if alone else nullcontext():
         begin = time.perf_counter()
-        answer = predict(pixels, tile)
+        with kept(Occupancy).at("label") if alone else nullcontext():
+            answer = predict(pixels, tile)
         seconds = {"infer": round(time.perf_counter() - begin, 4)}
     found = [
         np.where(valid, array[(..., *tile.keep.within(tile.read))], NODATA).astype(np.uint8)

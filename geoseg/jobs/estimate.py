@@ -1,19 +1,30 @@
 """Estimate: what a job will do, in numbers, before it runs.
 
-Counts are exact; bytes are uncompressed; minutes come from timing one block and are good to a factor of two.
+Counts are exact; bytes are uncompressed; minutes come from timing a few windows and the reading of one block. What is
+foretold is noted in this account, and the summary of the run says how far it was off.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from geoseg import imagery
 from geoseg.catalog.legend import NODATA
 from geoseg.grid import Window, count, worker_bytes
+from geoseg.inference.predictor import Predictor
 from geoseg.jobs import block as job_block
+from geoseg.jobs import forecast
+from geoseg.jobs.forecast import Forecast
+from geoseg.jobs.performance import duration
 from geoseg.jobs.plan import Plan, demand, pixel_size
+from geoseg.process import cores, peak_bytes
 from geoseg.quantities import counted, length, plain
+
+FINISH_PX_S = 6_000_000
+"""Pixels of the map that are put together in a second; see `scaling.Assumed.finish_mpx_s`."""
 
 
 def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple[str, str]]:
@@ -60,12 +71,15 @@ def lines(plan: Plan, *, workers: int = 1, probe: bool = True) -> Iterator[tuple
         f"at a time; room for {counted(plan.windows_at_once, 'window')} at once",
     )
     if probe and todo and plan.predictor is not None:
+        foretold = foretell(plan, todo, workers)
         if plan.predictor.field is not None and plan.predictor.halo < plan.predictor.field:
             yield "halo", _halo(plan, todo)
-        seconds, labelled = _probe(plan, todo)
-        minutes = seconds * pixels / max(labelled, 1) / workers / 60
-        much = f"about {minutes:.1f} minutes" if minutes >= 1 else f"about {max(1, round(60 * minutes))} s"
-        yield "time", f"{much} with {counted(workers, 'worker')} like this process"
+        if foretold is None:
+            yield "time", "the blocks that were tried hold no data"
+            return
+        forecast.remember(plan, foretold)
+        yield "time", f"about {duration(foretold.seconds)} with {counted(workers, 'worker')} like this process"
+        yield "expected", f"{_bytes(foretold.memory)} of memory for each worker"
 
 
 def _halo(plan: Plan, todo: list[Window]) -> str:
@@ -89,15 +103,65 @@ def _windows(plan: Plan, todo: list[Window]) -> int:
     return sum(count(window, plan.layout.core) for window in todo)
 
 
-def _probe(plan: Plan, todo: list[Window]) -> tuple[float, int]:
-    """Seconds and pixels of the middle block's first cores, after one warming pass."""
-    middle, core = todo[len(todo) // 2], plan.layout.core
-    part = Window(middle.row, middle.col, min(core, middle.height), min(2 * core, middle.width))
+def foretell(plan: Plan, todo: Sequence[Window], workers: int = 1) -> Forecast | None:
+    """Time a few windows and the reading of one block, and foretell what the run takes.
+
+    Parameters
+    ----------
+    plan : Plan
+        The job, with its predictor.
+    todo : sequence of Window
+        Its blocks, at least one.
+    workers : int
+        Processes like this one.
+
+    Returns
+    -------
+    Forecast or None
+        None where the blocks that were tried hold no data. Windows are timed in all threads of a CPU at once, and
+        reading takes from the same cores; a GPU labels while blocks are read. Loading the network counts once.
+    """
     assert plan.predictor is not None
-    job_block.label(plan, plan.predictor, part)
-    begin = time.perf_counter()
-    job_block.label(plan, plan.predictor, part)
-    return time.perf_counter() - begin, part.pixels
+    threads = min(plan.predictor.threads or cores(), plan.windows_at_once)
+    predictor, begin = replace(plan.predictor, threads=threads), time.perf_counter()
+    found = next((each for block in _spread(todo) if (each := _tried(plan, predictor, block, threads))), None)
+    if found is None:
+        return None
+    part, loaded = found, time.perf_counter() - begin
+    infer = job_block.label(plan, predictor, part).seconds["infer"] / _windows_of(plan, part)
+    tile, begin = plan.layout.tile(part.snapped(plan.layout.block)), time.perf_counter()
+    imagery.read(plan.scene, plan.grid, tile.read)
+    read = (time.perf_counter() - begin) / tile.keep.pixels / threads
+    pixels = sum(each.pixels for each in todo)
+    label_s, read_s = infer * sum(_windows_of(plan, each) for each in todo), read * pixels
+    made = label_s + read_s if predictor.shares_its_device else max(label_s, read_s)
+    held = peak_bytes() + tile.read.pixels * (8 * len(plan.scene.imagery.bands) + 8)
+    return Forecast(loaded + made / workers + pixels / FINISH_PX_S, held, workers)
+
+
+def _spread(todo: Sequence[Window]) -> list[Window]:
+    """The middle block, and others spread over the map for the case that it holds no data."""
+    return [todo[len(todo) * at // 8] for at in (4, 2, 6, 1, 3, 5, 7)]
+
+
+def _tried(plan: Plan, predictor: Predictor, block: Window, threads: int) -> Window | None:
+    """A core for each thread at a block's corner, labelled once so that all is warm; None where they hold no data."""
+    core = plan.layout.core
+    part = plan.layout.clipped(Window(block.row, block.col, core, threads * core))
+    return None if job_block.label(plan, predictor, part).labels is None else part
+
+
+def _windows_of(plan: Plan, part: Window) -> float:
+    """Whole windows that take as long as those of a part: at edges they are computed as far as wanted."""
+    predictor, core = plan.predictor, plan.layout.core
+    assert predictor is not None
+    whole = predictor.field is None or predictor.halo < predictor.field or not predictor.shares_its_device
+    sides = []
+    for begin, end in ((part.row, part.row_end), (part.col, part.col_end)):
+        starts = range(begin // core * core, end, core)
+        kept = [core if whole else min(end, at + core) - max(begin, at) for at in starts]
+        sides.append(sum(kept) + 2 * predictor.halo * len(kept))
+    return math.prod(sides) / (core + 2 * predictor.halo) ** 2
 
 
 def _pixel(down: float, across: float) -> str:

@@ -20,15 +20,19 @@ from geoseg.jobs import mosaic, page, scores, sheet
 from geoseg.jobs.engines import Elsewhere
 from geoseg.jobs.plan import Plan, outline
 from geoseg.maps import view
+from geoseg.maps.project import Layer, qgis_project
 from geoseg.maps.style import confidence_style, qgis_style
 from geoseg.storage.digests import digest_of, sha256
 from geoseg.storage.record import Record
 from geoseg.storage.staging import Staging, opened
 from geoseg.storage.store import Store
+from geoseg.vectors.style import qgis_style as polygon_style
 
 DONE = "outputs.json"
 _COMPANIONS = (".shx", ".dbf", ".prj", ".cpg", ".qml", ".sld")
 """Files that belong to a vector file of their stem."""
+_EASILY_READ = ("gpkg", "fgb", "shp", "parquet")
+"""Formats of polygons, by how readily QGIS opens a large one."""
 _SHAPE = {"min_area", "simplify", "smooth", "attributes"}
 """Options of the job that polygons are made with."""
 
@@ -216,6 +220,9 @@ def steps(
         shape = wanted.model_dump(include={"vectors", *_SHAPE})
         reads = ("map", "confidence") if "confidence" in wanted.attributes else ("map",)
         found.append(Step("vectors", made_of_map | shape, partial(_vectors, plan, map_path, folder), reads=reads))
+    if wanted.project:
+        project = _project(plan, styles, counts)
+        found.append(Step("project", {"file": sha256(project)}, partial(_styles, {"map.qgz": project}, folder)))
     if wanted.report and any("labels" in record.hashes for record in records):
         told = page.facts(plan, records, counts)
         scored = next((step.key for step in found if step.name == "accuracy"), None)
@@ -253,6 +260,23 @@ def _picture(
     labels, ground_m = view.overview(map_path), view.ground_size(map_path)
     pictures.quicklook(labels, plan.legend, out, title=title, attribution=attribution, counts=counts, ground_m=ground_m)
     return [out]
+
+
+def _project(plan: Plan, styles: Mapping[str, bytes], counts: Mapping[int, int]) -> bytes:
+    """A QGIS project: polygons and shares above the map, to be switched on."""
+    layers = [
+        Layer(kind, mosaic.name_of(plan, kind), styles[f"{kind}.qml"])
+        for kind in ("margin", "entropy", "confidence")
+        if f"{kind}.qml" in styles
+    ]
+    if (ending := next((each for each in _EASILY_READ if each in plan.spec.outputs.vectors), None)) and any(
+        counts.values()
+    ):
+        ids = [each.id for each in plan.legend.classes if counts.get(each.id)]
+        source = f"vectors/map.{ending}" + "|layername=map" * (ending == "gpkg")
+        layers.insert(0, Layer("land cover, polygons", source, polygon_style(plan.legend, ids), vector=True))
+    layers.append(Layer("land cover", mosaic.name_of(plan, "labels"), styles["map.qml"], shown=True))
+    return qgis_project(_title(plan), layers, plan.grid, plan.layout.extent)
 
 
 def _accuracy_step(plan: Plan, made_of_map: Mapping[str, Any], trust: Mapping[str, str], staging: Staging) -> Step:

@@ -19,7 +19,7 @@ from geoseg import __version__, imagery
 from geoseg.catalog.legend import NODATA
 from geoseg.errors import GeosegError, RasterError
 from geoseg.grid import Grid, Window
-from geoseg.jobs import seams
+from geoseg.jobs import performance, seams
 from geoseg.jobs.plan import Plan, ground_resolution
 from geoseg.maps import view
 from geoseg.quantities import counted, length
@@ -281,6 +281,7 @@ def _blocks(plan: Plan, records: Iterable[Record]) -> dict[str, Any]:
 def _speed(plan: Plan, records: Iterable[Record]) -> list[list[str]]:
     """What the records say of time and size."""
     seconds: Counter[str] = Counter()
+    device: Counter[str] = Counter()
     size, made, processes, smaller, held = 0, 0, set(), 0, 0
     for record in records:
         made += record.state == "done"
@@ -288,10 +289,12 @@ def _speed(plan: Plan, records: Iterable[Record]) -> list[list[str]]:
         smaller += bool(record.batch)
         held = max(held, record.memory)
         seconds.update(record.seconds)
+        device.update(record.device)
         if record.worker:
             processes.add(record.worker)
     lines = [["blocks made", f"{made:,}, of at most {plan.layout.block:,} pixels on each side"]]
     lines += [[f"seconds to {name}", f"{each:,.2f} s in all, waiting included"] for name, each in seconds.items()]
+    lines += [["device", performance.told(device)]] if device else []
     lines.append(["blocks' files", f"{size / 1e6:,.2f} MB"])
     if held:
         lines.append(["memory used", f"at most {held / 1e6:,.0f} MB a process"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,10 +22,11 @@ from geoseg import imagery
 from geoseg.errors import CancelledError, ClusterError, DamagedBlocksError, GeosegError, LedgerError, PredictionError
 from geoseg.grid import Window, cut
 from geoseg.jobs import block as job_block
-from geoseg.jobs import outputs
+from geoseg.jobs import forecast, outputs
 from geoseg.jobs.claim import claim
 from geoseg.jobs.engines import Mapper, Predict
-from geoseg.jobs.plan import Plan
+from geoseg.jobs.performance import Performance, Tally
+from geoseg.jobs.plan import Plan, pixel_size
 from geoseg.storage import ledger, lock
 from geoseg.storage.journal import CANCEL, Journal, Status
 from geoseg.storage.ledger import Gathered
@@ -76,6 +78,8 @@ class Summary:
     """Names of the files that stand in the folder, in the order they were written."""
     kept: tuple[str, ...] = ()
     """Those of them that an earlier run had finished already."""
+    performance: Performance | None = None
+    """How fast this run was; None where it labelled nothing."""
 
 
 def run(
@@ -129,7 +133,8 @@ def run(
         If the folder is another job's or in use, or cannot be written.
     """
     store, begin = Store.at(folder), time.time()
-    spread = partial(mapper, job_block.task(store.root, plan, predict, threads))
+    task = job_block.task(store.root, plan, predict, threads, run=uuid.uuid4().hex[:8])
+    spread = partial(mapper, task)
     elsewhere: Any = mapper if hasattr(mapper, "of") else None
     with lock.hold(store) as check_held:
         claim(plan, store, overwrite=overwrite)
@@ -155,9 +160,10 @@ def run(
                         damaged.append(str(error))
                         going.repair(spread, done, roll, error)
             store.sweep(begin)
+            performance = going.performance(begin)
             failed = tuple(each for each in done if each.state == "failed")
             journal.close("failed blocks" if failed else "finished")
-    return Summary(store.root, going.now, failed, (*plan.notes, *damaged), written, kept)
+    return Summary(store.root, going.now, failed, (*plan.notes, *damaged), written, kept, performance)
 
 
 def finished(plan: Plan, known: Mapping[Window, Record]) -> list[Window]:
@@ -210,6 +216,8 @@ class _Run:
         self.now = Progress(0, 0, 0, 0, 0, 0.0)
         self.counts: Counter[int] = Counter()
         """Pixels of each class so far."""
+        self._tally = Tally(math.prod(pixel_size(plan.grid, plan.layout.extent)))
+        self._status = Status("running")
         self._plan = plan
         self._journal = journal
         self._progress = progress
@@ -254,6 +262,15 @@ class _Run:
             done.put(record)
             roll.add(record)
 
+    def performance(self, begin: float) -> Performance | None:
+        """What the run took that began at a time (s since 1970), beside what was foretold; its status says it too."""
+        if not self.now.pixels:
+            return None
+        found = self._tally.performance(self.now.pixels, self.now.seconds, time.time() - begin)
+        found = replace(found, forecast=None if self.now.reused else forecast.recalled(self._plan))
+        self._journal.set_status(replace(self._status, performance=found.facts))
+        return found
+
     def step(self, name: str) -> None:
         """Say that an output is being written; raises where the folder is no longer ours."""
         self._check_held()
@@ -270,9 +287,11 @@ class _Run:
             worker=record.worker,
             seconds=dict(record.seconds),
             bytes=record.bytes,
+            device=dict(record.device),
             **({"batch": record.batch} if record.batch else {}),
             **({"error": record.error} if bad else {}),
         )
+        self._tally.add(record)
         if bad and self._strict:
             raise PredictionError(f"block {_position(window)} failed: {record.error} (--strict stops here)")
         self._inform(
@@ -297,18 +316,17 @@ class _Run:
         self.now = now
         ahead, made = now.total - now.reused - now.finished - now.failed, now.finished + now.failed
         finishing = now.step != "blocks"
-        self._journal.set_status(
-            Status(
-                "finishing" if finishing else "running",
-                total=now.total,
-                done=now.reused + now.finished,
-                failed=now.failed,
-                rate=round(now.rate, 3),
-                eta_s=round(now.seconds / made * ahead, 1) if made else None,
-                step=now.step if finishing else "",
-            ),
-            now=finishing or not made,
+        self._status = Status(
+            "finishing" if finishing else "running",
+            total=now.total,
+            done=now.reused + now.finished,
+            failed=now.failed,
+            rate=round(now.rate, 3),
+            eta_s=round(now.seconds / made * ahead, 1) if made else None,
+            step=now.step if finishing else "",
+            performance=self._tally.performance(now.pixels, now.seconds, now.seconds).facts if now.pixels else {},
         )
+        self._journal.set_status(self._status, now=finishing or not made)
         self._progress(now)
 
 

@@ -107,6 +107,8 @@ class Outputs(Spec):
     """Of vectors: further columns, see `vectors.attributes`."""
     quicklook: bool = True
     report: bool = True
+    project: bool = False
+    """A QGIS project of the rasters and polygons."""
     sheet_pixels: int = Field(65536, ge=512)
     """A map wider or higher than this becomes several sheets and a map.vrt."""
 

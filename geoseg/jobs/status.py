@@ -99,7 +99,7 @@ def status(store: Store) -> Status:
     starts_again = (age is not None or said.state == "submitted") and abs(store.age(journal.STATUS) or 0.0) < PATIENCE_S
     if alive or starts_again:
         return said
-    facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated")}
+    facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated", "performance")}
     return Status("stopped", **facts, error="its coordinator is gone")
 
 

@@ -23,6 +23,7 @@ from geoseg.grid import Grid, Window
 from geoseg.maps import blocks as block_files
 from geoseg.maps.blocks import BlockFile
 from geoseg.maps.files import GDAL_ERRORS, NO_SIDECARS, folder_beside, opened, publish, sidecar_of
+from geoseg.rasters import attribute_table
 from geoseg.rasters.vrt import MapBand, class_names, nested
 
 CONFIDENCE_SCALE = 1 / 254
@@ -85,10 +86,13 @@ def assemble(
     options = {"GDAL_PAM_ENABLED": True, "GDAL_CACHEMAX": _CACHE_MB}
     with folder_beside(out) as folder, rasterio.Env(**options, **NO_SIDECARS):
         whole = [(block.window, block.path.resolve()) for block in inside]
-        for name, text in nested(whole, grid, extent, band, tags, folder).items():
+        room = attribute_table.reserved(legend, counts) if legend else {}
+        for name, text in nested(whole, grid, extent, band, {**tags, **room}, folder).items():
             (folder / name).write_bytes(text)
         made = folder / "map.tif"
         _copy(folder / "map.vrt", made, inside, extent, band, out)
+        if legend:
+            attribute_table.embed(made, legend, counts)
         _check_map(made, out, grid, extent, len(band.names))
         _check_sidecar(made, out, legend)
         if counts is not None:

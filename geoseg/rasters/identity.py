@@ -11,7 +11,7 @@ import stat
 import urllib.error
 import urllib.request
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from geoseg.errors import LedgerError, RasterError
@@ -60,6 +60,29 @@ def stamp(path: str) -> tuple[int, str]:
 def of(path: str) -> str:
     """A word for what the local files of a raster are now; another one once any of them has changed."""
     return digest_of(dict(_files(Path(path), 0, set())))[:24]
+
+
+def check_same(files: Mapping[str, tuple[int, str]]) -> None:
+    """Refuse files that are not those of another process, or of a moment ago.
+
+    Parameters
+    ----------
+    files : mapping of str to (int, str)
+        By absolute path, what `stamp` said of each there or then.
+
+    Raises
+    ------
+    RasterError
+        If one cannot be seen here, or is another one.
+    """
+    for path, known in files.items():
+        if is_local(path) and not Path(path).exists():
+            raise RasterError(f"{path} does not exist there; keep it where every worker sees it at this path")
+        if stamp(path) != known:
+            raise RasterError(
+                f"{path}, or a file beside it, is not the one that the command began with, by size and time of change; "
+                "let all see one file, and leave it as it is while it is read"
+            )
 
 
 def _files(file: Path, depth: int, seen: set[tuple[int, ...]]) -> Iterator[tuple[str, tuple[int, int]]]:

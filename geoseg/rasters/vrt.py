@@ -15,7 +15,7 @@ from pathlib import Path
 from geoseg.catalog.legend import NODATA, Legend
 from geoseg.errors import RasterError
 from geoseg.grid import Grid, Window
-from geoseg.rasters import legend_tag
+from geoseg.rasters import attribute_table, legend_tag
 from geoseg.rasters.legend_tag import LEGEND_TAG
 
 MOST_SOURCES = 20_000
@@ -101,7 +101,7 @@ def compose(
             ET.SubElement(element, "Scale").text = repr(band.scale)
         if band.legend is not None:
             _add_colours(element, band.legend)
-            _add_attributes(element, band.legend, band.counts)
+            element.append(attribute_table.element(band.legend, band.counts))
         for window, path in sources:
             file = path.relative_to(relative_to).as_posix() if relative_to else str(path)
             _add_source(element, window, extent, file, number, relative=relative_to is not None)
@@ -205,26 +205,6 @@ def _add_colours(element: ET.Element, legend: Legend) -> None:
         ET.SubElement(colours, "Entry", c1=str(r), c2=str(g), c3=str(b), c4="0" if value == NODATA else "255")
         if value <= max(by_id):
             ET.SubElement(names, "Category").text = each.name if each else ""
-
-
-def _add_attributes(element: ET.Element, legend: Legend, counts: Mapping[int, int] | None) -> None:
-    """The raster attribute table, by which QGIS and ArcGIS know values, names and colours."""
-    table = ET.SubElement(element, "GDALRasterAttributeTable", tableType="thematic")
-    # Types: 0 integer, 1 real, 2 text. Usages: 5 the value, 2 its name, 6 7 8 red green blue, 1 pixel count.
-    columns = [("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8)]
-    if counts is not None:
-        columns.append(("Count", 1, 1))  # a real, since the table's integers have 32 bits
-    for index, column in enumerate(columns):
-        field = ET.SubElement(table, "FieldDefn", index=str(index))
-        for tag, text in zip(("Name", "Type", "Usage"), column):
-            ET.SubElement(field, tag).text = str(text)
-    for index, each in enumerate(sorted(legend.classes, key=lambda each: each.id)):
-        cells = [each.id, each.name, *each.rgb]
-        if counts is not None:
-            cells.append(counts.get(each.id, 0))
-        row = ET.SubElement(table, "Row", index=str(index))
-        for cell in cells:
-            ET.SubElement(row, "F").text = str(cell)
 
 
 def _check(path: Path, home: Path, trusted: bool, depth: int) -> None:

@@ -26,6 +26,8 @@ LOG = "log"
 _EVERY_S = 1.0
 _SEGMENT = 200
 """Lines of one segment of the log."""
+_GROUPS = ("device", "foretold")
+"""Of a status's performance: those that hold several numbers."""
 STATES = ("submitted", "running", "finishing", "finished", "failed blocks", "cancelled", "stopped")
 
 
@@ -51,6 +53,8 @@ class Status:
     """Seconds since 1970, by the clock of the machine that wrote it; for reading, not for comparing."""
     error: str = ""
     """Why it stopped, one sentence."""
+    performance: Mapping[str, Any] = field(default_factory=dict)
+    """How fast it is or was: numbers, and groups of numbers, by name; see `jobs.performance`."""
 
 
 @dataclass(slots=True)
@@ -186,14 +190,21 @@ def _fits(key: str, value: object) -> bool:
     """Whether a field of a status has its kind of value, and can be shown."""
     kinds = {"total": int, "done": int, "failed": int, "rate": float, "eta_s": float, "updated": float}
     kind = kinds.get(key, str)
+    if key == "performance" and isinstance(value, dict):
+        return all(
+            isinstance(each, dict) and all(map(_is_number, each.values())) if name in _GROUPS else _is_number(each)
+            for name, each in value.items()
+        )
     if isinstance(value, str):
         value.encode()  # lone surrogates cannot be shown
         return kind is str
     if value is None:
         return key == "eta_s"
-    if kind is str or isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return isinstance(value, int | kind) and 0 <= value <= 2**53
+    return kind is not str and _is_number(value) and isinstance(value, int | kind)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 2**53
 
 
 def read_log(

@@ -50,6 +50,8 @@ class Record:
     """Why it failed, one sentence."""
     memory: int = 0
     """Most bytes that its process ever held till then; 0: not known."""
+    device: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that its process's device spent since the record before: busy, or waiting to read, to write, other."""
     seams: list[int] = field(default_factory=list)
     """Labels that were made again with windows cut otherwise, and how many differ; empty where that was not tried."""
 
@@ -101,6 +103,7 @@ def pack(record: Record) -> bytes:
     """What the outputs are made of, without the window: state, hashes, what it took, and why a block failed."""
     facts: dict[str, Any] = {"state": record.state, "hashes": dict(record.hashes), "seconds": dict(record.seconds)}
     facts |= {"bytes": record.bytes, "worker": record.worker, "batch": record.batch, "memory": record.memory}
+    facts |= {"device": dict(record.device)} if record.device else {}
     facts |= {"seams": record.seams} if record.seams else {}
     if record.state == "failed":
         facts |= {"error": record.error, "attempts": record.attempts}

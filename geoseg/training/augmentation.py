@@ -1,10 +1,12 @@
 """Augmentation: chips as another sun, another air or another sensor would have shown them.
 
 Chips are (band, row, col) float32, normalised, NaN where there are no data. All that is random comes from the
-generator that is given.
+generator that is given, before a pixel is looked at.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +17,46 @@ _VEIL = 2.0
 _PATCHES = 4  # along each side of a chip, for haze that is uneven
 
 
-def changed(pixels: np.ndarray, spec: AugmentSpec, zero: np.ndarray, random: np.random.Generator) -> np.ndarray:
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What chance makes of a chip's light; None: that is left as it is."""
+
+    power: float | None = None
+    """Gamma."""
+    line: tuple[float, float] | None = None
+    """Gain and offset."""
+    haze: tuple[np.ndarray, float] | None = None
+    """(knot, knot) float32 of a veil, and the most that it hides."""
+    dropped: int | None = None
+    """Number of a band."""
+
+
+def drawn(spec: AugmentSpec, bands: int, random: np.random.Generator) -> Change:
+    """What is to be done to a chip.
+
+    Parameters
+    ----------
+    spec
+        How much of each.
+    bands
+        How many a chip has.
+    random
+        Where chance comes from.
+    """
+    power = line = haze = dropped = None
+    if spec.gamma:
+        power = float(np.exp(random.normal(0, spec.gamma)))
+    if spec.gain or spec.offset:
+        line = (float(np.exp(random.normal(0, spec.gain))), float(random.normal(0, spec.offset)))
+    if spec.haze:
+        knots = random.random((_PATCHES + 1, _PATCHES + 1)).astype(np.float32)
+        haze = (knots, float(random.uniform(0, spec.haze)))
+    if spec.drop and bands > 1 and random.random() < spec.drop:
+        dropped = int(random.integers(bands))
+    return Change(power, line, haze, dropped)
+
+
+def changed(pixels: np.ndarray, change: Change, zero: np.ndarray) -> np.ndarray:
     """A chip in another light: gamma, gain and offset of all bands, haze, and sometimes a band that is missing.
 
     Pixels without data stay without.
@@ -24,26 +65,23 @@ def changed(pixels: np.ndarray, spec: AugmentSpec, zero: np.ndarray, random: np.
     ----------
     pixels
         A chip; it is left as it is.
-    spec
-        How much of each.
+    change
+        What is done to it.
     zero
         (band,) what a physical value of 0 is as a normalised one: gain and gamma leave it where it is.
-    random
-        Where chance comes from.
     """
     base = zero.astype(np.float32)[:, None, None]
-    if spec.gamma:
-        pixels = _curved(pixels, base, np.exp(random.normal(0, spec.gamma)))
-    if spec.gain or spec.offset:
-        gain, offset = np.exp(random.normal(0, spec.gain)), random.normal(0, spec.offset)
+    if change.power is not None:
+        pixels = _curved(pixels, base, change.power)
+    if change.line is not None:
+        gain, offset = change.line
         pixels = (pixels - base) * np.float32(gain) + base + np.float32(offset)
-    if spec.haze:
-        veil = _uneven(pixels.shape[1:], random) * np.float32(random.uniform(0, spec.haze))
-        pixels = pixels + veil * (np.float32(_VEIL) - pixels)
-    if spec.drop and len(pixels) > 1 and random.random() < spec.drop:
-        band = int(random.integers(len(pixels)))
+    if change.haze is not None:
+        knots, most = change.haze
+        pixels = pixels + _uneven(pixels.shape[1:], knots) * np.float32(most) * (np.float32(_VEIL) - pixels)
+    if change.dropped is not None:
         pixels = pixels.copy()
-        pixels[band] = np.where(np.isnan(pixels[band]), np.float32(np.nan), np.float32(0))
+        pixels[change.dropped] = np.where(np.isnan(pixels[change.dropped]), np.float32(np.nan), np.float32(0))
     return pixels
 
 
@@ -57,9 +95,8 @@ def _curved(pixels: np.ndarray, base: np.ndarray, power: float) -> np.ndarray:
     return np.where(pixels > base, curved + base, pixels)
 
 
-def _uneven(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
-    """(row, col) float32 in [0, 1], smooth: random numbers at a few knots, and straight lines between them."""
-    knots = random.random((_PATCHES + 1, _PATCHES + 1)).astype(np.float32)
+def _uneven(shape: tuple[int, int], knots: np.ndarray) -> np.ndarray:
+    """(row, col) float32 in [0, 1], smooth: straight lines between numbers at a few knots."""
     down, across = (np.linspace(0, _PATCHES, length, dtype=np.float32) for length in shape)
     rows, cols = np.minimum(down.astype(int), _PATCHES - 1), np.minimum(across.astype(int), _PATCHES - 1)
     part, share = (down - rows).astype(np.float32)[:, None], (across - cols).astype(np.float32)[None]

@@ -41,13 +41,14 @@ def identity(recipe: Recipe, scenes: Sequence[LabelledScene], device: str) -> st
     Parameters
     ----------
     recipe
-        Where it is written, how its model is titled and how much memory it may take do not matter.
+        What changes no weight does not matter: paths, title, memory, readers, what it is compared with.
     scenes
         As they are learnt from.
     device
         'cpu' or 'cuda'.
     """
-    asked = recipe.model_dump(mode="json", exclude={"catalog", "out", "title", "licence", "split", "memory"})
+    free = {"catalog", "out", "title", "licence", "split", "memory", "readers", "baseline"}
+    asked = recipe.model_dump(mode="json", exclude=free)
     digest = hashlib.sha256(json.dumps([asked, torch.__version__, device], sort_keys=True).encode())
     for scene in scenes:
         digest.update(scene.survey().digest)

@@ -11,13 +11,16 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from geoseg.grid import Window
-from geoseg.models.receptive_field import Field
 from geoseg.training.recipe import ChipsSpec, Side, SplitSpec
+
+if TYPE_CHECKING:
+    from geoseg.models.receptive_field import Field  # which loads torch; processes that read chips do without
 
 TRAIN, VALIDATION, TEST, BEYOND, BUFFER = 0, 1, 2, 3, 4
 """Divisions of a scene; BEYOND lies outside its `part`, BUFFER on training squares but too near to what is held out."""

@@ -20,7 +20,17 @@ from geoseg.catalog.card import Model, read_model
 from geoseg.errors import JobError, ModelError
 from geoseg.models.networks import parameters_of
 from geoseg.storage.store import Store
-from geoseg.training import calibration, checkpoint, evaluation, events, examples, loop, preparation, processes
+from geoseg.training import (
+    baseline,
+    calibration,
+    checkpoint,
+    evaluation,
+    events,
+    examples,
+    loop,
+    preparation,
+    processes,
+)
 from geoseg.training import folder as folders
 from geoseg.training.evaluation import Evaluated
 from geoseg.training.loop import Progress
@@ -48,7 +58,8 @@ def train(
 
     Pixels without a label, without data in any band, or within the buffer of what is held out are not learnt from. The
     weights kept are a running mean of the trained ones, from the epoch whose mean IoU over all scenes' validation
-    areas is best. A training that was stopped goes on after its last whole epoch when it is asked for again.
+    areas is best. Beside its scores are those of a random forest on the same pixels. A training that was stopped goes
+    on after its last whole epoch when it is asked for again.
 
     Parameters
     ----------
@@ -82,6 +93,7 @@ def train(
         raise ModelError(f"{store.root} holds a model already; name another folder, or replace it with overwrite")
     if tensorboard:
         events.check()
+    baseline.check(recipe)
     with processes.joined(device) as (team, where):
         if team.first:
             model = _trained(recipe, store, where, progress, team, overwrite=overwrite, tensorboard=tensorboard)
@@ -130,15 +142,19 @@ def _trained(
         ready.recipe, ready.known, ready.legend, ready.network, ready.field, ready.split
     )  # fmt: skip
     how = folders.description(recipe, known, split, rows, legend)
+    if lacking := baseline.notes(recipe):
+        how["notes"] = [*how.get("notes", ()), *lacking]
     if ready.model is not None:
         how = folders.continued(how, ready.model.card)
     how |= {"seconds": round(time.monotonic() - started), "parameters": parameters_of(network)}
     how |= {"processes": team.size} if team.size > 1 else {}
     found = evaluation.evaluate(network, field, split.scenes, legend)
+    forest = baseline.of(recipe, split.scenes, legend, torch.get_num_threads())
+    scores = found.scores if forest is None else {**found.scores, "baselines": {baseline.NAME: forest}}
     temperature, calibrated = _calibrated(found)
     how["calibration"] = calibrated
     data = safetensors.torch.save({name: each.cpu().contiguous() for name, each in network.state_dict().items()})
-    card = folders.card_of(recipe, known, legend, field, data, how, found.scores)
+    card = folders.card_of(recipe, known, legend, field, data, how, scores)
     card = card.model_copy(update={"temperature": temperature})
     windows = examples.chosen(found.windows)
     shown = examples.shown(network, field, split.scenes, legend, recipe.bands, windows)

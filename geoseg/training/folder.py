@@ -87,7 +87,7 @@ def description(
         "geoseg": geoseg.__version__,
         "torch": torch.__version__.split("+")[0],
         "recipe": stated.model_dump(
-            mode="json", exclude={"catalog", "out", "architecture", "memory"}, exclude_none=True
+            mode="json", exclude={"catalog", "out", "architecture", "memory", "readers"}, exclude_none=True
         ),
     }
 

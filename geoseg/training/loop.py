@@ -20,11 +20,12 @@ from geoseg.catalog.legend import Legend
 from geoseg.errors import ModelError
 from geoseg.models import receptive_field
 from geoseg.storage.store import Store
-from geoseg.training import checkpoint, losses, scoring, start
+from geoseg.training import checkpoint, losses, reading, scoring, start
 from geoseg.training.checkpoint import Checkpoint
 from geoseg.training.chips import Draw
 from geoseg.training.division import TRAIN, VALIDATION
 from geoseg.training.processes import Team
+from geoseg.training.reading import Source
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledScene
 from geoseg.training.scoring import Judged, Row
@@ -43,7 +44,8 @@ class _Training:
     adam: torch.optim.AdamW
     names: list[str]
     """Of the parameters, in the optimiser's order."""
-    draw: Draw
+    source: Source
+    """Of chips."""
     kept: dict[str, Tensor]
     """The best of the means so far."""
     rows: list[Row]
@@ -61,7 +63,7 @@ class _Training:
         optimiser = {f"{self.names[at]}.{key}": each for at, kinds in state.items() for key, each in kinds.items()}
         tensors = {"network": self.network.state_dict(), "mean": self.mean.state_dict(), "kept": self.kept}
         chance = self.team.states(torch.random.get_rng_state())
-        facts = {"rows": self.rows, "draw": self.draw.random.bit_generator.state}
+        facts = {"rows": self.rows, "draw": self.source.state}
         return Checkpoint({**tensors, "adam": optimiser, "chance": chance}, facts)
 
     def take(self, held: Checkpoint) -> None:
@@ -76,7 +78,7 @@ class _Training:
         }
         self.adam.load_state_dict(state)
         torch.random.set_rng_state(held.tensors["chance"][self.team.name(self.team.rank)])
-        self.draw.random.bit_generator.state = held.facts["draw"]
+        self.source.state = held.facts["draw"]
         self.rows = list(held.facts["rows"])
 
 
@@ -120,6 +122,8 @@ def fit(
     ------
     ModelError
         If the loss is not finite, or the folder holds the checkpoint of another training.
+    JobError
+        If a process that reads chips ends.
     """
     team = team or Team()
     recipe = recipe.model_copy(update={"batch": recipe.batch * team.size})
@@ -131,34 +135,36 @@ def fit(
     groups = start.groups_of(network, recipe.start)
     parameters = dict(network.named_parameters())
     learnt = [{"params": [parameters[name] for name in names], "factor": factor} for factor, names in groups]
-    now = _Training(
-        network,
-        mean,
-        torch.optim.AdamW(learnt, recipe.learning_rate, weight_decay=recipe.weight_decay),
-        [name for _, names in groups for name in names],
-        Draw(labelled, recipe.chips, len(legend), recipe.seed, recipe.augment),
-        copy.deepcopy(mean.state_dict()),
-        [],
-        team,
-    )
+    draw = Draw(labelled, recipe.chips, len(legend), recipe.seed, recipe.augment)
     of = checkpoint.identity(recipe, labelled, where.type if team.size == 1 else f"{where.type} x {team.size}")
-    if held := checkpoint.load(store, of, overwrite=overwrite):
-        now.take(held)
-    judged = [each for each in labelled if each.counts(VALIDATION, len(legend)).any()]
-    steps = steps_of(recipe)
-    progress(len(now.rows) * steps, recipe.epochs * steps, None)
-    while len(now.rows) < recipe.epochs and not _patient_no_more(now, recipe):
-        began, epoch = time.monotonic(), len(now.rows)
-        loss = _epoch(now, recipe, loss_of, progress)
-        found = _judged(mean, field, judged, weights, team)
-        seconds, last = time.monotonic() - began, rate((epoch + 1) * steps - 1, recipe)
-        now.rows.append(scoring.row_of(epoch, loss, found, last, legend, seconds))
-        if now.best == len(now.rows):
-            now.kept = copy.deepcopy(mean.state_dict())
-        held = now.held()
-        if team.first:
-            checkpoint.save(store, held, of)
-        progress((epoch + 1) * steps, recipe.epochs * steps, now.rows[-1])
+    with reading.source(draw, recipe.batch, reading.readers_of(recipe.readers, draw, team.size)) as source:
+        now = _Training(
+            network,
+            mean,
+            torch.optim.AdamW(learnt, recipe.learning_rate, weight_decay=recipe.weight_decay),
+            [name for _, names in groups for name in names],
+            source,
+            copy.deepcopy(mean.state_dict()),
+            [],
+            team,
+        )
+        if held := checkpoint.load(store, of, overwrite=overwrite):
+            now.take(held)
+        judged = [each for each in labelled if each.counts(VALIDATION, len(legend)).any()]
+        steps = steps_of(recipe)
+        progress(len(now.rows) * steps, recipe.epochs * steps, None)
+        while len(now.rows) < recipe.epochs and not _patient_no_more(now, recipe):
+            began, epoch = time.monotonic(), len(now.rows)
+            loss = _epoch(now, recipe, loss_of, progress)
+            found = _judged(mean, field, judged, weights, team)
+            seconds, last = time.monotonic() - began, rate((epoch + 1) * steps - 1, recipe)
+            now.rows.append(scoring.row_of(epoch, loss, found, last, legend, seconds))
+            if now.best == len(now.rows):
+                now.kept = copy.deepcopy(mean.state_dict())
+            held = now.held()
+            if team.first:
+                checkpoint.save(store, held, of)
+            progress((epoch + 1) * steps, recipe.epochs * steps, now.rows[-1])
     network.load_state_dict(now.kept)
     network.eval()
     return now.rows
@@ -220,7 +226,7 @@ def _epoch(now: _Training, recipe: Recipe, loss_of: losses.Loss, progress: Progr
             group["lr"] = group["factor"] * rate(epoch * steps + step, recipe)
         now.adam.zero_grad()
         for _ in range(recipe.accumulate):
-            drawn, labels = now.draw(recipe.batch)
+            drawn, labels = now.source()
             pixels, truth = (torch.from_numpy(each).to(where) for each in (now.team.own(drawn), labels))
             with torch.autocast(where.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                 scores = now.network(pixels.contiguous(memory_format=torch.channels_last))

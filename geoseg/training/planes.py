@@ -25,6 +25,8 @@ class Windowed:
 
     of: Callable[[Window], np.ndarray]
     """(…, row, col) of a window of the lattice, inside of the scene."""
+    cache: Cache | None = None
+    """Where what was read is kept."""
 
 
 Plane = np.ndarray | Windowed
@@ -56,6 +58,25 @@ class Cache:
         self.most_bytes, self.bytes = most_bytes, 0
         self.kept: OrderedDict[tuple[int, Window], tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
+    def __reduce__(self) -> tuple[type[Cache], tuple[int]]:
+        """To another process it goes empty."""
+        return Cache, (self.most_bytes,)
+
+    def shrink(self, most_bytes: int) -> None:
+        """Hold less from now on.
+
+        Parameters
+        ----------
+        most_bytes
+            Of pixels and labels.
+        """
+        self.most_bytes = most_bytes
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self.bytes > self.most_bytes:
+            self.bytes -= sum(each.nbytes for each in self.kept.popitem(last=False)[1])
+
     def get(self, key: tuple[int, Window]) -> tuple[np.ndarray, np.ndarray] | None:
         """What is kept of a square of a scene.
 
@@ -81,8 +102,7 @@ class Cache:
         """
         self.kept[key] = found
         self.bytes += sum(each.nbytes for each in found)
-        while self.bytes > self.most_bytes:
-            self.bytes -= sum(each.nbytes for each in self.kept.popitem(last=False)[1])
+        self._let_go()
 
 
 class Squares:
@@ -91,6 +111,10 @@ class Squares:
     def __init__(self, read: Read, extent: Window, cache: Cache, number: int) -> None:
         self.read, self.extent, self.cache, self.number = read, extent, cache, number
         self.last: tuple[Window, tuple[np.ndarray, np.ndarray]] | None = None
+
+    def __reduce__(self) -> tuple[type[Squares], tuple[Read, Window, Cache, int]]:
+        """To another process it goes without what was read last."""
+        return Squares, (self.read, self.extent, self.cache, self.number)
 
     def pixels(self, window: Window) -> np.ndarray:
         """(band, row, col) of a window inside of the scene."""

@@ -199,6 +199,10 @@ class Recipe(Spec):
     class_weight: float = Field(0.25, ge=0, le=1)
     """Power of a class's rarity by which the loss is weighted: 0 not at all, 1 all classes count the same."""
     seed: int = Field(0, ge=0)
+    baseline: Literal["random_forest", "none"] | None = None
+    """What the network is compared with; default: a random forest where scikit-learn is installed."""
+    readers: int | None = Field(None, ge=0, le=64)
+    """Processes that read chips ahead where scenes are read by windows; default: by the cores."""
     memory: ByteSize = Field(ByteSize(4_000_000_000), ge=0)
     """Bytes of pixels and labels that are held; scenes that take more are read by windows."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from geoseg.catalog.card import ModelCard
+from geoseg.training import baseline
 from geoseg.training.division import BEYOND, BUFFER, DIVISIONS, TEST, TRAIN, VALIDATION
 from geoseg.training.scoring import Row
 
@@ -14,7 +16,7 @@ HEAD = ("class", "train px", "validation px", "test px", "IoU validation", "IoU 
 
 
 def table(card: ModelCard) -> tuple[tuple[str, ...], list[tuple[str | float | int | None, ...]], list[str]]:
-    """What a terminal shows of a training: column heads, a row for each class and one for the mean, and warnings.
+    """What a terminal shows of a training: column heads, a row for each class and for means, and warnings.
 
     Test pixels are those of the test squares and of what lies beyond the scenes' parts.
 
@@ -28,7 +30,8 @@ def table(card: ModelCard) -> tuple[tuple[str, ...], list[tuple[str | float | in
     heads
         Of the columns.
     rows
-        Name of a class, its labelled pixels in each division, and its scores; None where a class cannot be judged.
+        Name of a class, its labelled pixels in each division, and its scores; None where a class cannot be judged. The
+        last two are means: of the network, and of a random forest if the card has one.
     warnings
         Sentences.
     """
@@ -42,8 +45,13 @@ def table(card: ModelCard) -> tuple[tuple[str, ...], list[tuple[str | float | in
         judged = [scores[kind]["iou"][name] if met[kind] >= FEW else None for kind in by_division]
         rows.append((name, *(met[DIVISIONS[kind]] for kind in (TRAIN, VALIDATION, TEST)), *judged))
     means = [scores[kind] and scores[kind]["mean_iou"] for kind in by_division]
+    warnings = _warnings(rows, card)
     rows.append(("mean", *(sum(int(row[at] or 0) for row in rows) for at in (1, 2, 3)), *means))
-    return HEAD, rows, _warnings(rows[:-1], card)
+    if forest := card.scores.get("baselines", {}).get(baseline.NAME):
+        theirs = [forest[name]["mean_iou"] if name in forest else None for name in by_division.values()]
+        rows.append((f"mean, {baseline.NAME}", None, None, None, *theirs))
+        warnings += _beaten(dict(zip(by_division, zip(means, theirs))))
+    return HEAD, rows, warnings
 
 
 def line(row: Row, epochs: int) -> str:
@@ -62,6 +70,21 @@ def line(row: Row, epochs: int) -> str:
     left = (epochs - row["epoch"]) * row["seconds"]
     rest = "" if left <= 0 else f", {left:.0f} s left" if left < 120 else f", {left / 60:.0f} min left"
     return f"epoch {row['epoch']:g} of {epochs}: {losses}, {scores}, {row['seconds']:.0f} s{rest}"
+
+
+def _beaten(means: Mapping[str, tuple[float | None, float | None]]) -> list[str]:
+    """A sentence where a forest is as good as the network, on what was never seen where it can be."""
+    for kind in (DIVISIONS[TEST], DIVISIONS[VALIDATION]):
+        ours, theirs = means[kind]
+        if ours is None or theirs is None:
+            continue
+        if theirs < ours:
+            return []
+        return [
+            f"a {baseline.NAME} on single pixels has mean IoU {theirs:.3f} on {kind} areas, the network {ours:.3f}: "
+            "what it sees around a pixel gains nothing here yet"
+        ]
+    return []
 
 
 def _warnings(rows: list[tuple[Any, ...]], card: ModelCard) -> list[str]:

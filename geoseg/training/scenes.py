@@ -20,7 +20,7 @@ import numpy as np
 
 from geoseg import imagery
 from geoseg.accuracy import drawn
-from geoseg.accuracy.references import on_grid
+from geoseg.accuracy.references import Kept
 from geoseg.catalog import Catalog, Reference
 from geoseg.catalog.card import Normalisation
 from geoseg.catalog.legend import Legend
@@ -276,10 +276,11 @@ def load(
     brought = [_brought(known, name, spec.crosswalk, legend) for name in spec.references]
     mean, std = centre(scene, normalisation)
     files = ExitStack()
-    rasters = [
-        (files.enter_context(drawn.as_raster(reference, scene.grid, scene.window)), table)
-        for reference, table in brought
-    ]
+    rasters = []
+    for reference, table in brought:
+        raster = Kept(files.enter_context(drawn.as_raster(reference, scene.grid, scene.window)))
+        files.callback(raster.close)
+        rasters.append((raster, table))
     read = partial(_read, scene, rasters, (mean, std))
     division = partial(divide, scene.window, spec.part, squares)
     made: tuple[Plane, Plane, Plane]
@@ -290,7 +291,7 @@ def load(
     else:
         parts = planes.Squares(read, scene.window, cache, number)
         weakref.finalize(parts, files.close)
-        made = Windowed(parts.pixels), Windowed(parts.labels), Windowed(division)
+        made = Windowed(parts.pixels, cache), Windowed(parts.labels, cache), Windowed(division)
     pixels_of, labels_of, division_of = made
     return LabelledScene(
         spec.imagery,
@@ -307,7 +308,7 @@ def load(
 
 def _read(
     scene: imagery.Scene,
-    references: Sequence[tuple[Reference, np.ndarray]],
+    references: Sequence[tuple[Kept, np.ndarray]],
     centred: tuple[tuple[float, ...], tuple[float, ...]],
     window: Window,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -316,7 +317,7 @@ def _read(
     void = np.isnan(pixels).any(axis=0)
     labels = np.full(void.shape, -1, np.int16)
     for reference, indices in references:
-        found = indices[on_grid(reference, scene.grid, window)]
+        found = indices[reference.on_grid(scene.grid, window)]
         labels = np.where(labels < 0, found, labels)
     labels[void] = -1
     for values, of in zip((np.subtract, np.divide), centred):

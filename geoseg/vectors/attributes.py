@@ -27,7 +27,7 @@ from geoseg.vectors.features import Features
 from geoseg.vectors.pieces import FLAG_BITS
 from geoseg.vectors.rings import Batch
 from geoseg.vectors.source import Source
-from geoseg.vectors.stream import NO_AMOUNT
+from geoseg.vectors.strips import NO_AMOUNT
 
 COLUMNS = {"pixels": "pixels", "perimeter": "perim_m", "confidence": "conf"}
 """Names of the columns, by what is asked for."""
@@ -59,7 +59,7 @@ class Confidence:
     offset: float
 
     def amounts(self, row: int, rows: int) -> np.ndarray:
-        """Integers that stand for the values of some rows, see `stream.Amounts`.
+        """Integers that stand for the values of some rows, see `strips.Amounts`.
 
         Parameters
         ----------

@@ -6,7 +6,7 @@ import numpy as np
 
 from geoseg.vectors.compiled import compiled
 from geoseg.vectors.rings import Batch
-from geoseg.vectors.stream import Weights
+from geoseg.vectors.strips import Weights
 
 _ROWS = 1024
 """Rows whose weights are asked for at a time."""

@@ -10,7 +10,7 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from rasterio.windows import Window
 from geoseg.catalog import choice
 from geoseg.catalog.legend import Legend
 from geoseg.errors import CatalogError, RasterError
-from geoseg.rasters import readback
+from geoseg.rasters import attribute_table, readback
 from geoseg.rasters.readback import Written
 from geoseg.storage.files import UNFINISHED
 from geoseg.vectors import areas
 from geoseg.vectors import source as sources
 from geoseg.vectors.regions import OUTSIDE
-from geoseg.vectors.sieve import Sieved, sieve
+from geoseg.vectors.sieve import Part, Sieved, Strips, sieve
 from geoseg.vectors.source import Source
 
 TAG = "GEOSEG_GENERALISED"
@@ -93,7 +93,14 @@ def parse(texts: Sequence[str], legend: Legend | None) -> MappingUnit:
     return MappingUnit(others, of_class)
 
 
-def sieved(of_map: Source, unit: MappingUnit, *, workers: int = 1) -> tuple[Sieved, list[Change]]:
+def sieved(
+    of_map: Source,
+    unit: MappingUnit,
+    *,
+    workers: int = 1,
+    strips: Strips | None = None,
+    parts: Iterable[Part] | None = None,
+) -> tuple[Sieved, list[Change]]:
     """A map without regions smaller than the unit, and what that does to each class.
 
     Parameters
@@ -104,13 +111,18 @@ def sieved(of_map: Source, unit: MappingUnit, *, workers: int = 1) -> tuple[Siev
         Least areas.
     workers : int
         Threads.
+    strips : callable, optional
+        Makes the pixels of all classes; default: the map's.
+    parts : iterable of Part, optional
+        What `sieve.part` makes of each strip, where that is done elsewhere.
     """
     weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
     least = {id: _least(area, unit_m2) for id, area in unit.of_class.items()}
-    whole = replace(of_map, wanted=None)
+    pixels = strips or replace(of_map, wanted=None).strips
     a, b, _, d, e, _ = tuple(of_map.transform)[:6]
     sides = math.hypot(b, e), math.hypot(a, d)
-    found = sieve(whole.strips, least, _least(unit.of_others, unit_m2), weights=weights, sides=sides, workers=workers)
+    how: dict[str, Any] = {"weights": weights, "sides": sides, "workers": workers, "parts": parts}
+    found = sieve(pixels, least, _least(unit.of_others, unit_m2), **how)
     changes = [
         Change(id, of_map.names.get(id, str(id)), found.before.get(id, 0) * unit_m2, found.after.get(id, 0) * unit_m2)
         for id in sorted(found.before)
@@ -236,8 +248,11 @@ def _write(of_map: Source, found: Sieved, tags: Mapping[str, str], folder: Path,
             row += len(strip)
         if colours is not None:
             file.write_colormap(1, colours)
-        file.update_tags(**{key: value for key, value in of_map.tags.items() if key != "map"}, **tags)
+        room = attribute_table.reserved(of_map.legend, None) if of_map.legend else {}
+        file.update_tags(**{key: value for key, value in of_map.tags.items() if key != "map"}, **tags, **room)
     written.check(folder / "plain.tif", out)
     rasterio.shutil.copy(
         folder / "plain.tif", folder / "map.tif", driver="COG", compress="deflate", overview_resampling="mode"
     )
+    if of_map.legend:
+        attribute_table.embed(folder / "map.tif", of_map.legend, None)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -22,7 +22,7 @@ import shapely
 from geoseg.catalog.legend import Legend
 from geoseg.catalog.regions import read_region
 from geoseg.grid import read_crs
-from geoseg.vectors import areas, arrow, features, files, mapping_unit, source, stream
+from geoseg.vectors import areas, arrow, features, files, mapping_unit, passes, source
 from geoseg.vectors import attributes as columns
 from geoseg.vectors import simplify as simple
 from geoseg.vectors.attributes import Confidence
@@ -30,13 +30,13 @@ from geoseg.vectors.features import Features
 from geoseg.vectors.files import check_ending, write
 from geoseg.vectors.heights import Heights
 from geoseg.vectors.mapping_unit import Change
-from geoseg.vectors.regions import OUTSIDE
+from geoseg.vectors.passes import Passes, Progress
 from geoseg.vectors.rings import Batch
-from geoseg.vectors.sieve import Strips
 from geoseg.vectors.simplify import Kept
 from geoseg.vectors.smooth import Smooth
 from geoseg.vectors.source import Source
-from geoseg.vectors.stream import Amounts
+from geoseg.vectors.spread import Mapper
+from geoseg.vectors.strips import Amounts
 
 __all__ = ["batches", "read_region", "trace", "vectorize", "write"]
 
@@ -56,6 +56,8 @@ def vectorize(
     confidence: str | Path | None = None,
     changed_areas: Callable[[list[Change]], None] = lambda changes: None,
     workers: int = 1,
+    mapper: Mapper | None = None,
+    progress: Callable[[Progress], None] = passes.silent,
 ) -> dict[Path, int]:
     """Trace a map of any size and write its polygons, with a style in the legend's colours.
 
@@ -84,6 +86,11 @@ def vectorize(
         Called with what that does to each class's area, before anything is written.
     workers : int
         Threads that trace.
+    mapper : callable, optional
+        Spreads the work over other processes in place of threads, which changes nothing in the files, see
+        `spread.Mapper`; they find the map, and its confidence, at the same paths.
+    progress : callable
+        Called now and then with how far it is.
 
     Returns
     -------
@@ -101,8 +108,10 @@ def vectorize(
         check_ending(each)
     if crs is None and all(each.suffix == ".geojson" for each in outs):
         crs = "EPSG:4326"
-    shape = _Shape(tuple(min_area), simplify, smooth, crs, workers, tuple(attributes), confidence)
-    layer, parts = _traced(source.described(Path(map_path), classes, legend), shape, changed_areas)
+    shape = _Shape(tuple(min_area), simplify, smooth, crs, tuple(attributes), confidence)
+    of_map = source.described(Path(map_path), classes, legend)
+    through = shape.passes(of_map, workers=workers, mapper=mapper, progress=progress)
+    layer, parts = _traced(of_map, shape, through, changed_areas)
     return files.write_parts(parts, outs, layer, per_class=per_class)
 
 
@@ -157,8 +166,8 @@ def trace(
         If a class is asked for that the legend lacks.
     """
     of_map = source.described(Path(map_path), classes, legend)
-    shape = _Shape(tuple(min_area), simplify, smooth, crs, workers, tuple(attributes), confidence)
-    layer, parts = _traced(of_map, shape, strip_rows=strip_rows)
+    shape = _Shape(tuple(min_area), simplify, smooth, crs, tuple(attributes), confidence)
+    layer, parts = _traced(of_map, shape, shape.passes(of_map, workers=workers, strip_rows=strip_rows))
     found = features.concatenated(list(parts))
     shapes = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, found.points, (found.ring_starts, found.polygon_starts)
@@ -200,10 +209,23 @@ def batches(
         `class_id`, `class_name`, `area_m2`, further attributes and `geometry`, well-known binary.
     """
     of_map = source.described(Path(map_path), classes, legend)
-    shape = _Shape(tuple(min_area), simplify, smooth, crs, workers, tuple(attributes), confidence)
-    layer, parts = _traced(of_map, shape)
+    shape = _Shape(tuple(min_area), simplify, smooth, crs, tuple(attributes), confidence)
+    layer, parts = _traced(of_map, shape, shape.passes(of_map, workers=workers))
     for part in parts:
         yield from arrow.batches(part, layer.names, arrow.schema(layer.columns))
+
+
+def files_read(map_path: Path, attributes: Sequence[str] = (), confidence: Path | None = None) -> list[Path]:
+    """The rasters that `vectorize` reads, where they are there.
+
+    Parameters
+    ----------
+    map_path, attributes, confidence
+        As in `vectorize`.
+    """
+    of_map = source.described(map_path)
+    asked = _Asked.of(of_map, _Shape((), None, False, None, tuple(attributes), confidence))
+    return [map_path, *([] if asked.mean_of is None else [asked.mean_of.path])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +236,6 @@ class _Shape:
     simplify: str | None
     smooth: bool
     crs: str | None
-    workers: int
     attributes: tuple[str, ...]
     confidence: str | Path | None
 
@@ -222,6 +243,18 @@ class _Shape:
     def loose(self) -> bool:
         """Whether outlines leave the sides of pixels."""
         return self.smooth or self.simplify is not None
+
+    def passes(self, of_map: Source, **how: Any) -> Passes:
+        """The map gone through, where outlines leave the sides of pixels with all of its classes.
+
+        Parameters
+        ----------
+        of_map : Source
+            The map.
+        how
+            As for `Passes`.
+        """
+        return Passes(replace(of_map, wanted=None) if self.loose else of_map, **how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,35 +273,32 @@ class _Asked:
 
     @property
     def amounts(self) -> Amounts | None:
-        return None if self.mean_of is None else self.mean_of.amounts
+        return None if self.mean_of is None else replace(self.mean_of, path=self.mean_of.path.absolute()).amounts
 
 
 def _traced(
     of_map: Source,
     shape: _Shape,
+    through: Passes,
     changed_areas: Callable[[list[Change]], None] = lambda changes: None,
-    *,
-    strip_rows: int | None = None,
 ) -> tuple[files.Layer, Iterator[Features]]:
     """What is known of all polygons, and they themselves as they come."""
     asked = _Asked.of(of_map, shape)
     there = None if shape.crs is None else read_crs(shape.crs, "the polygons' CRS").proj
     changes: list[Change] = []
     unit, kept = None, None
-    strips: Strips = partial((replace(of_map, wanted=None) if shape.loose else of_map).strips, strip_rows)
     if shape.min_area:
         unit = mapping_unit.parse(shape.min_area, of_map.legend)
-        sieved, changes = mapping_unit.sieved(of_map, unit, workers=shape.workers)
-        strips = sieved.strips
+        changes = through.sieve(unit)
     if shape.loose:
-        kept, drawn = _drawn(of_map, strips, shape)
+        kept, drawn = _drawn(of_map, through, shape)
         after = {each.class_id: each.after_m2 for each in drawn}
         changes = [replace(each, after_m2=after.get(each.class_id, 0.0)) for each in changes or drawn]
     tags = of_map.tags
     if changes:
         changed_areas(changes)
         tags = {**tags, mapping_unit.TAG: mapping_unit.tag(changes, unit, shape.simplify, smooth=shape.smooth)}
-    parts = _parts(of_map, strips(), shape.workers, asked, kept)
+    parts = _parts(of_map, through, asked, kept)
     if there is not None:
         mover = pyproj.Transformer.from_crs(of_map.crs, there, always_xy=True)
         parts = (features.moved(part, mover) for part in parts)
@@ -277,7 +307,7 @@ def _traced(
     return files.Layer(crs, of_map.names, tags, of_map.legend, further), parts
 
 
-def _drawn(of_map: Source, strips: Strips, shape: _Shape) -> tuple[Kept | Smooth, list[Change]]:
+def _drawn(of_map: Source, through: Passes, shape: _Shape) -> tuple[Kept | Smooth, list[Change]]:
     """How outlines leave the sides of pixels, and what that does to each class."""
     simple.check(shape.simplify, of_map.crs, of_map.transform, str(of_map.path))
     weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
@@ -287,12 +317,10 @@ def _drawn(of_map: Source, strips: Strips, shape: _Shape) -> tuple[Kept | Smooth
     if shape.simplify is not None:
         middle = areas.area_of(of_map.crs, of_map.transform)(np.array([rows // 2]), np.array([cols // 2]), np.ones(1))
         pixels = simple.tolerance(shape.simplify, math.sqrt(middle[0]))
-        drawn = simple.kept(
-            strips(), of_map.shape, pixels, weights=weights, rounded=shape.smooth, workers=shape.workers
-        )
+        drawn = through.kept(pixels, weights, rounded=shape.smooth)
         sizes = drawn.sizes
     if shape.smooth:
-        sizes = _sizes(stream.trace(strips(), cols, weights=weights, workers=shape.workers, flagged=True), drawn)
+        sizes = _sizes(through.regions("smoothing", weights, flagged=True), drawn)
     names = of_map.names
     changes = [
         Change(id, names.get(id, str(id)), before * unit_m2, after * unit_m2) for id, (before, after) in sizes.items()
@@ -312,18 +340,11 @@ def _sizes(batches: Iterable[Batch], drawn: Kept | Smooth) -> Mapping[int, tuple
     return {id: (before, after) for id, (before, after) in sorted(found.items())}
 
 
-def _parts(
-    of_map: Source, strips: Iterable[np.ndarray], workers: int, asked: _Asked, kept: Kept | Smooth | None = None
-) -> Iterator[Features]:
-    """Polygons of the classes that are wanted, of strips of all of them."""
+def _parts(of_map: Source, through: Passes, asked: _Asked, kept: Kept | Smooth | None = None) -> Iterator[Features]:
+    """Polygons of the classes that are wanted."""
     weights, unit_m2 = areas.weights(of_map.crs, of_map.transform, of_map.shape)
     wanted, flagged = of_map.wanted, kept is not None
-    if not flagged and wanted is not None:
-        strips = (np.where(np.isin(each, wanted), each, OUTSIDE) for each in strips)
-    batches = stream.trace(
-        strips, of_map.shape[1], weights=weights, amounts=asked.amounts, workers=workers, flagged=flagged
-    )
-    for batch in batches:
+    for batch in through.regions("tracing", weights, asked.amounts, flagged=flagged):
         if kept is None:
             exact = batch
             made = features.located(exact, of_map.transform, unit_m2)
@@ -335,3 +356,4 @@ def _parts(
             further = columns.of_regions(asked.names, exact, made, of_map.crs, asked.mean_of, flagged=flagged)
             made = replace(made, columns=further)
         yield made
+        through.polygons += len(made)

@@ -19,7 +19,7 @@ import numpy as np
 from geoseg.vectors import regions
 from geoseg.vectors.compiled import compiled
 from geoseg.vectors.regions import OUTSIDE
-from geoseg.vectors.stream import Weights, ones
+from geoseg.vectors.strips import Weights, ones
 
 Strips = Callable[[], Iterable[np.ndarray]]
 """Makes the pixels anew each time: (row, col) int32 from top to bottom, the same strips each time."""
@@ -39,14 +39,37 @@ class Sieved:
     """The same when sieved."""
     merged: int
     """Regions that became part of another."""
+    starts: np.ndarray
+    """(strip + 1,) int64, where each strip begins in `becomes`."""
 
     def strips(self) -> Iterator[np.ndarray]:
         """The pixels, sieved."""
-        base = 0
-        for strip in self.source():
-            labels, count = regions.components(np.ascontiguousarray(strip))
-            yield np.append(self.becomes[base : base + count], OUTSIDE).astype(np.int32)[labels]
-            base += count
+        for at, strip in enumerate(self.source()):
+            yield changed(strip, self.of_strip(at))
+
+    def of_strip(self, at: int) -> np.ndarray:
+        """(part,) int32, the classes that the regions of a strip become.
+
+        Parameters
+        ----------
+        at : int
+            Number of the strip, from the top.
+        """
+        return self.becomes[self.starts[at] : self.starts[at + 1]]
+
+
+def changed(strip: np.ndarray, becomes: np.ndarray) -> np.ndarray:
+    """The pixels of a strip, sieved.
+
+    Parameters
+    ----------
+    strip : (row, col) int32
+        As they were.
+    becomes : (part,) int32
+        From `Sieved.of_strip`.
+    """
+    labels, _ = regions.components(np.ascontiguousarray(strip))
+    return np.append(becomes, OUTSIDE).astype(np.int32)[labels]
 
 
 def sieve(
@@ -57,6 +80,7 @@ def sieve(
     weights: Weights = ones,
     sides: tuple[float, float] = (1.0, 1.0),
     workers: int = 1,
+    parts: Iterable[Part] | None = None,
 ) -> Sieved:
     """Decide what becomes of every region.
 
@@ -74,6 +98,8 @@ def sieve(
         Of a pixel, in any unit; how long borders are.
     workers : int
         Threads.
+    parts : iterable of Part, optional
+        What `part` makes of each strip, in their order, where that is done elsewhere.
 
     Examples
     --------
@@ -81,23 +107,24 @@ def sieve(
     >>> next(sieve(lambda: [labels], {}, 2).strips()).tolist()
     [[1, 1, 1, 1], [1, 2, 2, 2], [2, 2, 2, 2]]
     """
-    found = _parts(source, weights, workers)
+    found = _parts(source, weights, workers) if parts is None else list(parts)
     region, values, sizes, before = _regions(found)
     pairs = _borders(found, region, len(values), sides)
     lowest = np.full(_MOST_IDS, other, np.int64)
     for id, size in least.items():
         if id < _MOST_IDS:
             lowest[id] = size
-    parent, changed = _merge(values, sizes, *pairs, lowest)
+    parent, becomes = _merge(values, sizes, *pairs, lowest)
     root = regions.roots(parent)
     after: dict[int, int] = {}
-    for id in np.unique(changed[root]).tolist():
-        after[id] = int(sizes[changed[root] == id].sum())
-    return Sieved(source, changed[root][region], before, after, len(root) - len(np.unique(root)))
+    for id in np.unique(becomes[root]).tolist():
+        after[id] = int(sizes[becomes[root] == id].sum())
+    starts = np.cumsum([0, *(len(each.values) for each in found)])
+    return Sieved(source, becomes[root][region], before, after, len(root) - len(np.unique(root)), starts)
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """A strip's regions; `beside` and `below` are pairs of them that share a border of one pixel's side."""
 
     values: np.ndarray
@@ -109,13 +136,13 @@ class _Part:
     below: tuple[np.ndarray, np.ndarray]
 
 
-def _parts(source: Strips, weights: Weights, workers: int) -> list[_Part]:
-    found: list[_Part] = []
-    waiting: deque[Future[_Part]] = deque()
+def _parts(source: Strips, weights: Weights, workers: int) -> list[Part]:
+    found: list[Part] = []
+    waiting: deque[Future[Part]] = deque()
     row = 0
     with ThreadPoolExecutor(workers) as pool:
         for strip in source():
-            waiting.append(pool.submit(_part, np.ascontiguousarray(strip), row, weights(row, len(strip))))
+            waiting.append(pool.submit(part, np.ascontiguousarray(strip), row, weights(row, len(strip))))
             row += len(strip)
             if len(waiting) > workers:
                 found.append(waiting.popleft().result())
@@ -123,26 +150,37 @@ def _parts(source: Strips, weights: Weights, workers: int) -> list[_Part]:
     return found
 
 
-def _part(strip: np.ndarray, row: int, weights: np.ndarray) -> _Part:
+def part(strip: np.ndarray, row: int, weights: np.ndarray) -> Part:
+    """A strip's regions.
+
+    Parameters
+    ----------
+    strip : (row, col) int32
+        Its pixels.
+    row : int
+        The first row.
+    weights : (row, col) or (row, 1) int64
+        Size of each pixel.
+    """
     labels, count = regions.components(strip)
     values, sizes, firsts = _facts(strip, labels, count, row, np.ascontiguousarray(weights))
     beside, below = _touching(labels)
     counted = [np.unique(pairs, return_counts=True) for pairs in (beside, below)]
-    return _Part(values, sizes, firsts, labels[0].copy(), labels[-1].copy(), counted[0], counted[1])
+    return Part(values, sizes, firsts, labels[0].copy(), labels[-1].copy(), counted[0], counted[1])
 
 
-def _regions(found: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, int]]:
+def _regions(found: list[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, int]]:
     """Region of each part's regions, numbered by their first pixels; class and size of each; sizes of classes."""
-    bases = np.cumsum([0, *(len(part.values) for part in found)])
+    bases = np.cumsum([0, *(len(each.values) for each in found)])
     parent = np.arange(bases[-1])
     for index in range(1, len(found)):
         one, other = found[index - 1], found[index]
         above, here = np.append(one.values, OUTSIDE)[one.bottom], np.append(other.values, OUTSIDE)[other.top]
         regions.unite_lines(parent, above, one.bottom + bases[index - 1], here, other.top + bases[index])
     root = regions.roots(parent)
-    firsts = np.concatenate([np.empty(0, np.int64), *(part.firsts for part in found)])
-    values = np.concatenate([np.empty(0, np.int32), *(part.values for part in found)])
-    sizes = np.concatenate([np.empty(0, np.int64), *(part.sizes for part in found)])
+    firsts = np.concatenate([np.empty(0, np.int64), *(each.firsts for each in found)])
+    values = np.concatenate([np.empty(0, np.int32), *(each.values for each in found)])
+    sizes = np.concatenate([np.empty(0, np.int64), *(each.sizes for each in found)])
     kept, region = np.unique(root, return_inverse=True)
     least = np.full(len(kept), np.iinfo(np.int64).max)
     np.minimum.at(least, region, firsts)
@@ -157,7 +195,7 @@ def _regions(found: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray, di
 
 
 def _borders(
-    found: list[_Part], region: np.ndarray, count: int, sides: tuple[float, float]
+    found: list[Part], region: np.ndarray, count: int, sides: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where each region's neighbours begin, the neighbours, and the length of the border with each."""
     tall, wide = (max(1, round(2**20 * side / max(sides))) for side in sides)
@@ -168,12 +206,12 @@ def _borders(
         lengths.extend((length, length))
 
     base = 0
-    for index, part in enumerate(found):
-        for (pairs, times), side in ((part.beside, tall), (part.below, wide)):
+    for index, each in enumerate(found):
+        for (pairs, times), side in ((each.beside, tall), (each.below, wide)):
             add(region[base + (pairs >> 32)], region[base + (pairs & 0xFFFFFFFF)], times * side)
         if index + 1 < len(found):
-            after = base + len(part.values)
-            one, other = part.bottom, found[index + 1].top
+            after = base + len(each.values)
+            one, other = each.bottom, found[index + 1].top
             both = (one >= 0) & (other >= 0)
             above, below = region[one[both] + base], region[other[both] + after]
             apart = above != below

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from geoseg.vectors.heights import Heights
 from geoseg.vectors.pieces import FLAG_BITS, JUNCTION, rotate
 from geoseg.vectors.regions import OUTSIDE
 from geoseg.vectors.rings import Batch
-from geoseg.vectors.stream import Weights
+from geoseg.vectors.strips import Weights, ones
 
 SQUARE = 1024
 """Edge of the squares, pixels."""
@@ -129,7 +130,7 @@ def kept(
     shape: tuple[int, int],
     pixels: float,
     *,
-    weights: Weights = stream.ones,
+    weights: Weights = ones,
     rounded: bool = False,
     workers: int = 1,
     folder: Path | None = None,
@@ -156,39 +157,89 @@ def kept(
     square : int
         Edge of the squares, pixels; with another one other corners are kept.
     """
+    height = Heights(weights, shape[0])
+    found = _in_threads(strips, pixels, height, rounded, workers, square)
+    return gathered(found, shape, height, rounded=rounded, folder=folder, square=square)
+
+
+def gathered(
+    found: Iterable[Square],
+    shape: tuple[int, int],
+    height: Heights,
+    *,
+    rounded: bool = False,
+    folder: Path | None = None,
+    square: int = SQUARE,
+) -> Kept:
+    """The corners that all squares keep, wherever these were simplified.
+
+    Parameters
+    ----------
+    found : iterable of Square
+        All of the map, in the order of rows, then of columns.
+    shape, rounded, folder, square
+        As for `kept`.
+    height : Heights
+        Of the map.
+    """
     rows, cols = shape
-    height = Heights(weights, rows)
     bits = _on_disk((rows + 1, cols // 8 + 1), folder)
     reach = _on_disk((rows + 1, cols + 1), folder) if rounded else None
     totals: dict[int, list[float]] = {}
-
-    def take(found: _Square) -> None:
-        np.bitwise_or.at(bits, (found.rows, found.cols >> 3), (1 << (found.cols & 7)).astype(np.uint8))
-        if reach is not None and found.reach is not None:
-            reach[found.rows, found.cols] = found.reach  # 0 on the edges of squares, which several have
-        for id, before, after in zip(found.ids.tolist(), found.before.tolist(), found.after.tolist()):
+    for each in found:
+        np.bitwise_or.at(bits, (each.rows, each.cols >> 3), (1 << (each.cols & 7)).astype(np.uint8))
+        if reach is not None and each.reach is not None:
+            reach[each.rows, each.cols] = each.reach  # 0 on the edges of squares, which several have
+        for id, before, after in zip(each.ids.tolist(), each.before.tolist(), each.after.tolist()):
             total = totals.setdefault(id, [0.0, 0.0])
             total[0] += before
             total[1] += after
-
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[_Square]] = deque()
-        for row, strip in _strips_of(strips, square):
-            for col in range(0, cols, square):
-                part = strip[:, col : col + square]
-                part = np.where(part == OUTSIDE, np.int32(_VOID), part)
-                ahead.append(pool.submit(_square, part, row, col, pixels, height, rounded))
-                while len(ahead) > 2 * workers:
-                    take(ahead.popleft().result())
-        while ahead:
-            take(ahead.popleft().result())
     totals.pop(_VOID, None)
     sizes = {id: (before, after) for id, (before, after) in sorted(totals.items())}
     return Kept(bits, sizes, height, shape, square, reach)
 
 
+def squares(
+    strip: np.ndarray, row: int, pixels: float, height: Heights, *, rounded: bool, square: int = SQUARE
+) -> Iterator[Callable[[], Square]]:
+    """The squares of some rows from left to right, each to be simplified when it is called.
+
+    Parameters
+    ----------
+    strip : (row, col) int32
+        The pixels of a row of squares.
+    row : int
+        Of the first of them.
+    pixels, height, rounded, square
+        As for `kept` and `gathered`.
+    """
+    for col in range(0, strip.shape[1], square):
+        part = strip[:, col : col + square]
+        part = np.where(part == OUTSIDE, np.int32(_VOID), part)
+        yield partial(_square, part, row, col, pixels, height, rounded)
+
+
+def _in_threads(
+    strips: Iterable[np.ndarray],
+    pixels: float,
+    height: Heights,
+    rounded: bool,
+    workers: int,
+    square: int,
+) -> Iterator[Square]:
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Square]] = deque()
+        for row, strip in _strips_of(strips, square):
+            for each in squares(strip, row, pixels, height, rounded=rounded, square=square):
+                ahead.append(pool.submit(each))
+                while len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
 @dataclass(frozen=True, slots=True)
-class _Square:
+class Square:
     """What a square keeps, and what becomes of its classes."""
 
     rows: np.ndarray
@@ -199,7 +250,7 @@ class _Square:
     reach: np.ndarray | None
 
 
-def _square(values: np.ndarray, row: int, col: int, pixels: float, height: Heights, rounded: bool) -> _Square:
+def _square(values: np.ndarray, row: int, col: int, pixels: float, height: Heights, rounded: bool) -> Square:
     batches = [_unflagged(each) for each in stream.trace([values], values.shape[1], flagged=True)]
     exact = features.concatenated([features.located(each, Affine.identity(), 1.0) for each in batches])
     shapes = shapely.from_ragged_array(
@@ -214,7 +265,7 @@ def _square(values: np.ndarray, row: int, col: int, pixels: float, height: Heigh
         corners, reach = smooth.reaches(found.ring_starts, found.points, values.shape)
     else:
         corners, reach = np.unique(points.astype(np.int64), axis=0), None
-    return _Square(corners[:, 1] + row, corners[:, 0] + col, ids, before, after, reach)
+    return Square(corners[:, 1] + row, corners[:, 0] + col, ids, before, after, reach)
 
 
 def _areas(found: features.Features, row: int, height: Heights) -> np.ndarray:

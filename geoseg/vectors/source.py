@@ -74,6 +74,28 @@ class Source:
                 window = RasterWindow(0, row, source.width, min(rows, source.height - row))
                 yield _codes(source, self.path, window, self.wanted)
 
+    @property
+    def strip_rows(self) -> int:
+        """Rows that `strips` reads at a time where nothing else is asked for."""
+        with opened(self.path) as source:
+            return min(_strip_rows(source), source.height)
+
+    def rows(self, start: int, end: int) -> np.ndarray:
+        """Class ids of the rows [start, end), as in `strips`.
+
+        Parameters
+        ----------
+        start, end : int
+            Rows of the map.
+
+        Raises
+        ------
+        RasterError
+            As `strips`.
+        """
+        with opened(self.path) as source:
+            return _codes(source, self.path, RasterWindow(0, start, source.width, end - start), self.wanted)
+
     def at(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """Class ids at pixels, (point,) int32; OUTSIDE beyond the map too.
 

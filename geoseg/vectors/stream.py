@@ -16,37 +16,30 @@ from pathlib import Path
 
 import numpy as np
 
-from geoseg.errors import RasterError
-from geoseg.vectors import pieces as block_pieces
-from geoseg.vectors import regions, rings
+from geoseg.vectors import regions, rings, strips
 from geoseg.vectors.pieces import PIECE
 from geoseg.vectors.regions import OUTSIDE
 from geoseg.vectors.rings import Batch
+from geoseg.vectors.strips import BLOCK_COLS, Amounts, Block, Strip, Weights, ones
 from geoseg.vectors.waiting import HELD_BYTES, Waiting
 
-BLOCK_COLS = 2048
-Weights = Callable[[int, int], np.ndarray]
-"""From the first row and the number of rows to the size of each pixel, (row, col) or (row, 1) int64."""
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How far a map has been traced."""
+
+    row: int
+    """Rows that are done, from the top."""
+    blocks: int
+    """Blocks that are done."""
 
 
-Amounts = Callable[[int, int], np.ndarray]
-"""From the first row and the number of rows to what is summed over each pixel, (row, col) int64; NO_AMOUNT: none."""
-NO_AMOUNT = np.iinfo(np.int64).min
-
-
-def ones(row: int, rows: int) -> np.ndarray:
-    """Each pixel counts as one.
-
-    Parameters
-    ----------
-    row, rows : int
-        First row, and how many.
-    """
-    return np.ones((rows, 1), np.int64)
+def _silent(_: Stand) -> None:
+    """Nobody is told."""
 
 
 def trace(
-    strips: Iterable[np.ndarray],
+    pixels: Iterable[np.ndarray],
     cols: int,
     *,
     weights: Weights = ones,
@@ -56,12 +49,13 @@ def trace(
     flagged: bool = False,
     spill: Path | None = None,
     held_bytes: int = HELD_BYTES,
+    progress: Callable[[Stand], None] = _silent,
 ) -> Iterator[Batch]:
     """All regions of a map.
 
     Parameters
     ----------
-    strips : iterable of (row, col) int32
+    pixels : iterable of (row, col) int32
         The pixels from top to bottom, any number of rows at a time; below 0 outside of all regions.
     cols : int
         Columns of the map.
@@ -79,6 +73,8 @@ def trace(
         Folder of the temporary file; the system's by default.
     held_bytes : int
         Most bytes of finished regions that wait in memory.
+    progress : callable
+        Called after each strip, when its regions have been taken.
 
     Yields
     ------
@@ -98,154 +94,76 @@ def trace(
     >>> batch.corners.tolist()
     [[0, 0], [0, 2], [1, 2], [1, 1], [2, 1], [2, 0]]
     """
-    with ThreadPoolExecutor(workers) as pool, Waiting(spill, held_bytes) as waiting:
-        joined = _Joined(cols, flagged)
-        ahead: deque[_Strip] = deque()
-        blocks_ahead = 2 * workers
+    traced = _in_threads(pixels, cols, weights, amounts, block_cols, workers, flagged=flagged)
+    yield from joined(traced, cols, flagged=flagged, spill=spill, held_bytes=held_bytes, progress=progress)
 
-        def join(strip: _Strip) -> Iterator[Batch]:
+
+def joined(
+    traced: Iterable[Strip],
+    cols: int,
+    *,
+    flagged: bool = False,
+    spill: Path | None = None,
+    held_bytes: int = HELD_BYTES,
+    progress: Callable[[Stand], None] = _silent,
+) -> Iterator[Batch]:
+    """All regions of a map whose strips have been traced, wherever that was.
+
+    Parameters
+    ----------
+    traced : iterable of Strip
+        From top to bottom, with all of the map's rows; emptied.
+    cols, flagged, spill, held_bytes, progress
+        As for `trace`.
+
+    Yields
+    ------
+    Batch
+        Regions in order.
+    """
+    blocks = 0
+    with Waiting(spill, held_bytes) as waiting:
+        so_far = _Joined(cols, flagged)
+        for strip in traced:
+            blocks += len(strip.blocks)
             waiting.begin(strip.row * cols)
-            for batch in joined.add(strip):
+            for batch in so_far.add(strip):
                 waiting.add(batch)
-            yield from waiting.released(joined.oldest)
-
-        try:
-            for framed, row in _framed(strips, cols):
-                ahead.append(_submitted(pool, framed, row, block_cols, weights, amounts, flagged))
-                while sum(len(each.blocks) for each in ahead) > max(blocks_ahead, len(ahead[0].blocks)):
-                    yield from join(ahead.popleft())
-            while ahead:
-                yield from join(ahead.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
+            yield from waiting.released(so_far.oldest)
+            progress(Stand(strip.end, blocks))
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """What a block has shown; `touching` regions alone have numbers in the lines."""
-
-    complete: Batch
-    values: np.ndarray
-    sizes: np.ndarray
-    firsts: np.ndarray
-    sums: np.ndarray
-    pieces: np.ndarray
-    corners: np.ndarray
-    top: np.ndarray
-    bottom: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    left_values: np.ndarray
-    right_values: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class _Strip:
-    row: int
-    top: np.ndarray
-    bottom: np.ndarray
-    below: np.ndarray
-    blocks: list[Future[_Block]]
-
-
-def _framed(strips: Iterable[np.ndarray], cols: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Each strip with a pixel around it, and its first row."""
-    row, above, current = 0, np.full(cols, OUTSIDE, np.int32), None
-
-    def frame(strip: np.ndarray, below: np.ndarray) -> np.ndarray:
-        framed = np.full((len(strip) + 2, cols + 2), OUTSIDE, np.int32)
-        framed[0, 1:-1], framed[1:-1, 1:-1], framed[-1, 1:-1] = above, strip, below
-        return framed
-
-    for strip in strips:
-        if not strip.size:
-            continue
-        if current is not None:
-            yield frame(current, strip[0]), row
-            row, above = row + len(current), current[-1]
-        current = strip
-    if current is not None:
-        yield frame(current, np.full(cols, OUTSIDE, np.int32)), row
-
-
-def _submitted(
-    pool: ThreadPoolExecutor,
-    framed: np.ndarray,
-    row: int,
-    block_cols: int,
+def _in_threads(
+    pixels: Iterable[np.ndarray],
+    cols: int,
     weights: Weights,
     amounts: Amounts | None,
+    block_cols: int,
+    workers: int,
+    *,
     flagged: bool,
-) -> _Strip:
-    rows, cols = len(framed) - 2, framed.shape[1] - 2
-    sizes = weights(row, rows)
-    summed = None if amounts is None else amounts(row, rows)
-    if summed is not None:
-        _check_amounts(summed, framed[1:-1, 1:-1], row)
-    blocks = []
-    for col in range(0, cols, block_cols):
-        end = min(col + block_cols, cols)
-        part = sizes[:, col:end] if sizes.shape[1] > 1 else sizes
-        amount = None if summed is None else summed[:, col:end]
-        blocks.append(pool.submit(_block, framed[:, col : end + 2], row, col, cols, part, amount, flagged))
-    return _Strip(row, framed[1, 1:-1].copy(), framed[-2, 1:-1].copy(), framed[-1, 1:-1].copy(), blocks)
+) -> Iterator[Strip]:
+    """Each strip when it is traced, some blocks ahead."""
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[tuple[Strip, list[Future[Block]]]] = deque()
 
+        def next_strip() -> Strip:
+            strip, blocks = ahead.popleft()
+            while blocks:
+                strip.blocks.append(blocks.pop(0).result())
+            return strip
 
-def _check_amounts(amounts: np.ndarray, values: np.ndarray, row: int) -> None:
-    missing = (amounts == NO_AMOUNT) & (values >= 0)
-    if missing.any():
-        down, right = np.argwhere(missing)[0].tolist()
-        raise RasterError(
-            f"the confidence has no data at row {row + down}, column {right}, where the map has a class; "
-            "give the confidence that was made with the map"
-        )
-
-
-def _block(
-    values: np.ndarray,
-    row: int,
-    col: int,
-    cols: int,
-    weights: np.ndarray,
-    amounts: np.ndarray | None,
-    flagged: bool,
-) -> _Block:
-    values, weights = np.ascontiguousarray(values), np.ascontiguousarray(weights)  # one kind of array to compile for
-    labels, of_region, sizes, firsts, touching, raw, corners = block_pieces.trace(
-        values, row, col, cols, weights, flagged
-    )
-    sums = np.zeros(len(of_region), np.int64)
-    if amounts is not None:
-        known = labels >= 0
-        np.add.at(sums, labels[known], amounts[known])
-    found = np.zeros(len(raw), PIECE)
-    for index, name in enumerate(block_pieces.NAMES):
-        found[name] = raw[:, index]
-    number = np.append(np.where(touching, np.cumsum(touching) - 1, -1), -1)
-    goes_on = touching[found["region"]]
-    numbers, *outline = rings.whole(found[~goes_on], [corners], flagged=flagged)
-    complete = Batch(of_region[numbers], sizes[numbers], firsts[numbers], sums[numbers], *outline)
-    held = found[goes_on]
-    kept = rings.gathered([corners], held["chunk"], held["offset"], held["length"])
-    held["offset"] = np.cumsum(held["length"]) - held["length"]
-    held["region"] = number[held["region"]]
-    top, bottom, left, right = (number[line] for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
-    inner = values[1:-1, 1:-1]
-    return _Block(
-        complete,
-        of_region[touching],
-        sizes[touching],
-        firsts[touching],
-        sums[touching],
-        held,
-        kept,
-        top,
-        bottom,
-        left,
-        right,
-        inner[:, 0].copy(),
-        inner[:, -1].copy(),
-    )
+        try:
+            for framed, row in strips.framed(pixels, cols):
+                rows = strips.prepared(framed, row, weights, amounts, block_cols)
+                submitted = [pool.submit(rows.block, index, flagged=flagged) for index in range(rows.blocks)]
+                ahead.append((rows.strip([]), submitted))
+                while sum(len(each) for _, each in ahead) > max(2 * workers, len(ahead[0][1])):
+                    yield next_strip()
+            while ahead:
+                yield next_strip()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class _Joined:
@@ -266,9 +184,9 @@ class _Joined:
         """First pixel of the first region that goes on."""
         return int(self.firsts.min()) if len(self.firsts) else None
 
-    def add(self, strip: _Strip) -> Iterator[Batch]:
-        """The regions that end in a strip."""
-        blocks = [each.result() for each in strip.blocks]
+    def add(self, strip: Strip) -> Iterator[Batch]:
+        """The regions that end in a strip, which is emptied."""
+        blocks = list(strip.blocks)
         strip.blocks.clear()
         yield from (block.complete for block in blocks)
         counts = [len(block.values) for block in blocks]

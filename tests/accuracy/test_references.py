@@ -1,5 +1,6 @@
 """References: ids on other grids, judged by PROJ point by point, by GDAL, and by rasters worked on paper."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -15,11 +16,12 @@ from rasterio.warp import reproject
 from s3_server import BUCKET, serving
 
 from geoseg import catalog
-from geoseg.accuracy.references import check, on_grid
+from geoseg.accuracy.references import Kept, check, on_grid
 from geoseg.catalog import Reference
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.errors import CatalogError, RasterError
 from geoseg.grid import Grid, Window
+from geoseg.rasters import datasets
 from geoseg.storage import s3
 from geoseg.vectors import polygons
 
@@ -55,6 +57,27 @@ def test_the_grids_own_pixels_come_back_as_they_are(tmp_path, patchwork):
     assert np.array_equal(around[5:-5, 5:-5], patchwork)
     assert (around[:5] == -1).all()
     assert (around[:, -5:] == -1).all()
+
+
+def test_a_reference_that_stays_open_gives_the_same_and_is_opened_once(tmp_path, patchwork, monkeypatch):
+    reference = write(tmp_path / "r.tif", patchwork, crs="EPSG:32613", corner=(300_000.0, 4_154_000.0))
+    grid, window = grid_of(tmp_path / "r.tif")
+    kept, times = Kept(reference), []
+    opened = datasets.opened
+    monkeypatch.setattr(datasets, "opened", lambda *how: times.append(how) or opened(*how))
+    windows = [window, Window(window.row + 3, window.col + 5, 20, 30), window.grown(4)]
+    found = [kept.on_grid(grid, each) for each in windows]
+    assert len(times) == 1
+    for each, ids in zip(windows, found):
+        np.testing.assert_array_equal(ids, on_grid(reference, grid, each))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(kept)).on_grid(grid, window), patchwork)
+    kept.close()
+    np.testing.assert_array_equal(kept.on_grid(grid, window), patchwork)
+    kept.close()
+    few = Kept(replace(reference, legend=Legend("one", LEGEND.classes[:1])))
+    with pytest.raises(CatalogError, match="legend"):
+        few.on_grid(grid, window)
+    few.close()
 
 
 def test_an_aligned_reference_that_starts_elsewhere_is_not_shifted(tmp_path, patchwork):

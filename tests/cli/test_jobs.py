@@ -20,15 +20,19 @@ def own_notes(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def test_status_of_a_folder_is_one_row(job):
+def test_status_of_a_folder_is_one_row_and_how_fast_it_was(job):
     answer = geoseg("status", job.out)
     assert answer.code == 0
     assert answer.err == ""
-    head, row = [line for line in answer.out.splitlines() if re.search(r"\w", line)]
+    head, row, speed, device, memory = [line for line in answer.out.splitlines() if re.search(r"\w", line)]
     assert re.findall(r"[\w/]+", head) == ["job", "state", "blocks", "failed", "Mpx/s", "left", "folder"]
     assert "finished" in row
     assert "6/6" in row
     assert str(job.out) in row
+    assert re.fullmatch(r"[\d.]+ Mpx/s, [\d.]+ km²/h while blocks were made", speed)
+    shares = re.fullmatch(r"device busy (\d+) %, waited for reads (\d+) %, for writes (\d+) %, other (\d+) %", device)
+    assert sum(map(int, shares.groups())) == pytest.approx(100, abs=2)
+    assert re.fullmatch(r"memory at most [\d.]+ GB a process", memory)
 
 
 def test_status_of_nothing_submitted_is_an_empty_table():

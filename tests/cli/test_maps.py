@@ -1,5 +1,6 @@
 """Commands for finished maps, and a run's own scores: real maps, real references, numbers counted by hand."""
 
+import csv
 import io
 import json
 
@@ -177,7 +178,10 @@ def test_boundaries_are_told_and_left_out_where_asked(here):
     assert found["boundary"]["width_pixels"] == 2
     assert 0 < found["boundary"]["mean_iou"] < 1
     assert "boundary_ignored" not in found
-    said = geoseg("evaluate", "map.tif", "truth.tif", "--boundary", "2")
+    said = geoseg("evaluate", "map.tif", "truth.tif", "--boundary", "2", "--out", "near")
+    with (here / "near/accuracy.csv").open() as file:
+        rows = {row["class"]: row["boundary_iou"] for row in csv.DictReader(file)}
+    assert {name: float(value) if value else None for name, value in rows.items()} == found["boundary"]["iou"]
     assert "# Boundary IoU within 2 px of borders: mean 0." in said.out
     raster(here / "one.tif", np.where(np.arange(COLS) < 20, 1, 2).astype(np.uint8) * np.ones((ROWS, COLS), np.uint8))
     found = scores("map.tif", "one.tif", "--boundary-ignore", "3")

@@ -117,6 +117,9 @@ def test_a_finished_block_is_committed_with_what_is_known_of_it(plan, store):
     assert record.state == "done"
     labels = block_file.decode(ledger.block(store, record))
     assert np.array_equal(labels, label(plan, blur, record.window).labels)
+    assert record.device["busy"] > 0
+    assert record.device["busy"] <= record.seconds["infer"] + 1e-3
+    assert record.device["read"] <= record.seconds["read"] + 1e-3
     assert sum(record.counts.values()) == (labels != NODATA).sum()
     assert set(record.seconds) == {"read", "infer", "write"}
     assert ledger.records(store, plan.digest)[0][record.window].hashes == record.hashes

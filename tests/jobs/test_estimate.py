@@ -12,7 +12,7 @@ from geoseg.catalog.legend import NODATA
 from geoseg.grid import Window
 from geoseg.inference import trimming
 from geoseg.inference.device import Device
-from geoseg.jobs import block, estimate, resolve
+from geoseg.jobs import block, estimate, forecast, resolve
 from geoseg.jobs import run as job_run
 from geoseg.jobs import spec as job_spec
 
@@ -112,22 +112,60 @@ def test_pixels_are_given_in_plain_metres(job, crs, scale, wanted):
     assert not re.search(r"\de[+-]?\d", " ".join(value for key, value in lines.items() if key != "model"))
 
 
-def test_minutes_are_shared_by_workers(job, monkeypatch):
-    clock = iter(range(0, 10_000, 60))  # each look at the clock is a minute later
-    monkeypatch.setattr(estimate.time, "perf_counter", lambda: float(next(clock)))
-    labelled = []
-    monkeypatch.setattr(block, "label", lambda plan, predict, window: labelled.append(window))
-    plan = planned(job, inference={"block": 48})
-    minutes = {}
+def test_the_time_is_that_of_the_windows_the_reading_and_the_end_and_workers_share_it(job, monkeypatch):
+    """Labelling takes 10 s a window and core, reading 1000 s a block, loading nothing: a clock that both set."""
+    now = [0.0]
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(estimate, "cores", lambda: 2)
+    monkeypatch.setattr(estimate, "FINISH_PX_S", 75 * 91 / 5000)
+    tried = []
+
+    def label(plan, predict, part):
+        tried.append(part)
+        return block.Labelled(np.zeros(part.shape, "u1"), seconds={"infer": 10.0 * part.pixels / 16**2})
+
+    def read(scene, grid, window):
+        now[0] += 1000.0
+
+    monkeypatch.setattr(block, "label", label)
+    monkeypatch.setattr(imagery, "read", read)
+    plan = planned(job, inference={"block": 32})
+    todo = list(plan.blocks())
+    halo = plan.predictor.halo
+
+    def windows(pixels):  # whole ones that take as long as those along a side, the last cut short
+        return sum((min(16, pixels - at) + 2 * halo) / (16 + 2 * halo) for at in range(0, pixels, 16))
+
+    label_s, read_s = 10 * windows(75) * windows(91), 1000 / 32**2 / 2 * 75 * 91
     for workers in (1, 4):
-        text = said(plan, probe=True, workers=workers)["time"]
-        minutes[workers] = float(re.match(r"about ([\d.]+) minutes", text)[1])
-        assert text.endswith(f"{workers} worker{'s' if workers > 1 else ''} like this process")
-    pixels = 75 * 91 / labelled[-1].pixels
-    assert minutes[1] == pytest.approx(pixels, rel=0.02)
-    assert minutes[4] == pytest.approx(pixels / 4, rel=0.02)
-    assert labelled == [labelled[0]] * 4  # a warming pass and a timed one, for each
+        found = estimate.foretell(plan, todo, workers)
+        assert found.seconds == pytest.approx((label_s + read_s) / workers + 5000)
+        assert found.workers == workers
+    assert {each.shape for each in tried} == {(16, 32)}  # a window for each core
     assert "time" not in said(plan)
+
+
+def test_where_the_middle_holds_no_data_another_place_is_tried(job, monkeypatch):
+    plan, label, tried = planned(job, inference={"block": 16}), block.label, []
+
+    def some(plan, predict, part):
+        tried.append(part)
+        return block.Labelled() if len(tried) < 3 else label(plan, predict, part)
+
+    monkeypatch.setattr(block, "label", some)
+    assert estimate.foretell(plan, list(plan.blocks())).seconds > 0
+    assert len(set(tried)) == 3
+    monkeypatch.setattr(block, "label", lambda *_: block.Labelled())
+    assert said(plan, probe=True)["time"] == "the blocks that were tried hold no data"
+
+
+def test_what_is_foretold_is_noted_for_the_run_which_says_how_far_it_was_off(job):
+    plan = planned(job)
+    said(plan, probe=True)
+    summary = job_run.run(plan, job.folder / "out", threads=1)
+    assert summary.performance.forecast == forecast.recalled(plan)
+    said_of, took = (summary.performance.forecast.memory, summary.performance.memory)
+    assert took == pytest.approx(said_of, rel=0.5)  # the process is the same: what it held before counts for both
 
 
 def test_a_smaller_halo_says_what_it_saves_and_how_many_labels_differ(job):

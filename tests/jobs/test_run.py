@@ -26,6 +26,7 @@ from geoseg.jobs import run as job_run
 from geoseg.jobs.plan import Plan
 from geoseg.storage import ledger
 from geoseg.storage import store as store_module
+from geoseg.storage.journal import read_status
 from geoseg.storage.record import Record, block_name, record_name
 from geoseg.storage.store import Store
 
@@ -54,6 +55,18 @@ def test_any_order_of_blocks_gives_one_map(tmp_path):
     two = job_run.run(resolved(tmp_path, 2), tmp_path / "two", predict=blur, mapper=shuffled)
     assert (tmp_path / "one/map.tif").read_bytes() == (tmp_path / "two/map.tif").read_bytes()
     assert one.progress.finished == two.progress.finished == len(list(resolved(tmp_path, 2).blocks()))
+
+
+def test_a_run_says_how_fast_it_was_and_going_on_with_a_finished_job_says_nothing(tmp_path):
+    scene(tmp_path)
+    plan = resolved(tmp_path, 2)
+    summary = job_run.run(plan, tmp_path / "out", predict=blur)
+    found, status = summary.performance, read_status(Store.at(tmp_path / "out"))
+    assert found.pixels == summary.progress.pixels == 137 * 211
+    assert found.pixel_m2 == pytest.approx(900)
+    assert 0 < sum(found.device.values()) <= found.blocks_s <= found.seconds
+    assert status.performance == found.facts
+    assert job_run.run(plan, tmp_path / "out", predict=blur).performance is None
 
 
 @pytest.mark.slow

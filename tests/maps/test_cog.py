@@ -150,6 +150,14 @@ def test_gdal_reads_class_names_and_attribute_table(made: Path, extent: Window) 
     gdal.close()
 
 
+def test_a_map_tells_its_names_without_a_file_beside_it(made: Path) -> None:
+    assert f"<F>{LEGEND.classes[0].name}</F>".encode() in made.read_bytes()
+    with rasterio.open(made) as source:
+        assert {name for name in source.tags() if name.startswith("GEOSEG")} == {"GEOSEG_LEGEND", *TAGS} - {
+            "TIFFTAG_COPYRIGHT"
+        }
+
+
 def test_rio_cogeo_finds_a_valid_cog(made: Path) -> None:
     assert cog_validate(made, strict=True) == (True, [], [])
 

@@ -159,7 +159,7 @@ def test_conda_environment_equals_pyproject():
 
 def test_each_extra_named_in_the_readme_exists():
     assert set(PROJECT["project"]["optional-dependencies"]) == {
-        *("gpu", "slurm", "kubernetes", "onnx", "cloud", "demo", "dev"),
+        *("gpu", "slurm", "kubernetes", "onnx", "cloud", "forest", "demo", "dev"),
     }
 
 

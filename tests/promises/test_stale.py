@@ -71,7 +71,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallJob, Path]:
         "regions": {"area": {"file": "area.geojson", "where": "kind = 'a'"}},
     }
     made.save("data_catalog.yaml", catalog)
-    outputs = {"confidence": True, "vectors": ["shp", "fgb", "parquet"], "quicklook": True}
+    outputs = {"confidence": True, "vectors": ["shp", "fgb", "parquet"], "quicklook": True, "project": True}
     reference = {"name": "truth", "crosswalk": "forth"}
     inference = {"window": 16, "block": 32}
     made.job(region="area", reference=reference, outputs=outputs, inference=inference)
@@ -238,6 +238,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "job.outputs.attributes": job("outputs.attributes", ["pixels", "confidence"]),
     "job.outputs.quicklook": job("outputs.quicklook", False),
     "job.outputs.report": job("outputs.report", False),
+    "job.outputs.project": job("outputs.project", False),
     "job.outputs.sheet_pixels": both(job("outputs.sheet_pixels", 512), catalog("imagery.scene.files", "wide.tif")),
     "job.inference": job("inference", None),
     "job.inference.window": job("inference.window", 8),

@@ -171,3 +171,14 @@ def test_of_a_file_whose_server_says_nothing_no_change_is_seen(scene: Path) -> N
         assert identity.stamp(f"{address}/gone.tif") == (0, "")
     assert identity.stamp(f"{address}/a.tif") == (0, "")  # the server is gone
     assert identity.stamp("gs://bucket/a.tif") == identity.stamp("/vsizip/a.zip/a.tif") == (0, "")
+
+
+def test_files_that_another_process_sees_otherwise_are_refused(scene):
+    known = {str(scene): identity.stamp(str(scene))}
+    identity.check_same(known)
+    touch(scene)
+    with pytest.raises(RasterError, match=r"a\.tif, or a file beside it, is not the one that the command began with"):
+        identity.check_same(known)
+    scene.unlink()
+    with pytest.raises(RasterError, match=r"a\.tif does not exist there"):
+        identity.check_same(known)

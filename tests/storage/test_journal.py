@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import LedgerError
+from geoseg.jobs import performance
 from geoseg.storage import journal
 from geoseg.storage.journal import STATES, STATUS, Journal, Status, read_status
 from geoseg.storage.store import Store
@@ -179,8 +180,20 @@ def test_a_status_with_a_field_of_another_kind_is_shown_or_none(store, field, va
     said = read_status(store)
     assert said is None or shown(said)
     kind = type(GOOD.get(field, ""))
+    if (field, value) == ("performance", {}):
+        return
     if isinstance(value, list | dict) or (kind is str and not isinstance(value, str)):
         assert said is None
+
+
+@pytest.mark.parametrize("value", [v for v in ODD if v not in (0, 3, 0.5)], ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("at", ["mpx_s", "device", "foretold", "busy"])
+def test_a_performance_of_another_kind_is_shown_or_none(store, at, value):
+    found = {"device": {"busy": value}} if at == "busy" else {at: value}
+    store.put(STATUS, json.dumps(GOOD | {"performance": found}).encode())
+    said = read_status(store)
+    assert said is None or isinstance("\n".join(performance.lines(said.performance)), str)
+    assert said is None or at in ("mpx_s", "busy") or value == {}
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 
-from geoseg.training.augmentation import changed
+from geoseg.training import augmentation
 from geoseg.training.recipe import AugmentSpec
 
 ZERO = np.array([-2.0, -1.0, -3.0])
 KEYS = ("gain", "offset", "gamma", "haze", "drop")
+
+
+def changed(pixels, spec, zero, random):
+    return augmentation.changed(pixels, augmentation.drawn(spec, len(pixels), random), zero)
 
 
 def chip(seed=0):

@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from geoseg.catalog.card import ModelCard, read_model
 from geoseg.models import loading, receptive_field
-from geoseg.training import calibration, evaluation, fit, recipe
+from geoseg.training import calibration, evaluation
 from geoseg.training.division import VALIDATION
 
 
@@ -73,8 +73,8 @@ def test_no_temperature_moves_a_score_past_another(scores, temperature):
     assert (scaled[np.arange(5), best] == scaled.max(axis=1)).all()
 
 
-def test_the_card_has_the_temperature_of_its_validation_areas(folder):
-    model = fit.train(recipe.read(folder / "training.yaml"))
+def test_the_card_has_the_temperature_of_its_validation_areas(trained):
+    folder, _, model = trained
     card = read_model(model.folder).card
     network = loading.load(model, "cpu")
     field = receptive_field.Field(card.halo, card.stride, card.field)
@@ -90,9 +90,8 @@ def test_the_card_has_the_temperature_of_its_validation_areas(folder):
 
 
 @pytest.mark.parametrize("value", [0, -1, "nan", "inf"])
-def test_a_temperature_is_a_positive_number(folder, value):
-    card = fit.train(recipe.read(folder / "training.yaml").model_copy(update={"epochs": 1})).card
-    plain = card.model_dump(mode="json")
+def test_a_temperature_is_a_positive_number(base, value):
+    plain = base.card.model_dump(mode="json")
     with pytest.raises(ValueError, match="temperature"):
         ModelCard.model_validate({**plain, "temperature": float(value)})
     assert ModelCard.model_validate({**plain, "temperature": None}).temperature is None

@@ -63,6 +63,7 @@ def test_a_class_without_labels_is_noted(folder):
     assert "class 'soil' has no label at all; correct the crosswalk, or take it out of the legend" in notes
 
 
+@pytest.mark.rendered
 def test_the_command_prints_the_table_and_draws_a_picture(folder, monkeypatch):
     monkeypatch.chdir(folder)
     answer = geoseg("labels", "check", "training.yaml", "--out", "labels.png")

@@ -7,7 +7,7 @@ from PIL import Image
 from geoseg.catalog.legend import NODATA
 from geoseg.grid import Window
 from geoseg.models import loading, receptive_field
-from geoseg.training import evaluation, examples, fit, recipe
+from geoseg.training import evaluation, examples
 from geoseg.training.division import BEYOND, TEST, VALIDATION
 from geoseg.training.evaluation import Looked
 
@@ -24,8 +24,8 @@ def test_worst_best_and_those_between_are_chosen_of_unseen_windows_with_enough_l
     assert examples.chosen([]) == []
 
 
-def test_what_is_shown_adds_up_to_what_was_scored(folder):
-    model = fit.train(recipe.read(folder / "training.yaml"))
+def test_what_is_shown_adds_up_to_what_was_scored(trained):
+    folder, _, model = trained
     network, card = loading.load(model, "cpu"), model.card
     field = receptive_field.Field(card.halo, card.stride, card.field)
     scene = loaded(folder, {"west": 0.6}, buffer=8)

@@ -31,10 +31,8 @@ from geoseg.training.division import BUFFER, TRAIN
 from geoseg.training.recipe import Recipe, SceneSpec
 
 
-def test_training_learns_and_writes_a_whole_model_folder(folder):
-    heard = []
-    spec = recipe.read(folder / "training.yaml")
-    model = fit.train(spec, progress=lambda done, total, row: heard.append((done, total, row)))
+def test_training_learns_and_writes_a_whole_model_folder(trained):
+    folder, heard, model = trained
     assert Path(model.folder) == folder / "tiny"
     assert heard[-1][:2] == (48, 48)
     assert [row["epoch"] for _, _, row in heard if row] == [1, 2, 3, 4, 5, 6]
@@ -235,10 +233,9 @@ def test_without_a_buffer_labels_beside_held_out_squares_are_learnt_from(folder)
     assert before.training["scenes"][0]["labelled_pixels"]["buffer"] == 0
 
 
-def test_curves_hold_what_the_card_and_the_scene_say(folder):
-    rows = []
-    spec = recipe.read(folder / "training.yaml")
-    card = fit.train(spec, progress=lambda done, total, row: rows.append(row) if row else None).card
+def test_curves_hold_what_the_card_and_the_scene_say(trained):
+    folder, heard, model = trained
+    rows, card = [row for _, _, row in heard if row], model.card
     best = max(rows, key=lambda row: row["mean_iou"])
     assert card.training["best_epoch"] == best["epoch"]
     assert card.scores["all validation"]["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-4)

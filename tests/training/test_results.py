@@ -76,6 +76,18 @@ def test_without_test_squares_there_are_no_test_scores(tmp_path):
     assert warnings == ["nothing was held out to test on; scores on what the epoch was chosen on flatter a little"]
 
 
+@pytest.mark.parametrize(("theirs", "told"), [(0.7, []), (0.75, ["mean IoU 0.750 on test areas, the network 0.750"])])
+def test_a_random_forest_has_a_row_and_is_told_where_it_is_as_good(tmp_path, theirs, told):
+    shown = card(tmp_path, [(1000, 200, 300, 40, 7), (5000, 600, 700, 0, 9)])
+    forest = {"what": "trees", "all validation": {"mean_iou": 0.9}, "all unseen": {"mean_iou": theirs}}
+    shown = shown.model_copy(update={"scores": {**shown.scores, "baselines": {"random forest": forest}}})
+    _, rows, warnings = results.table(shown)
+    assert rows[-2][0] == "mean"
+    assert rows[-1] == ("mean, random forest", None, None, None, 0.9, theirs)
+    assert len(warnings) == len(told)
+    assert all(part in warning for part, warning in zip(told, warnings))
+
+
 def test_a_buffer_that_takes_more_than_it_leaves_is_told_with_what_to_change(tmp_path):
     _, _, warnings = results.table(card(tmp_path, [(1000, 200, 300, 0, 3000), (500, 600, 700, 0, 1500)]))
     assert warnings == [

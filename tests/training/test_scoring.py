@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score, log
 
 from geoseg.catalog.legend import LandClass, Legend
 from geoseg.models import loading, networks, receptive_field
-from geoseg.training import fit, recipe, scoring
+from geoseg.training import scoring
 from geoseg.training.division import BEYOND, DIVISIONS, TEST, VALIDATION
 
 LEGEND = Legend("plain", tuple(LandClass(at, name, "#000000") for at, name in enumerate(("green", "water", "soil"))))
@@ -36,8 +36,8 @@ def test_windows_count_what_the_whole_scene_in_one_piece_counts(folder, monkeypa
     assert np.array_equal(scoring.confusion(network, field, scene, division, 3), expected)
 
 
-def test_the_scores_on_the_card_are_those_of_its_weights(folder):
-    model = fit.train(recipe.read(folder / "training.yaml"))
+def test_the_scores_on_the_card_are_those_of_its_weights(trained):
+    folder, _, model = trained
     network = loading.load(model, "cpu")
     field = receptive_field.Field(model.card.halo, model.card.stride, model.card.field)
     scene = loaded(folder)

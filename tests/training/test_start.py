@@ -16,12 +16,6 @@ from geoseg.training.division import TEST, TRAIN, VALIDATION
 from geoseg.training.recipe import Recipe, StartSpec
 
 
-@pytest.fixture
-def base(folder):
-    """A model folder that was trained for an epoch."""
-    return fit.train(recipe.read(folder / "training.yaml").model_copy(update={"epochs": 1}), folder / "base")
-
-
 def asked(folder, **changes):
     text = recipe.read(folder / "training.yaml").model_dump(mode="json", exclude_unset=True, exclude={"architecture"})
     return Recipe.model_validate({**text, "start": {"model": "base"}, "epochs": 1, **changes})
