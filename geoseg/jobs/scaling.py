@@ -50,7 +50,7 @@ class Assumed:
     deaths_per_hour: float = 0.01
     """Of one worker."""
     finish_mpx_s: float = 6.0
-    """Put together in a second by one worker, with overviews; two made 8192 x 8192 labels at 7.4 on two cores."""
+    """Put together in a second by one worker, with overviews; two made 8192 x 8192 labels at 10.6 on two cores."""
     sheet_pixels: int = 65536
     """Edge of a sheet, as in `outputs.sheet_pixels`."""
     start_s: float = 60.0

@@ -31,7 +31,7 @@ from geoseg.jobs.engines import Elsewhere
 from geoseg.maps.blocks import BlockFile
 from geoseg.maps.files import sidecar_of, writing
 from geoseg.maps.sheets import Make, Sheet, make_sheet
-from geoseg.process import kept
+from geoseg.process import keep_freed_memory, kept
 from geoseg.storage import staging
 from geoseg.storage.digests import digest_of, sha256
 from geoseg.storage.files import sweep, unwritable
@@ -117,6 +117,7 @@ def make(root: str, at_once: int, key: str) -> Made:
     RasterError
         As `cog.assemble`.
     """
+    keep_freed_memory()
     store = Store(root)
     facts = _order(store, key)
     kind, found = facts["kind"], Made(key)
