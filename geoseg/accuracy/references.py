@@ -210,23 +210,29 @@ class LabelRaster:
         RasterError
             If the window crosses the antimeridian of a raster in degrees: the mode there would be that of the world.
         """
-        out = np.full(window.shape, UNLABELLED, np.int32)
         if any(footprints.straddles_antimeridian(self.source, grid, square) for square in cut(window, SQUARE)):
             raise RasterError(
                 f"the map crosses the antimeridian of {self.source.path}, whose coordinates are degrees; "
                 "bring the reference to the map's CRS first, with gdalwarp for instance"
             )
+        out = None
         for part, found in warping.parts(self, grid, window, resampling):
+            if part == window:
+                whole: np.ndarray = found[0]
+                return whole
+            if out is None:
+                out = np.full(window.shape, UNLABELLED, np.int32)
             out[part.within(window)] = found[0]
-        return out
+        return np.full(window.shape, UNLABELLED, np.int32) if out is None else out
 
     def read(self, window: Window) -> np.ndarray:
         """(1, row, col) int32 of a window of the file, counted from its first pixel."""
         values, known = self.raw(window)
         if values.dtype not in (np.uint8, np.uint16):
             self._check(values[known])
-        labels = np.where(known, values, 0).astype(np.int32)
-        labels[~known] = UNLABELLED
+            values = np.where(known, values, 0)
+        labels = values.astype(np.int32)
+        np.copyto(labels, UNLABELLED, where=~known)
         return labels[None]
 
     def raw(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -314,4 +320,4 @@ def _faults(path: str) -> Iterator[None]:
     try:
         yield
     except (RasterioError, CPLE_BaseError) as error:
-        raise RasterError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        raise RasterError(f"{path} cannot be read: {' '.join(str(error.__cause__ or error).split())}") from error

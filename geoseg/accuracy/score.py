@@ -201,6 +201,11 @@ def score(
             error = unknown_ids(what, ids, theirs)
             raise CatalogError(f"{error}, or leave them out: geoseg evaluate ... {advice(which, sorted(ids))}")
     folded = fold(found.pairs, *asked.classes)
+    if found.near and not folded.matrix.any():
+        raise CatalogError(
+            f"all that map and reference have in common is within {boundaries.ignored} px of a border between classes "
+            "of the reference; give a smaller --boundary-ignore"
+        )
     _check_compared(found.pairs, folded, path, reference, chosen, region, found.ignored, hint)
     sized = fold(found.sizes, *asked.classes).matrix
     notes = _notes(folded, found.pairs, where, found.ignored)

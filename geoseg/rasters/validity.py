@@ -69,5 +69,6 @@ def equal(values: np.ndarray, nodata: float) -> np.ndarray:
     [False, False]
     """
     if values.dtype.kind != "f":
-        return np.zeros(values.shape, bool) if math.isnan(nodata) else values == nodata
+        whole = math.isfinite(nodata) and nodata == int(nodata)
+        return values == int(nodata) if whole else np.zeros(values.shape, bool)  # a float would cast each pixel
     return np.isnan(values) if math.isnan(nodata) else values == values.dtype.type(nodata)

@@ -10,13 +10,18 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from geoseg.errors import LedgerError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 UNFINISHED = ".new-"
 """How the names of files and folders begin that are being written, or are of use for a moment only."""
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -192,6 +197,51 @@ def sweep(folder: Path, before: float) -> None:
             with suppress(OSError):
                 if path.lstat().st_mtime < before:
                     shutil.rmtree(path) if name in folders else path.unlink()
+
+
+@contextmanager
+def folder_beside(out: Path) -> Iterator[Path]:
+    """A folder for what is not finished, on the file system of `out`, gone at the end; what a crash left goes first.
+
+    Folders that a living process of this machine holds for the same file stay.
+
+    Parameters
+    ----------
+    out : Path
+        Its folder is made if it is not there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    prefix = f"{UNFINISHED}{out.name[:60]}-"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for old in [each for each in out.parent.iterdir() if each.name.startswith(prefix)]:
+        with suppress(OSError), _held(old):
+            shutil.rmtree(old)
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system without locks, or it was swept in this moment
+            stack.enter_context(_held(made))
+        made.mkdir(exist_ok=True)
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder; OSError where another process does, or nobody can."""
+    if fcntl is None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(folder))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

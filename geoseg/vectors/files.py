@@ -7,9 +7,7 @@ Polygons arrive some at a time, and memory holds no more.
 from __future__ import annotations
 
 import re
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -24,7 +22,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 
 from geoseg.catalog.legend import Legend
 from geoseg.errors import RasterError
-from geoseg.storage.files import UNFINISHED
+from geoseg.storage.files import folder_beside
 from geoseg.vectors import features as feature_arrays
 from geoseg.vectors import style
 from geoseg.vectors.arrow import GdalWriter, ParquetWriter
@@ -133,8 +131,10 @@ def write_parts(
     RasterError
         As `write`.
     """
-    targets = [_Target(out, layer, per_class) for out in outs]
+    targets: list[_Target] = []
     try:
+        for out in outs:
+            targets.append(_Target(out, layer, per_class))
         with ExitStack() as open_files:
             for part in parts:
                 for target in targets:
@@ -145,7 +145,7 @@ def write_parts(
             target.move()
     finally:
         for target in targets:
-            shutil.rmtree(target.staging, ignore_errors=True)
+            target.close()
     return {path: count for target in targets for path, count in target.counts.items()}
 
 
@@ -176,9 +176,9 @@ class _Target:
         self.classes: dict[Path, set[int]] = {}
         slugs = [_slug(name) for name in layer.names.values()]
         self.slugs = {slug for slug in slugs if slugs.count(slug) == 1}
+        self._held = ExitStack()
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self.staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=out.parent))
+            self.staging = self._held.enter_context(folder_beside(out))
         except OSError as error:
             raise RasterError(f"{out.parent} cannot be written to: {error}") from error
 
@@ -218,6 +218,10 @@ class _Target:
                 _move(self.staging, path)
         except OSError as error:
             raise _failed(self.out, error) from error
+
+    def close(self) -> None:
+        """Remove what is left of what was not finished."""
+        self._held.close()
 
     def _path(self, id: int) -> Path:
         slug = _slug(self.layer.names.get(id, str(id)))

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from geoseg.catalog.legend import Legend
 from geoseg.errors import CatalogError, RasterError
 from geoseg.rasters import attribute_table, readback
 from geoseg.rasters.readback import Written
-from geoseg.storage.files import UNFINISHED
+from geoseg.storage.files import folder_beside
 from geoseg.vectors import areas
 from geoseg.vectors import source as sources
 from geoseg.vectors.regions import OUTSIDE
@@ -200,9 +199,9 @@ def write_sieved(
     of_map = sources.described(map_path, None, legend)
     unit = parse(texts, of_map.legend)
     found, changes = sieved(of_map, unit, workers=workers)
+    held = ExitStack()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=out.parent))
+        staging = held.enter_context(folder_beside(out))
     except OSError as error:
         raise RasterError(f"{out.parent} cannot be written to: {error}") from error
     try:
@@ -214,7 +213,7 @@ def write_sieved(
     except (rasterio.errors.RasterioError, CPLE_BaseError, OSError) as error:
         raise RasterError(f"{out} cannot be written: {error}") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        held.close()
     return changes
 
 

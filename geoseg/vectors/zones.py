@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +132,7 @@ def write(
             files.put(out, as_csv(found).encode())
             return
         frame = _table(found, *_zones(map_path, zones, column))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=files.UNFINISHED, dir=out.parent) as staging:
+        with files.folder_beside(out) as staging:
             frame.to_file(Path(staging, out.name), driver="GPKG", layer=out.stem)
             Path(staging, out.name).replace(out)
     except (LedgerError, OSError, DataSourceError, DataLayerError) as error:

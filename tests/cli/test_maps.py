@@ -189,6 +189,12 @@ def test_boundaries_are_told_and_left_out_where_asked(here):
     assert found["pixels"]["compared"] == (COLS - 6) * ROWS
 
 
+def test_a_border_around_everything_is_told(here):
+    raster(here / "stripes.tif", np.where(np.arange(COLS) % 2, 1, 2).astype(np.uint8) * np.ones((ROWS, 1), np.uint8))
+    said = geoseg("evaluate", "map.tif", "stripes.tif", "--boundary-ignore", "1").refusal("CatalogError")
+    assert "within 1 px of a border between classes of the reference; give a smaller --boundary-ignore" in said
+
+
 def geographic(here, west=-113.0, north=37.5):
     place = {"crs": "EPSG:4326", "transform": Affine(0.01, 0, west, 0, -0.01, north)}
     raster(here / "map.tif", MAPPED, **place)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from geoseg.catalog import read
+from geoseg.catalog import SHIPPED, read
 from geoseg.catalog.card import (
     AreasSpec,
     ClassSpec,
@@ -17,6 +17,7 @@ from geoseg.catalog.card import (
     Output,
     Radiometry,
     Weights,
+    read_model,
 )
 from geoseg.catalog.entries import (
     BandSpec,
@@ -119,3 +120,18 @@ def test_the_architecture_lists_every_package_and_its_files_exist():
     assert set(rows) == tops - {"__init__", "__pycache__", "shipped"}
     for name in re.findall(r"`(\w+/[\w/]+\.(?:py|yaml))`", page):
         assert (ROOT / "geoseg" / name).is_file(), f"architecture.md names {name}"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (SHIPPED / "models").iterdir()))
+def test_each_shipped_model_has_a_page_with_the_numbers_of_its_card(name):
+    page, card = (ROOT / "docs/models" / f"{name}.md").read_text("utf-8"), read_model(SHIPPED / "models" / name).card
+    assert (ROOT / "docs/models" / f"{name}.png").is_file()
+    for other in ("README.md", "docs/index.md", "docs/limitations.md"):
+        assert f"models/{name}.md" in (ROOT / other).read_text("utf-8"), other
+    unseen = card.scores["all unseen"]
+    said = [*unseen["iou"].values(), unseen["mean_iou"]]
+    rows = [re.findall(r"0\.\d{3}\b", line) for line in page.splitlines() if line.startswith("| ")]
+    full = [[float(each) for each in row] for row in rows if len(row) == len(said)]
+    assert any(row == pytest.approx(said, abs=6e-4) for row in full)
+    assert f"{card.training['parameters']:,} weights" in page
+    assert card.licence in page

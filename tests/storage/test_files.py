@@ -372,3 +372,26 @@ def test_a_stale_handle_of_a_file_server_is_waited_for(path, monkeypatch):
 
     monkeypatch.setattr(os, "open", lambda name, *rest, **more: stale(os.fspath(name), *rest, **more))
     assert patiently(lambda: files.get(path)) == b"1"
+
+
+def test_what_a_killed_process_left_beside_a_file_goes_and_what_a_living_one_holds_stays(tmp_path):
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom geoseg.storage.files import folder_beside\n"
+        "with folder_beside(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'part').touch()\n    print(folder, flush=True)\n    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "sub" / "out.gpkg")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            theirs = Path(other.stdout.readline().strip())
+            with files.folder_beside(tmp_path / "sub" / "out.gpkg") as mine:
+                assert (theirs / "part").exists()
+            assert not mine.exists()
+        finally:
+            other.kill()
+    assert theirs.exists()
+    with files.folder_beside(tmp_path / "sub" / "other.gpkg"):
+        assert theirs.exists()
+    with files.folder_beside(tmp_path / "sub" / "out.gpkg") as mine:
+        assert list((tmp_path / "sub").iterdir()) == [mine]
