@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from geoseg import imagery
 from geoseg.catalog.legend import Legend
-from geoseg.grid import Demand, Grid, Layout, Window, cut, project, windows_that_fit
+from geoseg.grid import Demand, Grid, Layout, Window, cut, project, sheets_that_fit, windows_that_fit
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs.spec import JobSpec
 from geoseg.process import remembered
@@ -104,6 +104,14 @@ class Plan:
         bands = len(self.scene.imagery.bands)
         allowed = int(USABLE * self.spec.memory_per_worker)
         return windows_that_fit(self.layout.block, self.layout.margin, bands, demand(self.predictor), allowed)
+
+    @property
+    def sheets_at_once(self) -> int:
+        """How many sheets of a map a worker may put together at once within its memory; 0 where none fits."""
+        wanted, edge = self.spec.outputs, self.layout.block
+        bands = len(self.predictor.predicted) if self.predictor and wanted.probabilities else 1
+        width = min(wanted.sheet_pixels, self.layout.extent.width)
+        return sheets_that_fit(width, edge, bands, demand(self.predictor), int(USABLE * self.spec.memory_per_worker))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data for job.json."""

@@ -197,7 +197,7 @@ def _all(check: Callable[[str], Record | str], names: Sequence[str], known: int)
             yield from (map if quick else pool.map)(check, names[at : at + _AT_ONCE])
 
 
-def block(store: Store, record: Record, kind: str = "labels") -> bytes:
+def block(store: Store, record: Record, kind: str = "labels", *, forget: bool = True) -> bytes:
     """The file of a finished block, its hash checked; it is waited for.
 
     Parameters
@@ -208,6 +208,9 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
         Of the block.
     kind : str
         'labels', 'confidence', 'probabilities', ...
+    forget : bool
+        Whether to remove the record of a block that has changed, so that the block is missing and made again; for the
+        holder of the folder alone.
 
     Raises
     ------
@@ -222,7 +225,8 @@ def block(store: Store, record: Record, kind: str = "labels") -> bytes:
             f"{store.location(name)} is missing; run the same command again to make it anew", [record.window]
         ) from None
     if sha256(data) != expected:
-        store.drop(record_name(record.window))  # so that the block is missing, and made again
+        if forget:
+            store.drop(record_name(record.window))
         raise DamagedBlocksError(
             f"{store.location(name)} has changed since it was written; run the same command again to make it anew",
             [record.window],

@@ -19,6 +19,8 @@ BLOCKS = "blocks"
 """Folder of the blocks' files and records."""
 ROLL = "roll"
 """Folder of copies of records, many to a file."""
+SHEETS = "sheets"
+"""Folder of sheets of a map that workers have made, until the map is whole."""
 
 
 @dataclass(frozen=True, slots=True)
