@@ -29,8 +29,8 @@ _MOST_LEARNT = 200_000
 """Training pixels that a forest is given, drawn from all of them."""
 _MOST_JUDGED = 1_000_000
 """Pixels of the validation areas, and as many unseen ones, that it is scored on."""
-_TREES, _EACH = 100, 50_000
-"""Trees, and the most pixels that each of them gets: together they take some 200 MB at the worst."""
+_TREES, _TRIED, _EACH = 100, 25, 50_000
+"""Trees, those of a forest that is tried, and the most pixels that each gets: 200 MB in all at the worst."""
 _CHOICES = [(leaf, weights) for leaf in (5, 20) for weights in (None, "balanced_subsample")]
 """Pixels in a leaf and class weights to choose from, on the validation areas."""
 _BATCH = 100_000
@@ -95,14 +95,13 @@ def of(
         return None
     classes = len(legend)
     pixels, labels = learnt(scenes, classes, recipe.seed)
-    best, forest, leaf, weights = -1.0, None, 0, None
+    found = []
     for each in _CHOICES:
-        fitted = _fitted(pixels, labels, *each, recipe.seed, threads)
-        matrices, _ = _judged(fitted, scenes, classes, (VALIDATION,))
-        found = mean_iou(sum(matrices.values(), np.zeros((classes, classes), np.int64)))
-        if forest is None or found > best:
-            best, forest, (leaf, weights) = found, fitted, each
-    assert forest is not None
+        tried = _fitted(pixels, labels, _TRIED, *each, recipe.seed, threads)
+        matrices, _ = _judged(tried, scenes, classes, (VALIDATION,))
+        found.append(mean_iou(sum(matrices.values(), np.zeros((classes, classes), np.int64))))
+    leaf, weights = _CHOICES[int(np.nanargmax(found))]
+    forest = _fitted(pixels, labels, _TREES, leaf, weights, recipe.seed, threads)
     said = (
         f"scikit-learn, {_TREES} trees on {len(labels)} pixels, at least {leaf} in a leaf, class weights "
         f"{weights or 'none'}; chosen of {len(_CHOICES)} on validation areas"
@@ -152,13 +151,19 @@ def _installed() -> bool:
 
 
 def _fitted(
-    pixels: np.ndarray, labels: np.ndarray, leaf: int, weights: str | None, seed: int, threads: int | None
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    trees: int,
+    leaf: int,
+    weights: str | None,
+    seed: int,
+    threads: int | None,
 ) -> RandomForestClassifier:
     from sklearn.ensemble import RandomForestClassifier  # takes a second, which few commands need
 
     share = min(1.0, _EACH / len(labels)) if len(labels) > 1 else None
     forest = RandomForestClassifier(
-        _TREES, min_samples_leaf=leaf, class_weight=weights, max_samples=share, n_jobs=threads or -1, random_state=seed
+        trees, min_samples_leaf=leaf, class_weight=weights, max_samples=share, n_jobs=threads or -1, random_state=seed
     )
     return forest.fit(pixels, labels)
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,10 @@ import rasterio
 import yaml
 from affine import Affine
 from clusters import Processes
+from platformdirs import user_cache_path
+
+from geoseg import demo
+from geoseg.catalog.card import read_model
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted(path for path in (ROOT / "workflows").iterdir() if path.suffix in {".yaml", ".py"})
@@ -119,6 +124,26 @@ def test_train_writes_a_model_that_a_job_can_use(place):
     job.write_text("catalog: ../data_catalog.yaml\nimagery: raleigh\nmodel: models/raleigh\n")
     run(place, ["geoseg", "run", str(job), "--workers", "0"])
     assert (place / "own/map.tif").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_training_takes_minutes_and_beats_the_forest_on_the_half_that_neither_saw(tmp_path):
+    cache = user_cache_path("geoseg") / "raleigh"
+    if not all((cache / name).is_file() for name in demo.FILES):
+        pytest.skip("geoseg demo --fetch brings the scene")
+    shutil.copytree(ROOT / "workflows", tmp_path / "workflows")
+    shutil.copy(ROOT / "data_catalog.yaml", tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/imagery").symlink_to(cache)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run(tmp_path, ["env", "OMP_NUM_THREADS=1", *run_line(tmp_path / "workflows/train_model.yaml")])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 180  # of one core
+    scores = read_model(tmp_path / "models/raleigh").card.scores
+    ours, forest = (each["raleigh"]["beyond"] for each in (scores, scores["baselines"]["random forest"]))
+    assert ours["pixels"] == forest["pixels"] > 90_000
+    assert ours["mean_iou"] > forest["mean_iou"] + 0.02
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from geoseg.training.scenes import LabelledScene
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch):
     monkeypatch.setattr(baseline, "_TREES", 8)
+    monkeypatch.setattr(baseline, "_TRIED", 8)
 
 
 def asked(folder, **change):
