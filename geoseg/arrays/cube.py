@@ -40,6 +40,8 @@ class Cube:
     pixels: dask.array.Array
     """(band, row, col) float32, NaN where there is no data; one chunk holds all bands."""
     place: Georeference
+    numbers: tuple[str | None, ...] = ()
+    """Type of each band's numbers as they were stored; None where they were scaled, or nobody says."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,9 +91,9 @@ def of(given: Given, bands: Sequence[str], wanted_by: str, step: int, *, togethe
     place = georeference(layers[0])
     physical = [_physical(layer, place.window, step) for layer in layers]
     pixels = dask.array.stack(physical).rechunk({0: -1})
-    return Cube(
-        dask.array.map_blocks(_whole, pixels, dtype=np.float32, meta=pixels._meta) if together else pixels, place
-    )
+    if together:
+        pixels = dask.array.map_blocks(_whole, pixels, dtype=np.float32, meta=pixels._meta)
+    return Cube(pixels, place, tuple(map(_stored, layers)))
 
 
 def georeference(layer: xarray.DataArray) -> Georeference:
@@ -221,6 +223,15 @@ def _nodata(layer: xarray.DataArray) -> float | None:
     held = [layer.attrs] if layer.dtype.kind == "f" else [layer.attrs, layer.encoding]
     found = [each[key] for each in held for key in _NODATA if each.get(key) is not None]
     return float(found[0]) if found else None
+
+
+def _stored(layer: xarray.DataArray) -> str | None:
+    """Type of a band's numbers in the file that it was decoded from; floats that come from nowhere may hold any."""
+    held = layer.encoding
+    if held.get("scale_factor", 1) != 1 or held.get("add_offset", 0) != 0:
+        return None
+    said = held.get("rasterio_dtype", held.get("dtype", layer.dtype if layer.dtype.kind in "iu" else None))
+    return None if said is None else str(np.dtype(said))
 
 
 def _floats(pixels: np.ndarray, nodata: float | None) -> np.ndarray:

@@ -7,6 +7,7 @@ paths and cards in it, never a network or an open file.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +25,13 @@ from geoseg.catalog.card import Model, read_model
 from geoseg.catalog.legend import NODATA, Legend
 from geoseg.catalog.yaml import parse
 from geoseg.errors import JobError
-from geoseg.grid import Layout, Window
+from geoseg.grid import Grid, Layout, Window
 from geoseg.imagery.statistics import Statistics, measured, sample
 from geoseg.inference import options
 from geoseg.inference.member import check_alike
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs import block as job_block
-from geoseg.jobs import resolve
+from geoseg.jobs import contract, radiometry, resolve
 from geoseg.jobs.block import Labelled
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.spec import Inference, JobSpec, Outputs
@@ -63,6 +64,7 @@ def segment(
     probabilities: bool = False,
     entropy: bool = False,
     margin: bool = False,
+    force: bool = False,
     catalog: scenes.PathText | None = None,
     **inference: Any,
 ) -> xarray.DataArray | xarray.Dataset:
@@ -87,6 +89,10 @@ def segment(
     confidence, probabilities, entropy, margin : bool
         Return a Dataset with `land_cover` and these (0..254 for 0..1, 255 where there is no label), as the outputs of
         a job; probabilities are (class, row, col).
+    force : bool
+        Go on where the pixels' size, type or values are not such as the model was made for; what is wrong is warned of
+        and stands in the result's attribute `forced`. Values are those of a few parts of the array, computed now where
+        the model's card says what it expects.
     catalog : path, optional
         As in `open_imagery`.
     **inference
@@ -101,7 +107,8 @@ def segment(
     Raises
     ------
     GeosegError
-        If the array has no bands, CRS or grid that the model can be used on.
+        If the array has no bands, CRS or grid that the model can be used on, or pixels of another size, type or
+        range of values than its card says.
     """
     several = [model] if isinstance(model, Model | str | os.PathLike) else model
     models = [each if isinstance(each, Model) else _model(each, scenes.catalog_of(catalog)) for each in several]
@@ -117,15 +124,20 @@ def segment(
         wanted_by = f"model {chosen.card.name!r}"
         together = isinstance(scene, xarray.DataArray) and scenes.ORIGIN not in scene.attrs
         found = cube.of(scene, chosen.card.bands, wanted_by, chunks.EDGE, together=together)
+        troubles = _forced(models, found.place.grid, found.place.window, _seen(found, models), asked, force=force)
         data, place = _of_pixels(found, models, asked, kinds), found.place
     else:
         assert isinstance(scene, xarray.DataArray)
         place = cube.georeference(scene.isel(band=0) if "band" in scene.dims else scene)
-        data = _of_files(scene, origin, place, models, asked, kinds)
-    attribution = scene.attrs.get("attribution", "")
-    labels = xarray.DataArray(
-        data[0], place.coords, place.dims, "land_cover", _flags(chosen.card.legend, models, attribution)
-    )
+        opened = _opened(scene, origin, models)
+        seen = radiometry.of_scene(opened)
+        troubles = _forced(models, place.grid, place.window, seen, asked, force=force)
+        data = _of_files(opened, origin, place, models, asked, kinds)
+    for trouble in troubles:
+        warnings.warn(trouble, stacklevel=2)
+    flags = _flags(chosen.card.legend, models, scene.attrs.get("attribution", ""))
+    flags |= {"forced": troubles} if troubles else {}
+    labels = xarray.DataArray(data[0], place.coords, place.dims, "land_cover", flags)
     if not kinds:
         return labels
     made, at = labels.to_dataset(), 1
@@ -145,8 +157,40 @@ def segment(
 # ------------------------------------------------------------------------------------- maps of arrays
 
 
+def _opened(scene: xarray.DataArray, origin: scenes.Origin, models: Sequence[Model]) -> imagery.Scene:
+    """The files that an array's pixels come from, with the models' bands."""
+    card = models[0].card
+    there = tuple(map(str, np.atleast_1d(scene["band"].values)))
+    return imagery.open(origin.imagery.select(there, "the array").select(card.bands, f"model {card.name!r}"))
+
+
+def _seen(found: cube.Cube, models: Sequence[Model]) -> radiometry.Seen:
+    """What is looked at of an array's values."""
+    bands = models[0].card.bands
+    numbers = tuple((band, dtype, "the array") for band, dtype in zip(bands, found.numbers) if dtype is not None)
+
+    def values() -> np.ndarray:
+        squares = radiometry.spread(found.place.window, lambda _: True)
+        parts = dask.compute(*(found.pixels[(slice(None), *each.within(found.place.window))] for each in squares))
+        return radiometry.whole(list(parts), len(bands))
+
+    return radiometry.Seen("the array", numbers, values, radiometry.IN_ARRAY)
+
+
+def _forced(
+    models: Sequence[Model], grid: Grid, window: Window, seen: radiometry.Seen, asked: Inference, *, force: bool
+) -> list[str]:
+    """What is wrong with an array for some models, where the user goes on all the same."""
+    values = force or asked.any_values
+    return [
+        each
+        for model in models
+        for each in contract.forced(model.card, grid, window, seen, ground=force, values=values, how="force=True")
+    ]
+
+
 def _of_files(
-    scene: xarray.DataArray,
+    opened: imagery.Scene,
     origin: scenes.Origin,
     place: cube.Georeference,
     models: Sequence[Model],
@@ -154,10 +198,7 @@ def _of_files(
     kinds: tuple[str, ...],
 ) -> dask.array.Array:
     """(layer, row, col): each chunk reads its own pixels and context from the files."""
-    card = models[0].card
-    there = tuple(map(str, np.atleast_1d(scene["band"].values)))
-    layer = origin.imagery.select(there, "the array").select(card.bands, f"model {card.name!r}")
-    opened = imagery.open(layer)
+    layer, card = opened.imagery, models[0].card
     wanted = Outputs(**dict.fromkeys(kinds, True))
     ready = resolve.predictor_of(asked, models, partial(imagery.statistics, opened), wanted.also)
     extent = origin.grid.window_of(place.grid.geobox(place.window))

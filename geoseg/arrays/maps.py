@@ -6,6 +6,7 @@ The legend is read from the array's CF flag attributes, which netCDF and zarr ke
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from itertools import pairwise
@@ -111,6 +112,8 @@ def write(labels: xarray.DataArray, path: str | os.PathLike[str]) -> None:
                 file.write_bytes(data)
             blocks.append(BlockFile(window, file, hashlib.sha256(data).hexdigest()))
         tags = {tag: str(labels.attrs[key]) for key, tag in _TAGS.items() if labels.attrs.get(key)}
+        if forced := labels.attrs.get("forced"):
+            tags["GEOSEG_FORCED"] = json.dumps(np.atleast_1d(forced).tolist(), ensure_ascii=False)
         found = {int(value): int(counts[value]) for value in np.flatnonzero(counts) if value != NODATA}
         cog.assemble(blocks, place.grid, place.window, legend, out, tags=tags, counts=found)
 

@@ -119,23 +119,46 @@ class Output(Spec):
             )
 
 
+DataType = Literal[
+    "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"
+]
+"""Of the numbers in a file."""
+
+
 class Radiometry(Spec):
     """What the values of imagery must be like, in physical units, so that other ones are noticed before a run."""
 
-    what: str
+    what: str = ""
     """In words: 'reflectance x 10,000'."""
-    low: float
+    dtype: DataType | None = None
+    """Of the numbers in the imagery's files, where the catalog does not scale them."""
+    low: float | None = None
     """Hardly any value lies below this."""
-    high: float
+    high: float | None = None
     """Hardly any value lies above this."""
     dark: float | None = None
     """In some band at least, the darkest hundredth of a scene lies below this."""
     bright: float | None = None
     """In some band at least, the brightest hundredth of a scene lies above this."""
 
+    def __str__(self) -> str:
+        """For people."""
+        limits = "" if self.low is None or self.high is None else f"{self.what}, {self.low:g} to {self.high:g}"
+        return ", ".join(each for each in (limits, f"files of {self.dtype}" * (self.dtype is not None)) if each)
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Low and high; None where values are not limited."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     @model_validator(mode="after")
     def _ordered(self) -> Radiometry:
-        if not self.low < self.high:
+        given = self.what != "", self.low is not None, self.high is not None
+        if any(given) != all(given) or (
+            self.limits is None and (self.dtype is None or (self.dark, self.bright) != (None, None))
+        ):
+            raise ValueError("radiometry says what, low and high, or a dtype, or all of them")
+        if self.limits is not None and not self.limits[0] < self.limits[1]:
             raise ValueError(f"radiometry.low is {self.low:g} and high is {self.high:g}; low lies below high")
         return self
 

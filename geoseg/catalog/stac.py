@@ -10,14 +10,14 @@ import colorsys
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import shapely
 from odc.geo.geom import Geometry
 from pydantic import ValidationError
 
 from geoseg.catalog import products
-from geoseg.catalog.card import AreasSpec, ClassSpec, Draft, ModelCard, Normalisation, Output, Weights
+from geoseg.catalog.card import AreasSpec, ClassSpec, DataType, Draft, ModelCard, Normalisation, Output, Weights
 from geoseg.errors import ModelError
 from geoseg.grid import project, read_crs
 from geoseg.quantities import counted
@@ -87,9 +87,11 @@ def item_of(card: ModelCard, href: str, size: int) -> dict[str, Any]:
         "mlm:tasks": ["semantic-segmentation"],
         "mlm:input": [_input(card)],
         "mlm:output": [_output(card)],
-        _OURS: card.model_dump(mode="json", exclude_none=True, include=_REST),
+        _OURS: _rest(card),
     }
     bands: list[dict[str, Any]] = [{"name": each} for each in card.bands]
+    if card.radiometry is not None and card.radiometry.dtype is not None:
+        bands = [{**each, "data_type": card.radiometry.dtype} for each in bands]
     if card.gsd_m is not None:
         properties["gsd"] = card.gsd_m
         bands = [{**each, "spatial_resolution": card.gsd_m} for each in bands]
@@ -164,9 +166,11 @@ def _described(item: Mapping[str, Any], where: str) -> Described:
         "classes": _classes(given),
         "licence": "" if properties.get("license") in (None, "other") else properties["license"],
     }
+    if dtype := _dtype(model, ours=bool(rest)):
+        said["radiometry"] = {"what": "", **rest.pop("radiometry", {}), "dtype": dtype}
+    if said["title"] == said["name"]:
+        said["title"] = ""
     if rest:
-        if said["title"] == said["name"]:
-            said["title"] = ""
         weights = Weights(file=str(model["href"]).rsplit("/", 1)[-1], sha256=str(sha256))
         card = ModelCard(**{**rest, **said}, weights=weights)
         known = {key: value for key, value in card if key in Draft.model_fields}
@@ -176,6 +180,13 @@ def _described(item: Mapping[str, Any], where: str) -> Described:
 
 
 # ------------------------------------------------------------------------------------------- as an item
+
+
+def _rest(card: ModelCard) -> dict[str, Any]:
+    """What of a card the extension has no words for."""
+    rest = card.model_dump(mode="json", exclude_none=True, include=_REST)
+    rest.get("radiometry", {}).pop("dtype", None)
+    return rest
 
 
 def _box(areas: Sequence[AreasSpec]) -> tuple[float, float, float, float]:
@@ -297,6 +308,14 @@ def _normalisation(said: Any, bands: int, where: str) -> Normalisation:
 def _finest(asset: Mapping[str, Any]) -> float | None:
     found = [each["spatial_resolution"] for each in asset.get("raster:bands", ()) if each.get("spatial_resolution")]
     return float(min(found)) if found else None
+
+
+def _dtype(asset: Mapping[str, Any], *, ours: bool) -> str | None:
+    """Type of the numbers in the imagery's files; other makers call floats so what the network takes of integers."""
+    found = {each.get("data_type") for each in asset.get("raster:bands", ())}
+    said = found.pop() if len(found) == 1 else None
+    known = get_args(DataType) if ours else [each for each in get_args(DataType) if "int" in each]
+    return said if said in known else None
 
 
 def _classes(given: Mapping[str, Any]) -> tuple[ClassSpec, ...]:

@@ -14,6 +14,12 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import Resolver
+from yaml.scanner import Scanner
 
 from geoseg.errors import GeosegError
 
@@ -56,7 +62,7 @@ def load_yaml(path: Path, error: type[GeosegError]) -> Any:
     except (OSError, UnicodeDecodeError) as problem:
         raise error(f"{path} cannot be read as text: {problem}") from problem
     try:
-        return yaml.load(text, _StrictLoader)
+        return _StrictLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError) as problem:  # ValueError: 2001-99-99, or a number without end
         raise error(f"{path} is not plain YAML: {' '.join(str(problem).split())}") from problem
 
@@ -84,17 +90,37 @@ def parse(shape: type[S], data: Any, where: str, error: type[GeosegError]) -> S:
         raise error(_one_sentence(shape, problem, data, where)) from None
 
 
-class _StrictLoader(yaml.SafeLoader):
+try:
+    from yaml._yaml import CParser  # type: ignore[import-untyped]  # libyaml's, which reads ten times as fast
+
+    class _Events(CParser):
+        """Events of a text, from libyaml."""
+
+except ImportError:  # PyYAML was built without libyaml
+
+    class _Events(Reader, Scanner, Parser):  # type: ignore[no-redef]
+        """Events of a text."""
+
+        def __init__(self, text: str) -> None:
+            Reader.__init__(self, text)
+            Scanner.__init__(self)
+            Parser.__init__(self)
+
+
+class _StrictLoader(Composer, SafeConstructor, Resolver, _Events):
     """SafeLoader that refuses aliases (they can explode), tags, merges, keys given twice and what is no text."""
 
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream)
+    def __init__(self, text: str) -> None:
+        _Events.__init__(self, text)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
         self.above: list[int] = []
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not accepted; write the value out")
-        event = self.peek_event()
+        event: Any = self.peek_event()
         line = event.start_mark.line + 1
         if len(self.above) > _DEEPEST:
             raise yaml.YAMLError(f"line {line} is nested too deeply")

@@ -62,6 +62,7 @@ def show(name: ModelName, catalog: CatalogFile = None) -> None:
         "normalisation": card.normalisation.kind,
         "output": card.output.kind,
         "pixels": "" if card.gsd_m is None else f"{length(card.gsd_m)}, within {100 * card.gsd_tolerance:g} %",
+        "values": "" if card.radiometry is None else str(card.radiometry),
         "windows": f"cores of {card.window} px, halo {card.halo} px, stride {card.stride} px, field {card.field}",
         "classes": "; ".join(f"{each.id} {each.name} {each.colour}" for each in card.classes),
         "licence": card.licence,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,14 +133,36 @@ def mapped(
         how["patience_s"] = local.PATIENCE_S
     with ExitStack() as stack:
 
-        def over(function: Any, items: Iterable[Any]) -> Iterator[Any]:
-            todo = list(items)
-            if todo:  # a cluster takes seconds to start, and a finished job needs none
-                client = stack.enter_context(around)
-                err.print(f"dashboard: {client.dashboard_link}", markup=False)
-                yield from map_over(client, job_run.lost(plan.digest), **how)(function, todo)
+        def started() -> Any:
+            client = stack.enter_context(around)
+            err.print(f"dashboard: {client.dashboard_link}", markup=False)
+            return map_over(client, job_run.lost(plan.digest), **how)
 
-        yield over, threads
+        yield _WhenNeeded(started), threads
+
+
+@dataclass(frozen=True)
+class _WhenNeeded:
+    """A map over a cluster that starts with the first item: it takes seconds, and a finished job needs none."""
+
+    start: Callable[[], Any]
+    asked: tuple[Any, ...] = ()
+    """What its `of` is called with, where it is for other items than blocks."""
+    started: list[Any] = field(default_factory=list)
+    """The map over the cluster, once it runs."""
+
+    def __call__(self, function: Any, items: Iterable[Any]) -> Iterator[Any]:
+        todo = iter(items)
+        first = list(islice(todo, 1))
+        if first:
+            if not self.started:
+                self.started.append(self.start())
+            over = self.started[0].of(*self.asked) if self.asked else self.started[0]
+            yield from over(function, chain(first, todo))
+
+    def of(self, noun: str, lost: Callable[[Any, str], Any], stall_s: float) -> _WhenNeeded:
+        """See `engines.Elsewhere`."""
+        return replace(self, asked=(noun, lost, stall_s))
 
 
 @contextmanager

@@ -36,6 +36,8 @@ class Liveness:
         When it begins, by a clock that never goes back; the one of `stalled`.
     silent_s : float
         How long a worker may send no heartbeat.
+    noun : str
+        What is finished, for the notes.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Liveness:
         note: Callable[[str], None],
         now_s: float,
         silent_s: float = SILENT_S,
+        noun: str = "block",
     ) -> None:
         self._stall_s = stall_s
         self._patience_s = patience_s
@@ -54,6 +57,7 @@ class Liveness:
         self._without_since: float | None = None
         self._note_after = now_s
         self._silent_s = silent_s
+        self._noun = noun
         self._stuck: set[str] = set()
         self._most = 0
         self._losses = 0
@@ -97,8 +101,8 @@ class Liveness:
         self._losses += len(lost)
         if lost and self._losses > _LOSSES + 3 * self._most:
             raise ClusterError(
-                f"{self._losses} workers in turn died before they began a block, the last of them {lost[-1]}; look at "
-                "their logs (do they have the memory to load the model?), then run the same command again"
+                f"{self._losses} workers in turn died before they began a {self._noun}, the last of them {lost[-1]}; "
+                "look at their logs (do they have the memory to load the model?), then run the same command again"
             )
         if not workers:
             self._await_workers(now_s)
@@ -111,10 +115,10 @@ class Liveness:
         self._stalls, self._last = self._stalls + 1, now_s
         if self._stalls > _ROUNDS:
             raise ClusterError(
-                f"no block was finished in {(_ROUNDS + 1) * limit:.0f} s by {counted(workers, 'worker')}, "
+                f"no {self._noun} was finished in {(_ROUNDS + 1) * limit:.0f} s by {counted(workers, 'worker')}, "
                 f"{paused} of them paused; look at their logs, then run the same command again"
             )
-        self._note(f"no block was finished in {limit:.0f} s; sending {in_flight} again")
+        self._note(f"no {self._noun} was finished in {limit:.0f} s; sending {in_flight} again")
         return True
 
     def stuck(self, workers: Collection[str], silent: Mapping[str, float], preparing: Mapping[str, float]) -> set[str]:
@@ -153,7 +157,7 @@ class Liveness:
                 "network or disks, end it or start others (geoseg worker ADDRESS), then run the same command again"
             )
         for worker in sorted(late.keys() - self._stuck):
-            self._note(f"worker {worker} {late[worker]}; others get its blocks while it stands still")
+            self._note(f"worker {worker} {late[worker]}; others get its {self._noun}s while it stands still")
         self._stuck = set(late)
         return set(late)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from distributed import Client
 
@@ -17,6 +18,8 @@ from geoseg.cluster.tasks import Tasks
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+OtherItem = TypeVar("OtherItem")
+OtherResult = TypeVar("OtherResult")
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +33,7 @@ def map_over(
     priority: int = 0,
     note: Callable[[str], None] = lambda _: None,
     prepare: Callable[[], Any] | None = None,
-) -> Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]:
+) -> Over[Item, Result]:
     """A map over a cluster: like the builtin, but results come as they are finished.
 
     Every item gives exactly one result, whatever becomes of the workers. What the function raises is raised here.
@@ -63,17 +66,57 @@ def map_over(
     ClusterError
         By the map: if the scheduler is lost, no worker comes or all stand still, or nothing is finished any more.
     """
+    return Over(client, lost, stall_s, patience_s, silent_s, priority, note, prepare)
 
-    def say(sentence: str) -> None:
-        _log.warning("%s", sentence)
-        note(sentence)
 
-    def mapped(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        tasks = Tasks(client, function, items, priority, say, prepare)
-        liveness = Liveness(stall_s, patience_s, say, time.monotonic(), silent_s)
+@dataclass(frozen=True, slots=True)
+class Over(Generic[Item, Result]):
+    """A map over a cluster; the fields are those of `map_over`."""
+
+    client: Client
+    lost: Callable[[Item, str], Result]
+    stall_s: float
+    patience_s: float
+    silent_s: float
+    priority: int
+    note: Callable[[str], None]
+    prepare: Callable[[], Any] | None
+    noun: str = "block"
+    """What an item is called in notes."""
+
+    def of(
+        self, noun: str, lost: Callable[[OtherItem, str], OtherResult], stall_s: float
+    ) -> Over[OtherItem, OtherResult]:
+        """A map over the same cluster for other items, for which workers prepare nothing.
+
+        Parameters
+        ----------
+        noun : str
+            What an item is called in notes.
+        lost, stall_s
+            As in `map_over`; the longer `stall_s` of both counts.
+        """
+        mine: Any = self
+        other: Over[OtherItem, OtherResult] = replace(
+            mine, noun=noun, lost=lost, stall_s=max(stall_s, self.stall_s), prepare=None
+        )
+        return other
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The results as they come.
+
+        Parameters
+        ----------
+        function : callable
+            Of an item; pickled.
+        items : iterable
+            Taken one by one, as workers have room.
+        """
+        tasks = Tasks(self.client, function, items, self.priority, self._say, self.prepare, self.noun)
+        liveness = Liveness(self.stall_s, self.patience_s, self._say, time.monotonic(), self.silent_s, self.noun)
         try:
             while tasks.advance():
-                given_up = [lost(task.item, why) for task, why in tasks.set_aside()]
+                given_up = [self.lost(task.item, why) for task, why in tasks.set_aside()]
                 results = tasks.results()
                 yield from given_up
                 yield from results
@@ -90,8 +133,10 @@ def map_over(
                     lost=died,
                 ):
                     tasks.send_again()
-            yield from (lost(task.item, why) for task, why in tasks.set_aside())
+            yield from (self.lost(task.item, why) for task, why in tasks.set_aside())
         finally:
             tasks.cancel()
 
-    return mapped
+    def _say(self, sentence: str) -> None:
+        _log.warning("%s", sentence)
+        self.note(sentence)

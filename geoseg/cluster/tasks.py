@@ -62,6 +62,7 @@ class Tasks:
         priority: int,
         note: Callable[[str], None],
         prepare: Callable[[], Any] | None = None,
+        noun: str = "block",
     ) -> None:
         self.workers = Workers(client, note)
         self.in_flight: dict[str, Task] = {}
@@ -77,6 +78,7 @@ class Tasks:
         self._items = iter(items)
         self._priority = priority
         self._note = note
+        self._noun = noun
         self._again: deque[Task] = deque()
         self._suspects: Suspects[Task] = Suspects()
         self._set_aside: list[tuple[Task, str]] = []
@@ -205,7 +207,7 @@ class Tasks:
 
     def _send(self, task: Task, worker: str, *, alone: bool = False) -> None:
         self._sent += 1
-        key = f"block-{self._run}-{self._sent}"
+        key = f"{self._noun}-{self._run}-{self._sent}"
         task.key, task.worker, task.alone, task.sent_s = key, worker, alone, time.monotonic()
         task.future = self._client.submit(
             self._function,
@@ -286,9 +288,9 @@ class Tasks:
     def _worker_lost(self, in_hand: list[Task], worker: str) -> None:
         cause = " for using too much memory" if self.workers.out_of_memory(worker) else ""
         if in_hand:
-            what = f"with {counted(len(in_hand), 'block')} in hand, tried again each alone"
+            what = f"with {counted(len(in_hand), self._noun)} in hand, tried again each alone"
         else:
-            what = "with no block in hand" if self._preparation.is_ready(worker) else "before it was ready"
+            what = f"with no {self._noun} in hand" if self._preparation.is_ready(worker) else "before it was ready"
         self._note(f"worker {worker} died{cause} {what}")
         for decision in self._suspects.worker_lost(in_hand, worker, time.monotonic(), cause):
             self._follow(decision)

@@ -1,7 +1,7 @@
 """Grid: windows of an endless lattice, the plane that they lie on, and how an extent is cut into blocks."""
 
 from geoseg.grid.grid import Bounds, Grid, Region, project, read_crs
-from geoseg.grid.lattice import Demand, Layout, Tile, block_edge, windows_that_fit, worker_bytes
+from geoseg.grid.lattice import Demand, Layout, Tile, block_edge, sheets_that_fit, windows_that_fit, worker_bytes
 from geoseg.grid.windows import Window, count, cut
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "cut",
     "project",
     "read_crs",
+    "sheets_that_fit",
     "windows_that_fit",
     "worker_bytes",
 ]

@@ -13,8 +13,13 @@ from geoseg.quantities import counted
 
 _LARGEST_BLOCK = 2048
 _FEWEST_BLOCKS = 16
-_FIXED_BYTES = 900_000_000
-"""What a worker holds besides its network and blocks: Python and torch (620 MB), GDAL's cache (256 MB)."""
+_FIXED_BYTES = 1_050_000_000
+"""What a worker holds besides its network and blocks: Python, torch, Dask (790 MB), GDAL's cache (256 MB)."""
+
+_LEFT_BYTES = 256 * 2**20
+"""What blocks may leave with the allocator, see `process.keep_freed_memory`."""
+_SHEET_BYTES = 150_000_000
+"""What making a sheet takes besides GDAL's cache: open blocks, the mosaic over them, tiles being compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,27 @@ def windows_that_fit(edge: int, margin: int, bands: int, demand: Demand, allowed
     """
     left = allowed_bytes - worker_bytes(edge, margin, bands, demand, windows=0)
     return max(1, left // max(1, demand.window))
+
+
+def sheets_that_fit(width: int, edge: int, bands: int, demand: Demand, allowed_bytes: int) -> int:
+    """How many sheets of a map a worker can put together at once within its memory; 0 where none fits.
+
+    Parameters
+    ----------
+    width : int
+        Of a sheet, pixels.
+    edge : int
+        Of a block.
+    bands : int
+        Of the sheet and its blocks.
+    demand : Demand
+        Of the network, which stays loaded.
+    allowed_bytes : int
+        Memory that the worker may use.
+    """
+    # A block as its bytes, decoded and as the sheet has it; rows of tiles from which overviews are made.
+    each = _SHEET_BYTES + bands * (4 * edge * edge + 2048 * width)
+    return max(0, allowed_bytes - _FIXED_BYTES - _LEFT_BYTES - demand.loaded) // each
 
 
 def _rectangles(free: np.ndarray, square: Window, core: int) -> Iterator[Window]:

@@ -3,6 +3,7 @@
 from geoseg.imagery.scene import (
     Scene,
     check_unchanged,
+    covers,
     extent,
     forget,
     identity,
@@ -18,6 +19,7 @@ __all__ = [
     "Scene",
     "Statistics",
     "check_unchanged",
+    "covers",
     "extent",
     "forget",
     "identity",

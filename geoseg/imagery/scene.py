@@ -135,6 +135,19 @@ def touches(scene: Scene, grid: Grid, window: Window) -> bool:
     )
 
 
+def covers(scene: Scene, grid: Grid, window: Window) -> bool:
+    """Whether one file has all of a window, so that it `touches` every part of it; False where that takes warping.
+
+    Parameters
+    ----------
+    scene : Scene
+        From `open`.
+    grid, window : Grid, Window
+        The pixels asked about.
+    """
+    return any(index.holds(layer.index, window) for layer in _layers(_Same(scene), grid))
+
+
 def extent(scene: Scene, grid: Grid) -> Window:
     """The window of a grid that covers all files.
 

@@ -40,7 +40,7 @@ class Device:
         self.batch = 1 if _alone(name) else predictor.batch or max(1, min(16, 2**21 // self.side**2))
         """Windows in one pass of the network."""
         self._dtype: torch.dtype = getattr(torch, predictor.precision)
-        self._networks = [loading.load(each.model, name) for each in predictor.members]
+        self._networks = [loading.load_asked(each.model, predictor.device) for each in predictor.members]
         self.members = range(len(self._networks))
         """Numbers of the predictor's models."""
         self.square = any(getattr(each, "graph", False) for each in self._networks)

@@ -1,4 +1,4 @@
-"""Contract: whether the imagery and the grid of a job are such as its model was made for; bands are matched by name.
+"""Contract: whether imagery and grid, of a job or an array, are such as a model was made for; bands go by name.
 
 What is asked for, what was found and what to do about it, each as one sentence. Only the radiometry reads pixels.
 """
@@ -6,28 +6,47 @@ What is asked for, what was found and what to do about it, each as one sentence.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from odc.geo.crs import CRS
 
-from geoseg import imagery
 from geoseg.catalog.card import ModelCard
+from geoseg.errors import JobError
 from geoseg.grid import Grid, Window
 from geoseg.jobs import radiometry
 from geoseg.jobs.plan import outline, pixel_size
+from geoseg.jobs.radiometry import Seen
 from geoseg.quantities import length, plain
 
 
-def of_values(card: ModelCard, scene: imagery.Scene) -> str:
-    """Why a model should not see the values of some imagery; '' where they are as expected.
+def forced(
+    card: ModelCard, grid: Grid, extent: Window, seen: Seen, *, ground: bool, values: bool, how: str
+) -> Iterator[str]:
+    """What is wrong with imagery and grid for a model, where the user goes on all the same; else it is refused.
 
     Parameters
     ----------
     card : ModelCard
         Of the model.
-    scene : Scene
-        With the bands of the card, in its order.
+    grid, extent : Grid, Window
+        Of the map, and its pixels.
+    seen : Seen
+        Of the imagery, with the bands of the card, in its order.
+    ground, values : bool
+        Whether the user goes on with other pixels and with other values.
+    how : str
+        How a user says so.
+
+    Raises
+    ------
+    JobError
+        At the first trouble with which the user does not go on.
     """
-    return radiometry.trouble(card, scene)
+    for trouble, allowed in ((of_ground(card, grid, extent), ground), (radiometry.trouble(card, seen), values)):
+        if trouble and not allowed:
+            raise JobError(f"{trouble}, or go on all the same with {how}")
+        if trouble:
+            yield trouble
 
 
 def of_ground(card: ModelCard, grid: Grid, extent: Window) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,4 +17,22 @@ Predict = Callable[[np.ndarray, Tile], Any]
 pixels, or (labels, confidence)."""
 
 Mapper = Callable[[Callable[[Item], Result], Iterable[Item]], Iterable[Result]]
-"""Like the builtin `map`; results may come in any order."""
+"""Like the builtin `map`; results may come in any order. One over a cluster is also `Elsewhere`."""
+
+
+class Elsewhere(Protocol):
+    """What a mapper over other processes has besides: it can spread other work than blocks."""
+
+    def of(self, noun: str, lost: Callable[[Any, str], Any], stall_s: float) -> Mapper[Any, Any]:
+        """A mapper over the same processes, which prepare nothing for it.
+
+        Parameters
+        ----------
+        noun : str
+            What an item is called in notes to the user.
+        lost : callable
+            Makes the result of an item that could not be made, from the item and the reason.
+        stall_s : float
+            How long it may take until anything is finished.
+        """
+        ...

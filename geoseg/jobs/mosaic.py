@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from geoseg import __version__
+from geoseg.grid import Window
+from geoseg.jobs import sheet
+from geoseg.jobs.engines import Elsewhere
 from geoseg.jobs.plan import Plan
+from geoseg.maps import blocks as block_files
 from geoseg.maps import cog, sheets
 from geoseg.maps.blocks import BlockFile
-from geoseg.storage.record import Record
+from geoseg.storage.record import Record, block_name
 from geoseg.storage.staging import Staging
 
 _STEMS = {"labels": "map"}
@@ -58,6 +62,7 @@ def write(
     kind: str,
     tags: Mapping[str, str],
     counts: Mapping[int, int] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Sequence[Path]:
     """Write one raster; the paths of its files.
 
@@ -75,6 +80,8 @@ def write(
         From `provenance`.
     counts : mapping, optional
         Pixels of each class, for the map.
+    elsewhere : Elsewhere, optional
+        Makes the sheets of a map that has several; default: this process.
     """
     legend = plan.legend if kind == "labels" else None
     settings: dict[str, Any] = {
@@ -86,12 +93,28 @@ def write(
     out = staging.folder / name_of(plan, kind)
     extent, edge = plan.layout.extent, plan.spec.outputs.sheet_pixels
     hashes = {record.window: record.hashes.get(kind) for record in records}
-    files = [BlockFile(window, path, hashes[window]) for window, path in staging.blocks(records, kind)]
+
+    def files_of(wanted: Iterable[Record]) -> list[BlockFile]:
+        return [BlockFile(window, path, hashes[window]) for window, path in staging.blocks(wanted, kind)]
+
     made: Sequence[Path] = ()
     if out.suffix == ".tif":
-        cog.assemble(files, plan.grid, extent, legend, out, **settings)
-    else:
+        cog.assemble(files_of(records), plan.grid, extent, legend, out, **settings)
+    elif elsewhere is None or not plan.sheets_at_once:
+        files = files_of(records)
         made = sheets.assemble_sheets(files, plan.grid, extent, legend, out, sheet_pixels=edge, **settings)
+    else:
+        said = {key: settings[key] for key in ("tags", "band_names", "scale")}
+
+        def ordered(each: sheets.Sheet) -> bytes:
+            return sheet.order(plan.digest, kind, each, plan.grid, legend, said)
+
+        def look_again(windows: Collection[Window]) -> None:
+            block_files.check(files_of(record for record in records if record.window in windows))
+
+        make = sheet.elsewhere(elsewhere, staging, plan.sheets_at_once, ordered, look_again)
+        there = [BlockFile(each, Path(block_name(each, kind)), sha) for each, sha in hashes.items() if sha]
+        made = sheets.assemble_sheets(there, plan.grid, extent, legend, out, sheet_pixels=edge, make=make, **settings)
     staging.clear_blocks()
     paths = [*made, out]
     return [each for path in paths for each in (path, path.with_name(path.name + ".aux.xml")) if each.exists()]

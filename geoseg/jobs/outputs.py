@@ -16,7 +16,8 @@ from typing import Any
 
 from geoseg import __version__
 from geoseg.errors import GeosegError
-from geoseg.jobs import mosaic, page, scores
+from geoseg.jobs import mosaic, page, scores, sheet
+from geoseg.jobs.engines import Elsewhere
 from geoseg.jobs.plan import Plan, outline
 from geoseg.maps import view
 from geoseg.maps.project import Layer, qgis_project
@@ -61,6 +62,7 @@ def write(
     counts: Mapping[int, int],
     progress: Callable[[str], None] = lambda _: None,
     check_held: Callable[[], None] = lambda: None,
+    elsewhere: Elsewhere | None = None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write all outputs that the job asks for and that do not stand already.
 
@@ -78,6 +80,8 @@ def write(
         Called with the name of each step before it begins.
     check_held : callable
         Raises where the folder is another's by now; called before files get their names.
+    elsewhere : Elsewhere, optional
+        Makes the sheets of maps that have several; default: this process.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def write(
     kept: list[str] = []
     made: set[str] = set()
     with opened(store, check_held) as staging:
-        wanted = steps(plan, staging, records, counts)
+        wanted = steps(plan, staging, records, counts, elsewhere)
         standing = {step.name for step in wanted if _stands(store, noted.get(step.name), step.key)}
         for step in wanted:
             if step.name not in standing:
@@ -118,6 +122,7 @@ def write(
         for name in [each for each in noted if each not in standing]:
             staging.remove(noted.pop(name)["files"])
         staging.put(DONE, json.dumps(noted, indent=1).encode())
+        sheet.clear(staging)
     return tuple(written), tuple(kept)
 
 
@@ -161,7 +166,13 @@ def block_key(record: Record) -> list[object]:
     return [record.window.row, record.window.col, record.state, sorted(record.hashes.items()), record.error]
 
 
-def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mapping[int, int]) -> list[Step]:
+def steps(
+    plan: Plan,
+    staging: Staging,
+    records: Iterable[Record],
+    counts: Mapping[int, int],
+    elsewhere: Elsewhere | None = None,
+) -> list[Step]:
     """The steps of a job, in an order in which a later one may read an earlier one's files; nothing is written.
 
     Parameters
@@ -174,6 +185,8 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
         One for each block.
     counts : mapping
         Pixels of each class in all of them.
+    elsewhere : Elsewhere, optional
+        As for `write`.
     """
     wanted, folder = plan.spec.outputs, staging.folder
     failed = [record for record in records if record.state == "failed"]
@@ -182,14 +195,15 @@ def steps(plan: Plan, staging: Staging, records: Iterable[Record], counts: Mappi
     blocks = digest_of({"job": plan.digest, "blocks": sorted(block_key(each) for each in records)})
     raster = {"blocks": blocks, "sheet": wanted.sheet_pixels, "tags": tags}
 
-    make_map = partial(mosaic.write, plan, staging, records, "labels", tags, dict(counts))
+    raster_of = partial(mosaic.write, plan, staging, records, tags=tags, elsewhere=elsewhere)
+    make_map = partial(raster_of, "labels", counts=dict(counts))
     found = [Step("map", {**raster, "legend": legend}, make_map)]
     made_of_map = {"map": found[0].key, "legend": legend}
     if wanted.confidence:
-        found.append(Step("confidence", raster, partial(mosaic.write, plan, staging, records, "confidence", tags)))
+        found.append(Step("confidence", raster, partial(raster_of, "confidence")))
     for kind in wanted.also:
         named = {**raster, "bands": mosaic.bands_of(plan, kind)}
-        found.append(Step(kind, named, partial(mosaic.write, plan, staging, records, kind, tags)))
+        found.append(Step(kind, named, partial(raster_of, kind)))
     styles = {"map.qml": qgis_style(plan.legend)}
     shares = [kind for kind in ("confidence", "entropy", "margin") if getattr(wanted, kind)]
     styles |= {f"{kind}.qml": confidence_style() for kind in shares}

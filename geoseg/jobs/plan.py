@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from geoseg import imagery
 from geoseg.catalog.legend import Legend
-from geoseg.grid import Demand, Grid, Layout, Window, cut, project, windows_that_fit
+from geoseg.grid import Demand, Grid, Layout, Window, cut, project, sheets_that_fit, windows_that_fit
 from geoseg.inference.predictor import Predictor
 from geoseg.jobs.spec import JobSpec
 from geoseg.process import remembered
@@ -105,6 +105,14 @@ class Plan:
         allowed = int(USABLE * self.spec.memory_per_worker)
         return windows_that_fit(self.layout.block, self.layout.margin, bands, demand(self.predictor), allowed)
 
+    @property
+    def sheets_at_once(self) -> int:
+        """How many sheets of a map a worker may put together at once within its memory; 0 where none fits."""
+        wanted, edge = self.spec.outputs, self.layout.block
+        bands = len(self.predictor.predicted) if self.predictor and wanted.probabilities else 1
+        width = min(wanted.sheet_pixels, self.layout.extent.width)
+        return sheets_that_fit(width, edge, bands, demand(self.predictor), int(USABLE * self.spec.memory_per_worker))
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data for job.json."""
         return dict(_adapter().dump_python(self, mode="json", by_alias=True))
@@ -135,7 +143,7 @@ class Plan:
             at = block.row // square * square, block.col // square * square
             yield from layout.left(block, taken.get(at, ()))
 
-    def _halved(self, squares: Window, *, within: bool) -> Iterator[Window]:
+    def _halved(self, squares: Window, *, within: bool, covered: bool = False) -> Iterator[Window]:
         """Blocks wanted among those of a window of whole blocks: rows first, then each row by its halves."""
         layout, window = self.layout, self.layout.clipped(squares)
         if not within and self.geometry is not None:
@@ -143,13 +151,14 @@ class Plan:
             if not self.geometry.geom.intersects(outline):
                 return
             within = bool(self.geometry.geom.contains(outline))
-        if not imagery.touches(self.scene, self.grid, window):
+        covered = covered or imagery.covers(self.scene, self.grid, window)
+        if not covered and not imagery.touches(self.scene, self.grid, window):
             return
         if squares.shape == (layout.block, layout.block):
             yield window
             return
         for half in _halves(squares, layout.block):
-            yield from self._halved(half, within=within)
+            yield from self._halved(half, within=within, covered=covered)
 
 
 def demand(predictor: Predictor | None, margin: int = 0) -> Demand:

@@ -23,7 +23,7 @@ from geoseg.grid import Demand, Grid, Layout, Window, block_edge, read_crs, wind
 from geoseg.inference import options, predictor
 from geoseg.inference.member import check_alike
 from geoseg.inference.predictor import Predictor
-from geoseg.jobs import contract
+from geoseg.jobs import contract, radiometry
 from geoseg.jobs.plan import USABLE, Plan, demand
 from geoseg.jobs.spec import Inference, JobSpec
 from geoseg.quantities import counted, plain
@@ -91,16 +91,10 @@ def resolve(spec: JobSpec, *, predict_halo: int | None = None, legend: Legend | 
 
 
 def _forced(spec: JobSpec, model: Model, scene: imagery.Scene, grid: Grid, extent: Window) -> Iterator[str]:
-    """What is wrong with imagery and grid for a model, where the user goes on all the same; else it is refused."""
-    values_allowed = spec.force or spec.inference.any_values
-    for trouble, allowed in (
-        (contract.of_ground(model.card, grid, extent), spec.force),
-        (contract.of_values(model.card, scene), values_allowed),
-    ):
-        if trouble and not allowed:
-            raise JobError(f"{trouble}, or go on all the same with --force (force: true in the job)")
-        if trouble:
-            yield trouble
+    values = spec.force or spec.inference.any_values
+    seen = radiometry.of_scene(scene)
+    how = "--force (force: true in the job)"
+    return contract.forced(model.card, grid, extent, seen, ground=spec.force, values=values, how=how)
 
 
 def check_reference(spec: JobSpec, known: Catalog, legend: Legend) -> None:

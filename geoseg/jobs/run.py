@@ -11,11 +11,12 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from geoseg import imagery
 from geoseg.errors import CancelledError, ClusterError, DamagedBlocksError, GeosegError, LedgerError, PredictionError
@@ -106,7 +107,8 @@ def run(
     predict : callable, optional
         What labels pixels, see `engines.Predict`; default: the plan's own network.
     mapper : callable
-        Like the builtin `map`; results may come in any order.
+        Like the builtin `map`; results may come in any order. Where it is also `engines.Elsewhere`, it makes the sheets
+        of a map that has several, too.
     threads : int, optional
         Windows labelled at once in each process, on a CPU.
     overwrite : bool
@@ -133,6 +135,7 @@ def run(
     store, begin = Store.at(folder), time.time()
     task = job_block.task(store.root, plan, predict, threads, run=uuid.uuid4().hex[:8])
     spread = partial(mapper, task)
+    elsewhere: Any = mapper if hasattr(mapper, "of") else None
     with lock.hold(store) as check_held:
         claim(plan, store, overwrite=overwrite)
         store.sweep(math.inf)  # what others left unfinished, who may only have stood still
@@ -147,7 +150,9 @@ def run(
                 for attempt in range(_REPAIRS + 1):
                     imagery.check_unchanged(plan.scene)
                     try:
-                        written, kept = outputs.write(plan, store, done, going.counts, going.step, check_held)
+                        written, kept = outputs.write(
+                            plan, store, done, going.counts, going.step, check_held, elsewhere
+                        )
                         break
                     except DamagedBlocksError as error:
                         if attempt == _REPAIRS or not error.windows:
@@ -221,7 +226,7 @@ class _Run:
         self._begin = time.monotonic()
         self._looked = -_LOOK_S
 
-    def gather(self, known: dict[Window, Record]) -> Gathered:
+    def gather(self, known: MutableMapping[Window, Record]) -> Gathered:
         """The blocks of the run, those finished before with their records; `known` empties."""
         kept = finished(self._plan, known)
         missing = self._plan.blocks(kept)

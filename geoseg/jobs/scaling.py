@@ -4,12 +4,14 @@ What is assumed: a block of the large job takes what one of the small job's took
 it. A worker reads one block ahead of the one that it labels, and writes while it labels the next. Storage serves all
 workers from one bandwidth, first come, first served, and no block faster than it was measured. The scheduler spends
 the same time on each block, one after the other. Workers die at random, lose the block that they label, and are
-replaced. When all blocks are made, one process puts the map together.
+replaced. When all blocks are made, the workers put the map together, each one sheet after another; a map of one sheet
+is put together by one process. Polygons, scores and the report, which one process makes, are not counted.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +50,9 @@ class Assumed:
     deaths_per_hour: float = 0.01
     """Of one worker."""
     finish_mpx_s: float = 6.0
-    """Put together in a second; a map of 17 million pixels, its overviews and report took 2.6 s on two cores."""
+    """Put together in a second by one worker, with overviews; two made 8192 x 8192 labels at 10.6 on two cores."""
+    sheet_pixels: int = 65536
+    """Edge of a sheet, as in `outputs.sheet_pixels`."""
     start_s: float = 60.0
     """Until a worker stands, also one that replaces another."""
     seed: int = 0
@@ -74,7 +78,7 @@ ADVICE = {
     "storage": "more workers do not help; bring the imagery nearer, or spread it over more disks or buckets",
     "scheduler": "more workers do not help; make blocks larger (inference.block), or split the region into jobs",
     "few blocks": "there are few blocks for each worker; make them smaller (inference.block)",
-    "finish": "putting the map together takes longer than labelling; split the region into jobs of one sheet or a few",
+    "finish": "putting the map together takes longer than labelling; make sheets smaller (outputs.sheet_pixels)",
 }
 
 
@@ -157,8 +161,24 @@ def simulate(found: Measured, mpx: float, workers: int, assumed: Assumed | None 
     made = end - assumed.start_s
     busy = {"network": labelled / (workers * made), "storage": blocks * moving / made}
     busy["scheduler"] = blocks * scheduling / made
-    finish = mpx / assumed.finish_mpx_s
+    finish = finishing(mpx, workers, assumed)
     return Outcome(workers, end, finish, busy["network"], _limit(busy, blocks / workers, finish / end))
+
+
+def finishing(mpx: float, workers: int, assumed: Assumed) -> float:
+    """Seconds in which workers put a map together from its blocks.
+
+    Parameters
+    ----------
+    mpx : float
+        Million pixels of the map.
+    workers : int
+        Each makes one sheet at a time.
+    assumed : Assumed
+        How fast, and the size of sheets.
+    """
+    sheets = max(1, math.ceil(mpx * 1e6 / assumed.sheet_pixels**2))
+    return math.ceil(sheets / workers) * mpx / sheets / assumed.finish_mpx_s
 
 
 def table(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:

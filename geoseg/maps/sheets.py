@@ -6,8 +6,9 @@ Sheets are cut on the grid's lattice, so that overlapping jobs cut alike. Window
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,22 @@ from geoseg.maps.cog import assemble, check_counts, count
 from geoseg.maps.files import sidecar_of, writing
 from geoseg.rasters.vrt import MapBand, compose
 from geoseg.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One sheet that is to be made."""
+
+    window: Window
+    """Its pixels."""
+    path: Path
+    """The .tif to write; its folder exists."""
+    blocks: Sequence[BlockFile]
+    """Those that hold a part of it, at least one."""
+
+
+Make = Callable[[Sequence[Sheet]], np.ndarray]
+"""Makes sheets, and gives (256,) int64, the pixels of each value in all of them."""
 
 
 def sheets(extent: Window, sheet_pixels: int) -> list[Window]:
@@ -53,7 +70,7 @@ def assemble_sheets(
     band_names: Sequence[str] = ("land cover",),
     scale: float = 1.0,
     counts: Mapping[int, int] | None = None,
-    threads: int | None = None,
+    make: Make | None = None,
 ) -> list[Path]:
     """Put blocks together into several maps and a virtual mosaic `out` (.vrt) over them.
 
@@ -69,9 +86,8 @@ def assemble_sheets(
         The .vrt to write; its folder must exist.
     sheet_pixels : int
         Longest edge of a sheet.
-    threads : int, optional
-        Sheets made at once; by default as many as there are cores. GDAL decodes blocks and reduces overviews of one
-        file in one thread.
+    make : callable, optional
+        Makes the sheets, elsewhere perhaps; default: `in_threads` of this process.
 
     Returns
     -------
@@ -89,30 +105,83 @@ def assemble_sheets(
     folder = Store.at(out.parent).folder("maps")
     with writing(out):
         out.unlink(missing_ok=True)
-    block_files.check([block for block in blocks if block.window.meet(extent)])
     held = held_by(blocks, extent, sheet_pixels)
-
-    def make(sheet: Window, path: Path) -> np.ndarray:
-        inside = held[_position(sheet, sheet_pixels)]
-        assemble(inside, grid, sheet, legend, path, tags=tags, band_names=band_names, scale=scale)
-        return count(path) if counts is not None else np.zeros(256, np.int64)
-
     named = _named(extent, sheet_pixels, out.stem)
-    made = [(sheet, folder / name) for name, sheet in named if _position(sheet, sheet_pixels) in held]
-    pool = ThreadPoolExecutor(threads or process.cores())
-    try:
-        total = sum(pool.map(make, *zip(*made)), start=np.zeros(256, np.int64))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    todo = [
+        Sheet(window, folder / name, held[position])
+        for name, window in named
+        if (position := _position(window, sheet_pixels)) in held
+    ]
+    if make is None:
+        block_files.check([block for block in blocks if block.window.meet(extent)])
+        make = in_threads(grid, legend, tags=tags, band_names=band_names, scale=scale)
+    total = make(todo)
     if counts is not None:
         check_counts(total, counts, out)
+    made = [(sheet.window, sheet.path) for sheet in todo]
     Store(str(out.parent.absolute())).put(out.name, compose(made, grid, extent, band, tags, relative_to=out.parent))
-    kept = {path.name for _, path in made}
+    kept = {sheet.path.name for sheet in todo}
     for old in folder.glob(f"{out.stem}_*_*.tif"):
         if old.name not in kept:
             old.unlink()
             sidecar_of(old).unlink(missing_ok=True)
-    return [path for _, path in made]
+    return [sheet.path for sheet in todo]
+
+
+def in_threads(
+    grid: Grid,
+    legend: Legend | None,
+    *,
+    tags: Mapping[str, str],
+    band_names: Sequence[str] = ("land cover",),
+    scale: float = 1.0,
+    threads: int | None = None,
+) -> Make:
+    """Makes sheets in threads of this process.
+
+    Parameters
+    ----------
+    grid, legend, tags, band_names, scale
+        As in `cog.assemble`.
+    threads : int, optional
+        Sheets made at once; by default as many as there are cores. GDAL decodes blocks and reduces overviews of one
+        file in one thread.
+    """
+
+    def make(todo: Sequence[Sheet]) -> np.ndarray:
+        pool = ThreadPoolExecutor(threads or process.cores())
+        try:
+            counted = pool.map(
+                lambda each: make_sheet(each, grid, legend, tags=tags, band_names=band_names, scale=scale), todo
+            )
+            return sum(counted, start=np.zeros(256, np.int64))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    return make
+
+
+def make_sheet(
+    sheet: Sheet,
+    grid: Grid,
+    legend: Legend | None,
+    *,
+    tags: Mapping[str, str],
+    band_names: Sequence[str] = ("land cover",),
+    scale: float = 1.0,
+) -> np.ndarray:
+    """Make one sheet, whole or not at all; the pixels of each of its values, (256,) int64, 0 for a map of values.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        What to make of which blocks.
+    grid, legend, tags, band_names, scale
+        As in `cog.assemble`, which also says what is raised.
+    """
+    blocks, window, path = sheet.blocks, sheet.window, sheet.path
+    assemble(blocks, grid, window, legend, path, tags=tags, band_names=band_names, scale=scale)
+    return count(sheet.path) if legend is not None else np.zeros(256, np.int64)
 
 
 def held_by(blocks: Sequence[BlockFile], extent: Window, sheet_pixels: int) -> dict[tuple[int, int], list[BlockFile]]:

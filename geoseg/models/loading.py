@@ -62,22 +62,45 @@ def load(model: Model, device: str) -> Network:
         return network
 
 
-def ready(model: Model, device: str) -> None:
-    """Load a model where this process will run it, so that the first block need not.
+def load_asked(model: Model, asked: str) -> Network:
+    """`load` on the device that a user asked for.
 
     Parameters
     ----------
     model
         As for `load`.
-    device
+    asked
         'auto', 'cpu', 'cuda' or 'cuda:<number>'.
 
     Raises
     ------
     ModelError
-        If it cannot be loaded or the device is not there.
+        If it cannot be loaded or the device is not there, be it for torch or, where the model is an ONNX graph, for
+        onnxruntime; with 'auto' that runs on the CPU.
     """
-    load(model, devices.available(device))
+    network = load(model, devices.available(asked))
+    graph = getattr(network, "network", None)
+    if asked not in ("auto", "cpu") and isinstance(graph, onnx_graph.Onnx) and not graph.on_gpu:
+        raise ModelError(
+            f"inference.device is {asked!r}, but {onnx_graph.NO_GPU}, or choose 'cpu' or 'auto' for {model.card.name!r}"
+        )
+    return network
+
+
+def ready(model: Model, device: str) -> None:
+    """Load a model where this process will run it, so that the first block need not.
+
+    Parameters
+    ----------
+    model, device
+        As for `load_asked`.
+
+    Raises
+    ------
+    ModelError
+        As for `load_asked`.
+    """
+    load_asked(model, device)
 
 
 class _Networks:
@@ -93,7 +116,7 @@ def _load(model: Model, device: str) -> Network:
     keep_freed_memory()
     name, channels = card.architecture.get("name"), card.output.channels or len(card.classes)
     if name == "onnx":
-        return outputs.Scored(onnx_graph.open_graph(model, weights.read(model)), card.output, len(card.classes))
+        return outputs.Scored(onnx_graph.open_graph(model, weights.read(model), device), card.output, len(card.classes))
     if name == "exported":
         program = exported.open_program(model, weights.read(model), device)
         return outputs.Scored(program, card.output, len(card.classes))

@@ -1,7 +1,9 @@
-"""ONNX graphs: networks that other frameworks exported, run by onnxruntime on the CPU."""
+"""ONNX graphs: networks that other frameworks exported, run by onnxruntime on the CPU, or on a GPU where it can."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,10 @@ from torch import Tensor
 from geoseg.catalog.card import Model
 from geoseg.errors import ModelError
 
+LONGEST_S = 600.0
+"""Time that a graph may take for a window; one that loops for ever is stopped then."""
+_log = logging.getLogger(__name__)
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _TENSOR, _EXTERNAL_DATA, _DATA_LOCATION = "tensor", 13, 14
 _PARTS = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -33,7 +39,7 @@ _MOST_FIELDS = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Onnx:
-    """An ONNX graph as a network; runs on the CPU, one window at a time."""
+    """An ONNX graph as a network, one window at a time."""
 
     session: Any
     """onnxruntime.InferenceSession."""
@@ -41,16 +47,47 @@ class Onnx:
     """The only edge of a window that it takes, in pixels; None: any."""
     output: str
     """Which of its outputs is asked for."""
+    name: str = "the graph"
+    """What messages call it."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether onnxruntime runs it on a CUDA device."""
+        return _CUDA in self.session.get_providers()
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """What it gives, (B, ...), for (B, band, H, W) pixels."""
         asked = self.session.get_inputs()[0]
         windows = pixels.contiguous().cpu().numpy().astype(_TYPES[asked.type], copy=False)
-        found = [torch.from_numpy(self.session.run([self.output], {asked.name: each[None]})[0]) for each in windows]
+        found = [torch.from_numpy(self._run({asked.name: each[None]})) for each in windows]
         return torch.cat(found).to(pixels.device)
 
+    def _run(self, given: dict[str, np.ndarray]) -> Any:
+        import onnxruntime
 
-def open_graph(model: Model, data: bytes) -> Onnx:
+        options, late = onnxruntime.RunOptions(), threading.Event()
+
+        def stop() -> None:
+            late.set()
+            options.terminate = True
+
+        timer = threading.Timer(LONGEST_S, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.session.run([self.output], given, options)[0]
+        except Exception as error:  # onnxruntime's kinds have no parent of their own
+            if not late.is_set():
+                raise
+            raise ModelError(
+                f"{self.name} took longer than {LONGEST_S:.0f} s for one window and was stopped; does it loop "
+                "for ever? Use a smaller window or another network"
+            ) from error
+        finally:
+            timer.cancel()
+
+
+def open_graph(model: Model, data: bytes, device: str = "cpu") -> Onnx:
     """The graph of an ONNX file that fits its card.
 
     Parameters
@@ -59,6 +96,8 @@ def open_graph(model: Model, data: bytes) -> Onnx:
         Its card says how many bands and classes the graph must have.
     data
         The bytes of its weights file; tensors are inside, never in other files.
+    device
+        'cpu', 'cuda' or 'cuda:<number>'; where onnxruntime cannot use it, the CPU, which is logged.
 
     Raises
     ------
@@ -70,18 +109,36 @@ def open_graph(model: Model, data: bytes) -> Onnx:
     except ImportError as error:
         raise ModelError(f"{model.weights} needs onnxruntime; install it with: pip install 'geoseg[onnx]'") from error
     if _has_tensors_elsewhere(model, data):
-        raise ModelError(f"{model.weights} keeps tensors in other files; export it with all of them inside")
+        raise ModelError(
+            f"{model.weights} keeps tensors in other files; export it with all of them inside "
+            "(torch.onnx.export with external_data=False)"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ONNX")  # whatever its bytes look like
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        here = onnxruntime.get_available_providers()
+        session = onnxruntime.InferenceSession(data, options, providers=_providers(device, here))
     except Exception as error:  # onnxruntime's kinds have no parent of their own
         raise ModelError(f"{model.weights} is no ONNX file that runs here: {' '.join(str(error).split())}") from error
     _check(model, session)
     edges = {each for each in session.get_inputs()[0].shape[2:] if isinstance(each, int)}
-    return Onnx(session, edges.pop() if edges else None, _output(model, session).name)
+    graph = Onnx(session, edges.pop() if edges else None, _output(model, session).name, str(model.weights))
+    if device != "cpu" and not graph.on_gpu:
+        _log.warning("%s runs on the CPU: %s", model.weights, NO_GPU)
+    return graph
+
+
+NO_GPU = "onnxruntime has no CUDA provider that works here; install onnxruntime-gpu in place of onnxruntime"
+
+
+def _providers(device: str, here: list[str]) -> list[Any]:
+    """What shall run a graph, first choice first; on a GPU the same kernels each time and no shortened floats."""
+    if device == "cpu" or _CUDA not in here:
+        return [_CPU]
+    number = int(device.partition(":")[2] or 0)
+    return [(_CUDA, {"device_id": number, "use_tf32": 0, "cudnn_conv_algo_search": "DEFAULT"}), _CPU]
 
 
 def _check(model: Model, session: Any) -> None:

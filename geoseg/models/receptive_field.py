@@ -204,6 +204,10 @@ def _marked(axis: int, network: Callable[[Tensor], Tensor], strip: _Strip, lengt
         with torch.no_grad():
             if not strip.exact:
                 before = network(pixels)
+                if not before.isfinite().all():
+                    raise ModelError(
+                        "the network gives scores that are not finite for pixels from 0 to 1; are its weights damaged?"
+                    )
             for value in (float("nan"), 1e3, 1e6):
                 cell = strip.pixels(axis, strip.stride, seed) * value
                 pixels.narrow(axis, _amid(length, strip.stride), strip.stride).copy_(cell)

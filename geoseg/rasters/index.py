@@ -83,6 +83,21 @@ def near(known: Index, grid: Grid, window: Window) -> Iterator[int]:
         yield from _near(zone, grid, window).tolist()
 
 
+def holds(known: Index, window: Window) -> bool:
+    """Whether one file whose pixels are the grid's has all of a window, and so a part of whatever lies in it.
+
+    Parameters
+    ----------
+    known : Index
+        From `of`.
+    window : Window
+        Pixels of the index's grid.
+    """
+    _, row, row_end, col, col_end = known.own.T
+    inside = (row <= window.row) & (row_end >= window.row_end) & (col <= window.col) & (col_end >= window.col_end)
+    return bool(inside.any())
+
+
 def _near(zone: _Zone, grid: Grid, window: Window) -> np.ndarray:
     points = spread(zone.crs, grid, window)
     if not np.isfinite(points).all():

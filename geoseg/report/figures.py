@@ -135,6 +135,10 @@ def save(figure: Figure, out: Path | str) -> None:
     data = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # of a bold or slanted font, which may have fewer
+        if engine := figure.get_layout_engine():  # savefig would draw everything once more only to lay it out
+            figure.set_dpi(_DPI)
+            engine.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(data, format="png", dpi=_DPI)
     path = Path(out).absolute()
     Store(str(path.parent)).put(path.name, data.getvalue())

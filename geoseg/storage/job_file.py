@@ -12,7 +12,7 @@ from typing import Any
 
 from geoseg.errors import LedgerError
 from geoseg.storage.lock import LOCK
-from geoseg.storage.record import BLOCKS, ROLL
+from geoseg.storage.record import BLOCKS, ROLL, SHEETS
 from geoseg.storage.store import Store, patiently
 
 JOB = "job.json"
@@ -60,7 +60,7 @@ def claim(store: Store, job: Mapping[str, Any], *, overwrite: bool = False) -> b
     elif not overwrite and any(name != LOCK for folder in ("", BLOCKS, ROLL) for name in store.names(folder)):
         raise LedgerError(f"{root} holds files but no job; choose an empty folder with --out, or pass --overwrite")
     with ThreadPoolExecutor(max_workers=8) as pool:  # also what an overwriting that was cut short has left
-        list(pool.map(store.drop, [*store.names(BLOCKS), *store.names(ROLL)]))
+        list(pool.map(store.drop, [name for folder in (BLOCKS, ROLL, SHEETS) for name in store.names(folder)]))
     store.put(JOB, json.dumps(job, indent=1).encode())
     return False
 

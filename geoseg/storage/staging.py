@@ -43,7 +43,7 @@ class Staging:
     check_held: Callable[[], None] = lambda: None
     """Called when files are made and before they get their names; raises where the job's folder is another's now."""
 
-    def blocks(self, records: Iterable[Record], kind: str) -> list[tuple[Window, Path]]:
+    def blocks(self, records: Iterable[Record], kind: str, *, forget: bool = True) -> list[tuple[Window, Path]]:
         """The files of finished blocks, where any program can open them; those that show late are waited for.
 
         Parameters
@@ -52,6 +52,8 @@ class Staging:
             Blocks; those without such a file are passed over.
         kind : str
             'labels' or 'confidence'.
+        forget : bool
+            As in `ledger.block`, for objects.
 
         Raises
         ------
@@ -65,7 +67,7 @@ class Staging:
 
             def copy(record: Record, name: str) -> DamagedBlocksError | None:
                 try:
-                    local.put(name, ledger.block(self.store, record, kind))
+                    local.put(name, ledger.block(self.store, record, kind, forget=forget))
                 except DamagedBlocksError as error:
                     return error
                 return None
@@ -210,7 +212,7 @@ class Staging:
 
 
 @contextmanager
-def opened(store: Store, check_held: Callable[[], None] = lambda: None) -> Iterator[Staging]:
+def opened(store: Store, check_held: Callable[[], None] = lambda: None, within: str = "") -> Iterator[Staging]:
     """Staging for a store; its folder is removed at the end.
 
     Parameters
@@ -219,19 +221,21 @@ def opened(store: Store, check_held: Callable[[], None] = lambda: None) -> Itera
         The job folder.
     check_held : callable
         Raises where the folder is another's by now.
+    within : str
+        Folder of the store in which it is made, for a store on a file system; it must be there.
 
     Raises
     ------
     LedgerError
         If no folder can be made.
     """
-    parent = None if store.remote else store.root
+    parent = None if store.remote else store.path(f"{within}/staging").parent if within else store.root
     try:
         if parent is None:
             folder = Path(tempfile.mkdtemp(prefix="geoseg-"))
         else:  # not by tempfile, whose folders no one else may enter, whatever the umask
             folder = Path(parent, f"{UNFINISHED}{os.urandom(8).hex()}")
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=not within)
     except OSError as error:
         raise unwritable(Path(parent or tempfile.gettempdir()), error) from error
     try:

@@ -6,6 +6,7 @@ GeoParquet 1.1 with a column of boxes; the others are written by GDAL, which tak
 from __future__ import annotations
 
 import json
+import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -170,6 +171,8 @@ class GdalWriter:
         further : sequence of str
             Columns besides class and area.
         """
+        if "CPL_LOG" not in os.environ:  # what goes wrong is raised; GDAL would also print it, a line for each attempt
+            pyogrio.set_gdal_config_options({"CPL_LOG": os.devnull})
         self.names, self.schema = names, schema(further)
         self.waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(2)
         self.error: BaseException | None = None

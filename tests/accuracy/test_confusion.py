@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
-from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from geoseg.accuracy.confusion import (
     allocation_disagreement,
@@ -122,6 +121,8 @@ def test_the_most_confused_pairs_come_first():
 
 @given(pairs())
 def test_iou_equals_torchmetrics(pair):
+    from torchmetrics.functional.classification import multiclass_jaccard_index  # slow to load
+
     mapped, reference = pair
     both = (mapped >= 0) & (reference >= 0)
     matrix = confusion(mapped, reference, LEGEND).matrix

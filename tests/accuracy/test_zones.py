@@ -143,6 +143,7 @@ def test_what_is_no_zone_is_one_sentence(folder):
 
 @pytest.mark.parametrize("workers", [2, 5, 100])
 @pytest.mark.parametrize("file", ["zones.gpkg", "numbers.tif"])
+@pytest.mark.sampled(3)
 def test_any_number_of_threads_finds_the_same(folder, monkeypatch, file, workers):
     monkeypatch.setattr(counting, "STEP", 64)
     written(folder / "numbers.tif", (np.indices(SHAPE)[0] // 50).astype(np.uint16), nodata=None)

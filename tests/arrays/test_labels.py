@@ -1,9 +1,12 @@
 """Labels: the notebook's map is the run's map, of files and of any array, chunk by chunk, only when it is computed."""
 
+import json
 import pickle
 import shutil
+import warnings
 
 import dask
+import dask.array
 import numpy as np
 import pytest
 import rasterio
@@ -15,6 +18,7 @@ from strategies import write
 
 from geoseg import imagery
 from geoseg.arrays import chunks, open_imagery, segment
+from geoseg.arrays import write as write_map
 from geoseg.catalog.legend import NODATA
 from geoseg.errors import CatalogError, GridError, JobError
 
@@ -34,6 +38,7 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.sampled(2)
 def test_a_segmented_array_equals_the_map_of_a_run(tmp_path, model, place):
     catalog = put(tmp_path, (75, 91), *PLACES[place])
     labels, sure, affine, crs = run(tmp_path, model)
@@ -122,6 +127,7 @@ def test_an_ensemble_of_a_job_is_that_of_an_array(tmp_path, model):
 
 
 @pytest.mark.parametrize("stitch", ["crop", "blend"])
+@pytest.mark.sampled(2)
 def test_percentiles_are_those_of_the_scene_however_it_is_cut(tmp_path, monkeypatch, stitch):
     model = write_model(tmp_path / "m", normalisation={"kind": "percentile", "percentiles": [2, 98]})
     catalog = put(tmp_path, (40, 50))
@@ -179,6 +185,7 @@ def test_the_map_of_a_part_is_that_part_of_the_map(tmp_path, model):
 
 
 @pytest.mark.parametrize("chunk", [16, 40])
+@pytest.mark.sampled(2)
 def test_windows_that_are_blended_see_the_same_in_any_array(tmp_path, model, monkeypatch, chunk):
     monkeypatch.setattr(chunks, "EDGE", chunk)
     put(tmp_path, scale=1)
@@ -362,3 +369,103 @@ def test_bad_requests_are_refused_by_name(tmp_path, model, monkeypatch):
         open_imagery("scene", catalog=catalog, grid="EPSG:4326")
     with pytest.raises(GridError, match="they do not meet"):
         open_imagery("scene", catalog=catalog, region={"bounds": [0, 0, 1, 1], "crs": "EPSG:32612"})
+
+
+# ----------------------------------------------------------------------------- what the model was made for
+
+
+EXPECTED = {"what": "reflectance x 1000", "low": 0, "high": 4000, "dark": 100, "bright": 2000}
+WRONG = {
+    "pixels": ({"gsd_m": 10}, {}, r"trained at pixels of 10 m and the grid's have 30 m; .*resolution: 10\}"),
+    "values": ({"radiometry": {**EXPECTED, "low": -10, "high": -1, "dark": None, "bright": None}}, {}, "lie beyond"),
+    "reflectance": (
+        {"radiometry": EXPECTED},
+        {"scale": 0.001},
+        "the values of .* are about 1.5, at most .*, which looks like another unit|reflectance",
+    ),
+    "type": (
+        {"radiometry": {"dtype": "uint8"}},
+        {},
+        "expects files of uint8, but the numbers of band 'red' are uint16",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("way", ["files", "array", "Dask"])
+def test_what_a_model_was_not_made_for_is_refused_or_warned_of(tmp_path, kind, way):
+    keys, how, sentence = WRONG[kind]
+    if way != "files" and how:
+        how = {"scale": 1}
+        keys = {"radiometry": {**EXPECTED, "bright": 20000}}
+    catalog = put(tmp_path, **{"scale": 1, **how})
+    made_for = write_model(tmp_path / "made_for", **keys)
+    ways = {"array": None, "Dask": {"y": 20, "x": 30}}
+    given = open_imagery("scene", catalog=catalog) if way == "files" else rio(tmp_path, chunks=ways[way])
+    with pytest.raises(JobError, match=sentence) as caught:
+        segment(given, made_for)
+    said = str(caught.value)
+    assert said.endswith(", or go on all the same with force=True")
+    assert "\n" not in said
+    assert ("catalog" in said) <= (way == "files")
+    made, warned = warnings_of(lambda: segment(given, made_for, force=True, confidence=True))
+    (told,) = made.land_cover.attrs["forced"]
+    assert warned == [told]
+    assert said.startswith(told)
+    any_model = write_model(tmp_path / "any")
+    plain = segment(given, any_model)
+    assert "forced" not in plain.attrs
+    assert np.array_equal(made.land_cover, plain)
+    write_map(made.land_cover, tmp_path / "map.tif")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert json.loads(file.tags()["GEOSEG_FORCED"]) == [told]
+
+
+def test_values_may_be_any_where_the_job_may_map_any(tmp_path):
+    made_for = write_model(tmp_path / "made_for", radiometry={**EXPECTED, "bright": 20000})
+    put(tmp_path, scale=1)
+    _, (warned,) = warnings_of(lambda: segment(rio(tmp_path), made_for, any_values=True))
+    assert "looks like another unit" in warned
+
+
+def warnings_of(call):
+    """What a call gives, and what it warns of; pytest.warns would warn again of others as if from here."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = call()
+    return made, [str(each.message) for each in caught if each.category is UserWarning]
+
+
+def test_few_chunks_of_a_large_array_are_looked_at(tmp_path):
+    made_for = write_model(tmp_path / "made_for", radiometry=EXPECTED)
+    computed = []
+
+    def numbers(block_info=None):
+        computed.append(block_info[None]["chunk-location"])
+        return np.random.default_rng(0).integers(50, 3000, (2, 256, 256)).astype("uint16")
+
+    pixels = dask.array.map_blocks(
+        numbers, chunks=((2,), (256,) * 40, (256,) * 40), dtype="uint16", meta=np.empty((0, 0, 0), "uint16")
+    )
+    axis = np.arange(40 * 256)
+    coords = {"band": ["red", "nir"], "y": 4e6 - 30.0 * axis, "x": 3e5 + 30.0 * axis}
+    given = xarray.DataArray(pixels, coords, ("band", "y", "x")).odc.assign_crs("EPSG:32612")
+    made = segment(given, made_for)
+    assert 1 < len(set(computed)) <= 64
+    assert made.shape == (10240, 10240)
+
+
+def test_floats_that_were_decoded_have_the_type_of_their_file(tmp_path):
+    put(tmp_path, scale=1)
+    made_for = write_model(tmp_path / "made_for", radiometry={"dtype": "uint16"})
+    given = rio(tmp_path, masked=True)
+    assert given.dtype == "float32"
+    assert segment(given, made_for).shape == given.shape[1:]
+    bytes_only = write_model(tmp_path / "bytes", radiometry={"dtype": "uint8"})
+    with pytest.raises(JobError, match="the numbers of band 'red' are uint16 in the array"):
+        segment(given, bytes_only)
+    nobody_says = given.copy()
+    nobody_says.encoding = {}
+    assert segment(nobody_says, bytes_only).shape == given.shape[1:]
+    nobody_says.encoding = {"dtype": "int16", "scale_factor": 0.1}
+    assert segment(nobody_says, bytes_only).shape == given.shape[1:]

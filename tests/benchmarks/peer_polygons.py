@@ -51,7 +51,11 @@ def xarray_spatial(chunk):
         import geopandas
         import shapely
         import xarray
-        from xrspatial.experimental import polygonize
+
+        try:
+            from xrspatial.polygonize import polygonize
+        except ImportError:  # before it left the experiments
+            from xrspatial.experimental import polygonize
 
         def array(values):
             held = values if chunk is None else dask.array.from_array(values, chunks=2 if small else chunk)

@@ -8,7 +8,8 @@ Run: python tests/benchmarks/vectors.py MAP [--mpx 23 | --mpx 0] [--turns 3] [--
 
 Processes are started before the clock, and what is compiled has been compiled by an earlier call. Other packages may
 need an environment of their own (contourrs needs Python 3.12): --peer-python names its interpreter. One that is not
-named, or cannot import the package, is left out, and that is said.
+named, or cannot import the package, is left out, and that is said. xarray-spatial on Dask, which can take several
+times as long as on NumPy, is named xarray-spatial-dask.
 """
 
 import argparse
@@ -27,7 +28,8 @@ import numpy as np
 SHAPES = "shapes"
 GEOSEG = {"geoseg, 1 thread": 1, "geoseg, 2 threads": 2}
 PEERS = {
-    "xarray-spatial": ("xrspatial", {"xarray-spatial": "1", "xarray-spatial, Dask": "2"}),
+    "xarray-spatial": ("xrspatial", {"xarray-spatial": "1"}),
+    "xarray-spatial-dask": ("xrspatial", {"xarray-spatial, Dask": "2"}),
     "contourrs": ("contourrs", {"contourrs": "1"}),
 }
 """By package: its module, and its routes with the threads that Dask and numba may take."""
@@ -75,7 +77,10 @@ def found_peers(given):
         if python is None:
             print(f"{package} is left out: no --peer-python {package}=PATH")
             continue
-        probe = f"import {module}, sys; print('.'.join(map(str, sys.version_info[:3])), {module}.__version__)"
+        probe = (
+            f"import {module}, sys, importlib.metadata as known\n"
+            f"print('.'.join(map(str, sys.version_info[:3])), known.version({package.removesuffix('-dask')!r}))"
+        )
         seen = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
         if seen.returncode:
             print(f"{package} is left out: {python} cannot import it ({seen.stderr.strip().splitlines()[-1]})")

@@ -30,6 +30,8 @@ CARDS = {
     "sigmoid": {"output": {"kind": "sigmoid", "channels": 1, "name": "main"}, "field": "image-wide"},
     "odd name": {"name": "3 Küsten/2024", "title": "Coasts", "licence": "CC-BY-4.0"},
     "radiometry": {"radiometry": {"what": "bytes", "low": 0, "high": 255}, "measured": {"halo": 16}},
+    "dtype": {"radiometry": {"dtype": "uint16"}, "gsd_m": 10},
+    "dtype and radiometry": {"radiometry": {"what": "bytes", "low": 0, "high": 255, "dtype": "float32"}},
     "smp": {"architecture": {"name": "smp", "arch": "Unet", "encoder": "resnet18", "decoder_channels": [8, 4]}},
     "areas": {
         "training": {
@@ -220,6 +222,23 @@ def test_an_item_of_another_maker_is_a_draft():
     assert (draft.gsd_m, draft.licence, draft.legend_name) == (10, "MIT", "fields")
     assert [(each.id, each.name) for each in draft.classes] == [(0, "other"), (1, "field")]
     assert len({each.colour for each in draft.classes}) == 2
+
+
+@pytest.mark.parametrize(
+    ("types", "dtype"),
+    [
+        (["uint16"] * 2, "uint16"),
+        (["uint8", "uint16"], None),
+        (["float32"] * 2, None),
+        (["other"] * 2, None),
+        ([7], None),
+    ],
+)
+def test_the_type_of_its_imagery_is_taken_where_it_says_one(types, dtype):
+    item = theirs(assets__model__raster_bands=[{"name": f"B{at}", "data_type": each} for at, each in enumerate(types)])
+    item["assets"]["model"]["raster:bands"] = item["assets"]["model"].pop("raster_bands")
+    expected = stac.described(item, "item.json").draft.radiometry
+    assert (None if expected is None else expected.dtype) == dtype
 
 
 @pytest.mark.parametrize(

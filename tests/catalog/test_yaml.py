@@ -1,10 +1,13 @@
 """Specs: plain data in, one sentence out."""
 
+import importlib.util
 import re
+import sys
 
 import pytest
 from pydantic import Field
 
+from geoseg.catalog import yaml as catalog_yaml
 from geoseg.catalog.yaml import Spec, load_yaml, nearest, parse
 from geoseg.errors import CatalogError, JobError
 
@@ -87,6 +90,23 @@ def test_missing_oversized_and_binary_files_are_refused(tmp_path):
         file.truncate(10_000_001)
     with pytest.raises(CatalogError, match="larger than 10 MB"):
         load_yaml(path, CatalogError)
+
+
+@pytest.mark.parametrize("text", ["name: [1, {a: 2.5}]", "name: *a", "name: [", "a: 1\na: 2", "a: !!str 1", '"\\0": 1'])
+def test_without_libyaml_the_same_is_read_and_refused(tmp_path, monkeypatch, text):
+    monkeypatch.setitem(sys.modules, "yaml._yaml", None)
+    spec = importlib.util.spec_from_file_location("slower", catalog_yaml.__file__)
+    slower = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(slower)
+    assert slower._StrictLoader.get_event is not catalog_yaml._StrictLoader.get_event
+    path, found = tmp_path / "spec.yaml", []
+    path.write_text(text)
+    for module in (catalog_yaml, slower):
+        try:
+            found.append(module.load_yaml(path, JobError))
+        except JobError as error:
+            found.append(str(error)[:60])
+    assert found[0] == found[1]
 
 
 def test_nothing_is_expanded_from_the_environment(tmp_path, monkeypatch):

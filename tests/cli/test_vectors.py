@@ -1,13 +1,18 @@
 """Commands that make polygons of maps."""
 
+import io
+import resource
+
 import geopandas
 import numpy as np
 import pytest
 from affine import Affine
-from small_jobs import geoseg
+from rich.console import Console
+from small_jobs import geoseg, process
 from strategies import write
 
 from geoseg.catalog.legend import LandClass, Legend
+from geoseg.cli import screen
 from geoseg.rasters import legend_tag
 
 MINE = Legend(
@@ -66,3 +71,27 @@ def test_areas_are_shown_and_written(here):
     rows = (here / "areas.csv").read_text().splitlines()[1:]
     assert sum(float(row.rpartition(",")[2]) for row in rows) == pytest.approx(30 * 40 * 900)
     assert "does not exist" in geoseg("areas", "map.tif", "--zones", "nix.gpkg").refusal()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_sentence(here):
+    def little():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    for name in ("a.gpkg", "a.fgb", "a.shp"):
+        said = process("vectorize", "map.tif", "--out", name, cwd=here, preexec_fn=little).refusal("RasterError")
+        assert f"{name} cannot be written: " in said
+        assert not list(here.glob("*a.*"))
+
+
+def test_how_far_it_is_is_shown_on_a_terminal_alone(here, monkeypatch):
+    text = io.StringIO()
+    assert geoseg("vectorize", "map.tif", "--out", "quiet.fgb").err == ""
+    monkeypatch.setattr(screen, "err", Console(file=text, force_terminal=True, width=120))
+    with screen.bar("polygons") as tell:
+        tell("sieving", 1, 4, 0)
+        tell("tracing", 3, 4, 1234)
+    shown = text.getvalue()
+    assert "sieving" in shown
+    assert "3/4" in shown
+    assert "1,234 polygons" in shown

@@ -1,6 +1,8 @@
 """Workers: how commands reach a cluster, and what they refuse before one starts."""
 
 import re
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -9,6 +11,7 @@ from small_jobs import SmallJob, geoseg
 from geoseg import process
 from geoseg.cli.workers import mapped
 from geoseg.cluster import local
+from geoseg.cluster import mapper as mapper_module
 from geoseg.errors import ModelError
 from geoseg.jobs import resolve
 from geoseg.jobs import spec as job_spec
@@ -50,6 +53,30 @@ def test_no_cluster_starts_for_nothing_to_do(job):
     with mapped(plan_of(job), 2, None) as (mapper, threads):
         assert list(mapper(len, [])) == []
         assert threads == local.threads_per_worker(2)
+
+
+def test_one_cluster_serves_blocks_made_again_and_sheets_too(job, monkeypatch):
+    """A damaged block is found when the map is put together, when the cluster has run for long."""
+    started = []
+
+    class Over(list):
+        def __call__(self, function, items):
+            return map(function, items)
+
+        def of(self, noun, lost, stall_s):
+            return lambda function, items: [(noun, lost, stall_s, function(each)) for each in items]
+
+    def over(client, lost, **how):
+        started.append(client)
+        return Over()
+
+    monkeypatch.setattr(local, "cpu_cluster", lambda *_: nullcontext(SimpleNamespace(dashboard_link="here")))
+    monkeypatch.setattr(mapper_module, "map_over", over)
+    with mapped(plan_of(job), 2, None) as (mapper, _):
+        assert list(mapper(abs, iter([-1, -2]))) == [1, 2]
+        assert list(mapper(abs, [-3])) == [3]
+        assert list(mapper.of("sheet", print, 9.0)(abs, [-4])) == [("sheet", print, 9.0, 4)]
+    assert len(started) == 1
 
 
 def test_a_worker_that_cannot_start_is_refused(monkeypatch):

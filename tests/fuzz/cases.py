@@ -7,6 +7,7 @@ job that nobody disturbed. Going on, if need be with --overwrite, leads there fr
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -22,11 +23,14 @@ import shapely
 import typer
 import yaml
 from fuzz import mutations
+from hand_made_onnx import convolution
 from odd_files import put_in_place
 from small_jobs import Answer, SmallJob, contents, geoseg
 from strategies import NORTH_UP, write
 from typer import testing
 
+from geoseg.catalog import stac
+from geoseg.catalog.card import read_model
 from geoseg.cli.screen import refusing, report
 from geoseg.jobs import resolve
 from geoseg.jobs import run as job_run
@@ -200,12 +204,39 @@ def specs(bench: Bench, dice: Random) -> None:
     same(bench)
 
 
+def items(bench: Bench, dice: Random) -> None:
+    """STAC items of models with other values, and items of cards with others: what is imported is a model that runs."""
+    job = bench.fresh("new")
+    renew()
+    folder, item, made = job.folder / "model", job.folder / "model" / "item.json", job.out / "imported"
+    job.out.mkdir()
+    if dice.random() < 0.3:
+        data = mutations.yaml_text(yaml.safe_load((folder / "card.yaml").read_text()), dice)
+        (folder / "card.yaml").write_bytes(data)
+        bench.said.append(f"card.yaml: {data!r}")
+        item = job.out / "item.json"
+        if bench.command("models", "export-stac", folder, "--out", item).code == 2:
+            return
+    else:
+        data = mutations.json_text(json.dumps(_item(folder, dice)).encode(), dice)
+        item.write_bytes(data)
+        bench.said.append(f"item.json: {data!r}")
+    more = ("--weights", folder / "weights.safetensors") if item.parent != folder or dice.random() < 0.3 else ()
+    if bench.command("models", "import", item, "--out", made, *more).code == 0:
+        assert bench.command("models", "show", made).code == 0
+        assert bench.command("models", "export-stac", made, "--out", made / "item.json").code == 0
+        assert bench.command("models", "import", made / "item.json", "--out", job.out / "again").code == 0
+        one, other = ((each / "card.yaml").read_text() for each in (made, job.out / "again"))
+        assert one.lower() == other.lower()  # colours may come back in capitals
+
+
 KINDS: tuple[Callable[[Bench, Random], None], ...] = (
     state_between_runs,
     state_during_a_run,
     foreign_state,
     imagery,
     specs,
+    items,
 )
 
 
@@ -377,6 +408,20 @@ def _outside(job: SmallJob) -> dict[str, tuple[int, int]]:
             facts = path.lstat()
             found[str(path)] = (facts.st_size, facts.st_mtime_ns)
     return found
+
+
+def _item(folder: Path, dice: Random) -> dict[str, Any]:
+    """An item of geoseg's for the model of a folder, or one of another maker for a graph beside it."""
+    card = read_model(folder).card
+    item = stac.item_of(card, card.weights.file, (folder / card.weights.file).stat().st_size)
+    if dice.random() < 0.5:
+        del item["properties"]["geoseg:card"]
+        weight = np.random.default_rng(0).normal(size=(len(card.classes), len(card.bands), 3, 3))
+        (folder / "network.onnx").write_bytes(convolution(weight.astype("float32")))
+        asset = item["assets"]["model"]
+        del asset["file:checksum"]
+        asset["href"] = "network.onnx"
+    return item
 
 
 def _job(folder: Path) -> SmallJob:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import JobError
-from geoseg.grid import Demand, Layout, Tile, Window, block_edge, cut, windows_that_fit, worker_bytes
+from geoseg.grid import Demand, Layout, Tile, Window, block_edge, cut, sheets_that_fit, windows_that_fit, worker_bytes
 
 EXTENTS = st.builds(Window, st.integers(-200, 200), st.integers(-200, 200), st.integers(1, 150), st.integers(1, 150))
 
@@ -117,3 +117,13 @@ def test_blocks_and_windows_fit_the_memory_allowed(bands, core, demand, allowed)
 def test_a_small_scene_still_gives_work_to_many():
     edge = block_edge(Window(0, 0, 1428, 1128), 256, 40, 4, Demand.unknown(40), 2 * 10**9)
     assert Layout(Window(0, 0, 1428, 1128), 256, 40, edge).blocks >= 9
+
+
+def test_sheets_fit_as_far_as_memory_goes_and_larger_ones_or_blocks_take_more():
+    def fitting(gb, width=16384, edge=2048, bands=1, loaded=0):
+        return sheets_that_fit(width, edge, bands, Demand(1, loaded), int(gb * 1e9))
+
+    assert [fitting(gb) for gb in (0.5, 1.1, 1.5, 6)] == [0, 0, 1, 24]
+    assert fitting(6) > fitting(6, width=65536) > fitting(6, width=65536, bands=4) >= 1
+    assert fitting(6) > fitting(6, edge=8192)
+    assert fitting(6, loaded=int(4.8e9)) == 0

@@ -58,6 +58,7 @@ def test_any_window_is_cut_out_and_nan_beyond_the_edge(tmp_path: Path, transform
         wanted = np.full((2, *window.shape), NAN, np.float32)
         part = window.meet(scene.window)
         assert imagery.touches(scene, scene.grid, window) == (part is not None)
+        assert imagery.covers(scene, scene.grid, window) == (part == window)
         if part is not None:
             (rows, cols), (from_rows, from_cols) = part.within(window), part.within(scene.window)
             wanted[:, rows, cols] = pixels[:, from_rows, from_cols]

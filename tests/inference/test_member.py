@@ -85,6 +85,7 @@ def test_an_ensemble_is_the_mean_of_its_members_shares(ensemble, at, seed):
 @few
 @given(at=windows, cores=st.integers(2, 4), threads=st.integers(1, 3), trim=st.booleans())
 @pytest.mark.parametrize("stitch", ["crop", "blend"])
+@pytest.mark.sampled(2)
 def test_blocks_and_threads_change_no_byte_of_an_ensemble(ensemble, stitch, at, cores, threads, trim):
     scene, predict = pixels_of(at.shape, at.height, missing=0.02), replace(ensemble, stitch=stitch)
     process.renew()

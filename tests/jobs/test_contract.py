@@ -59,6 +59,7 @@ def at(crs, resolution, x, y):
     ],
     ids=str,
 )
+@pytest.mark.sampled(3)
 def test_pixels_are_compared_on_the_ground(tmp_path, gsd, tolerance, place, said):
     found = contract.of_ground(card(tmp_path, gsd, tolerance), *at(*place))
     if not said:

@@ -45,6 +45,7 @@ REGIONS = {
 
 @pytest.mark.parametrize("region", REGIONS)
 @pytest.mark.parametrize("block_px", [16, 48])
+@pytest.mark.sampled(2)
 def test_the_run_does_what_was_said(job, monkeypatch, region, block_px):
     plan = planned(job, region=REGIONS[region], inference={"block": block_px})
     lines, windows, floats = said(plan), [], []

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from pydantic import ValidationError
 from small_jobs import SmallJob
 from strategies import write
+
+from geoseg.catalog.card import Radiometry
 
 EXPECTED = {"what": "reflectance x 10,000", "low": -500, "high": 20000, "dark": 900, "bright": 100}
 
@@ -33,6 +36,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.sampled(2)
 def test_other_numbers_are_called_by_their_name_and_nothing_is_made(tmp_path, kind):
     change, sentence = WRONG[kind]
     made = job(tmp_path, change(numbers()))
@@ -60,6 +64,7 @@ def test_digital_numbers_for_a_model_of_bytes_lack_a_scale_and_hold_no_offset(tm
 @pytest.mark.parametrize(
     "change", [lambda n: n, lambda n: n * 0 + 500, lambda n: n - 300], ids=["land", "flat", "haze"]
 )
+@pytest.mark.sampled(2)
 def test_what_is_as_expected_runs_and_the_check_changes_no_pixel(tmp_path, change):
     made = job(tmp_path, change(numbers()))
     assert made.run().code == 0
@@ -70,6 +75,36 @@ def test_what_is_as_expected_runs_and_the_check_changes_no_pixel(tmp_path, chang
     assert again.code == 0
     with rasterio.open(made.out / "map.tif") as file:
         assert np.array_equal(before, file.read(1))
+
+
+def test_files_of_another_type_are_called_by_their_name(tmp_path):
+    made = job(tmp_path, numbers(), {**EXPECTED, "dtype": "uint16"})
+    said = made.run().refusal("JobError")
+    assert said.startswith(
+        "JobError: model 'tiny' expects files of uint16, but the numbers of band 'red' are float32 in "
+    )
+    assert f"{made.folder / 'scene.tif'}; " in said
+    assert said.endswith("or go on all the same with --force (force: true in the job)")
+    made.job(force=True)
+    assert made.run().code == 0
+
+
+@pytest.mark.parametrize("how", [{}, {"scale": 1.5}, {"offset": -3}], ids=str)
+def test_files_of_the_type_expected_or_that_are_scaled_run(tmp_path, how):
+    made = job(tmp_path, numbers(), {"dtype": "uint16" if how else "float32"})
+    made.imagery(**how)
+    assert made.run().code == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"what": "a"}, {"what": "a", "low": 0}, {"low": 0, "high": 1}, {"dark": 1}, {"dtype": "uint12"},
+     {"dtype": "uint8", "bright": 5}, {"dtype": "uint8", "dark": 0}],
+    ids=str,
+)  # fmt: skip
+def test_half_of_an_expectation_is_refused(wrong):
+    with pytest.raises(ValidationError, match=r"radiometry says what, low and high, or a dtype|Input should be"):
+        Radiometry(**wrong)
 
 
 def test_a_card_with_limits_the_wrong_way_round_is_refused(tmp_path):

@@ -34,6 +34,7 @@ from geoseg.storage.store import Store
 @pytest.mark.parametrize("transform", [NORTH_UP, OBLONG, ROTATED], ids=["north-up", "oblong", "rotated"])
 @pytest.mark.parametrize("shape", [(137, 211), (1, 97), (7, 5)], ids=["odd", "one row", "smaller than a window"])
 @pytest.mark.parametrize(("axis", "predict"), [(0, red), (1, nir)], ids=["rows", "columns"])
+@pytest.mark.sampled(5)
 def test_a_coordinate_image_comes_back_unshifted(tmp_path, transform, shape, axis, predict):
     scene(tmp_path, shape, transform)
     summary = job_run.run(resolved(tmp_path), tmp_path / "out", predict=predict)
@@ -246,6 +247,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("harm", "when"), DAMAGE)
+@pytest.mark.sampled(3)
 def test_blocks_damaged_between_commit_and_stitching_are_made_again_in_the_same_run(tmp_path, monkeypatch, harm, when):
     monkeypatch.setattr(store_module, "PATIENCE_S", 0.3)
     scene(tmp_path, (97, 161))

@@ -60,6 +60,13 @@ def test_what_limits_is_named(limit, assumed, mpx, workers):
     assert limit in scaling.ADVICE
 
 
+def test_sheets_are_put_together_side_by_side_and_one_sheet_by_one_worker():
+    assumed = free(finish_mpx_s=2.0, sheet_pixels=10_000)
+    assert [scaling.finishing(1000, workers, assumed) for workers in (1, 3, 10, 100)] == [500, 200, 50, 50]
+    assert scaling.finishing(90, 100, assumed) == 45
+    assert scaling.finishing(1000, 7, assumed) >= 1000 / 2 / 7
+
+
 def test_twice_the_storage_halves_what_storage_limits():
     one, two = (simulate(EVEN, 2000, 200, free(storage_gb_s=rate)).made_s for rate in (0.01, 0.02))
     assert one / two == pytest.approx(2, rel=0.05)

@@ -72,6 +72,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("what", [*DAMAGED, *KINDS])
+@pytest.mark.sampled(4)
 def test_a_note_that_is_damaged_or_no_file_is_no_job_and_hides_no_other(made, notes, what):
     assert made.run().code == 0
     job_status.remember(JobHandle("good", str(made.out)))

@@ -128,8 +128,9 @@ def test_sheets_made_at_once_are_the_same_files(tmp_path: Path, extent: Window) 
     for threads in (1, 4):
         folder = tmp_path / str(threads)
         (folder / "maps").mkdir(parents=True)
+        make = sheets.in_threads(GRID, LEGEND, tags=TAGS, threads=threads)
         paths = sheets.assemble_sheets(
-            blocks, GRID, extent, LEGEND, folder / "map.vrt", sheet_pixels=300, tags=TAGS, threads=threads
+            blocks, GRID, extent, LEGEND, folder / "map.vrt", sheet_pixels=300, tags=TAGS, make=make
         )
         found.append({path.name: path.read_bytes() for path in [*paths, folder / "map.vrt"]})
     assert len(found[0]) > 8
@@ -142,6 +143,6 @@ def test_a_damaged_block_of_one_sheet_is_told_and_no_mosaic_stays(tmp_path: Path
     bad.path.write_bytes(bad.path.read_bytes()[:-20])
     (tmp_path / "maps").mkdir()
     with pytest.raises(DamagedBlocksError) as told:
-        sheets.assemble_sheets(blocks, GRID, extent, LEGEND, tmp_path / "map.vrt", sheet_pixels=300, tags={}, threads=3)
+        sheets.assemble_sheets(blocks, GRID, extent, LEGEND, tmp_path / "map.vrt", sheet_pixels=300, tags={})
     assert list(told.value.windows) == [bad.window]
     assert not (tmp_path / "map.vrt").exists()

@@ -52,6 +52,7 @@ def test_one_convolution_takes_its_input_its_output_and_what_the_decision_needs(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.sampled(2)
 def test_memory_grows_with_the_windows_area_and_half_precision_takes_less(precision):
     network = smp.Unet("resnet18", encoder_weights=None, in_channels=4, classes=6).eval().requires_grad_(False)
     small, large = (activations.peak_bytes(network, 4, side, precision) - activations._BUFFERS for side in (256, 1024))

@@ -47,6 +47,7 @@ def added(source, said, folder, pixels=PIXELS):
 
 
 @pytest.mark.parametrize("wrapped", ["plain", "state_dict", "prefix", "two prefixes", "safetensors"])
+@pytest.mark.sampled(3)
 def test_a_state_dict_becomes_a_folder_that_scores_the_same(tmp_path, wrapped):
     own = network()
     state, path = own.state_dict(), tmp_path / "net.pt"

@@ -76,6 +76,7 @@ def test_one_of_several_outputs_is_named_on_the_card(tmp_path, key, name):
         ({"name": "compact"}, "is an exported graph; say so on its card"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_a_graph_that_nobody_trusts_is_not_read(tmp_path, architecture, sentence):
     model = exported(tmp_path, nn.Conv2d(2, 3, 1), architecture=architecture)
     begin = time.process_time()

@@ -2,12 +2,14 @@
 
 import shutil
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from hand_made_onnx import convolution, number, part, text
+from hand_made_onnx import convolution, endless, number, part, text
 from model_folders import swapped, write_model
+from small_jobs import geoseg
 
 from geoseg import process
 from geoseg.catalog.card import read_model
@@ -141,3 +143,104 @@ def test_a_graph_of_countless_parts_is_refused(model, monkeypatch):
     monkeypatch.setattr(onnx_graph, "_MOST_FIELDS", 1000)
     with pytest.raises(ModelError, match="has more than 1000 parts"):
         loading.load(onnx(model, b"\x08\x08" * 1001), "cpu")
+
+
+def test_a_graph_whose_weights_are_no_numbers_is_refused(model):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ModelError, match="gives scores that are not finite for pixels from 0 to 1"):
+        prepare(onnx(model, convolution(np.full((3, 2, 1, 1), np.nan, "float32"))))
+
+
+def test_a_graph_that_loops_for_ever_is_stopped(model, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnx_graph, "LONGEST_S", 0.2)
+    network = loading.load(onnx(model, endless(WEIGHT)), "cpu")
+    with pytest.raises(ModelError, match=r"weights\.onnx took longer than 0 s for one window and was stopped"):
+        network(torch.ones(1, 2, 4, 5))
+    said = geoseg("models", "check", model.folder).refusal("ModelError")
+    assert "does it loop for ever?" in said
+
+
+# ---------------------------------------------------------------------------------------------- on a GPU
+
+
+class Recorded:
+    """A session on the CPU that says it has what was asked for, and notes what that was."""
+
+    asked: ClassVar[list[object]] = []
+    works: ClassVar[bool] = True
+
+    def __init__(self, data, options, providers):
+        Recorded.asked.append(providers)
+        self._session = SESSION(data, options, providers=["CPUExecutionProvider"])
+        self._named = [each if isinstance(each, str) else each[0] for each in providers]
+
+    def get_providers(self):
+        return self._named if Recorded.works else ["CPUExecutionProvider"]
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+
+try:
+    import onnxruntime
+
+    SESSION = onnxruntime.InferenceSession
+except ImportError:
+    onnxruntime = None
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two CUDA devices, as torch would see them."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+@pytest.fixture
+def provided(gpus, monkeypatch):
+    """An onnxruntime that has the CUDA provider."""
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Recorded)
+    monkeypatch.setattr(Recorded, "asked", [])
+    monkeypatch.setattr(Recorded, "works", True)
+
+
+@pytest.mark.parametrize(("asked", "number"), [("cpu", None), ("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+def test_a_gpu_runs_the_graph_where_onnxruntime_has_its_provider(model, provided, asked, number):
+    network = loading.load_asked(onnx(model, convolution(WEIGHT)), asked)
+    (given,) = Recorded.asked
+    assert given[-1] == "CPUExecutionProvider"
+    assert len(given) == 1 + (number is not None)
+    if number is not None:
+        name, options = given[0]
+        assert (name, options["device_id"], options["use_tf32"]) == ("CUDAExecutionProvider", number, 0)
+    assert network.network.on_gpu == (number is not None)
+
+
+@pytest.mark.parametrize("why", ["absent", "broken"])
+def test_a_gpu_that_onnxruntime_cannot_use_is_refused_where_it_is_asked_for_by_name(model, request, caplog, why):
+    request.getfixturevalue("gpus" if why == "absent" else "provided")
+    Recorded.works = False
+    graph = onnx(model, convolution(WEIGHT))
+    with pytest.raises(ModelError, match="onnxruntime has no CUDA provider") as caught:
+        loading.load_asked(graph, "cuda:1")
+    assert "\n" not in str(caught.value)
+    assert "inference.device is 'cuda:1'" in str(caught.value)
+    assert "or choose 'cpu' or 'auto'" in str(caught.value)
+    with pytest.raises(ModelError, match="onnxruntime has no CUDA provider"):
+        prepare(graph, device="cuda").load()
+    caplog.clear()
+    process.renew()
+    assert loading.load_asked(graph, "auto")(torch.ones(1, 2, 4, 5)).eq(2).all()
+    assert "runs on the CPU: onnxruntime has no CUDA provider" in caplog.text
+
+
+def test_a_device_that_torch_does_not_see_is_refused_as_ever(model):
+    if torch.cuda.is_available():
+        pytest.skip("there is one here")
+    with pytest.raises(ModelError, match="torch finds 0 CUDA devices"):
+        loading.load_asked(onnx(model, convolution(WEIGHT)), "cuda")

@@ -251,6 +251,7 @@ def changes(network, stride, axis):
     return farthest
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(made=st.lists(ONE, min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_the_field_is_what_single_lines_of_pixels_change(made, seed):
@@ -314,7 +315,7 @@ def test_a_network_that_halves_further_than_its_stride_is_given_wider_strips():
 BOTH = [
     {"name": "compact", "width": 3, "depth": 1},
     {"name": "compact", "width": 3, "depth": 2},
-    {"name": "dynamic-world"},
+    pytest.param({"name": "dynamic-world"}, marks=pytest.mark.slow),
 ]
 
 

@@ -187,6 +187,7 @@ def test_a_deadly_block_is_set_aside_after_three_attempts_and_tried_alone_on_the
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.sampled(2)
 def test_a_run_told_to_stop_stops_cleanly_and_says_how_to_go_on(farm, tmp_path, model, number):
     made = small(tmp_path, model, 4, 6)
     faults.plan_trouble(made.out, sleep=0.4)

@@ -7,7 +7,7 @@ from fuzz.cases import KINDS, Bench, case
 
 from geoseg.storage import store
 
-SHORT, LONG = 5, 200
+SHORT, LONG = 6, 240
 """Cases; each kind gets its share."""
 
 

@@ -292,6 +292,7 @@ def test_outputs_go_to_a_plain_folder_or_an_object_store(job, out, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["blocks", "maps", "vectors", "job.json", "map.tif", "outputs.json", "map.qml"])
+@pytest.mark.sampled(2)
 def test_links_in_the_job_folder_lead_nowhere(job, place, tmp_path):
     """A link that someone put into the output folder; what it points at stays as it is."""
     job.job(outputs={"report": False, "quicklook": False, "vectors": ["gpkg"], "sheet_pixels": 512})
@@ -367,6 +368,7 @@ PYTHON = (
         (vrt(source("scene.tif"), size=(99_999_999, 99_999_999)), "blocks"),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(2)
 def test_hostile_vrts_are_refused(job, text, said, cheap, monkeypatch):
     monkeypatch.chdir(job.folder)
     shutil.copy(job.folder / "scene.tif", job.folder.parent / "outside.tif")
@@ -473,6 +475,7 @@ def test_regions_that_lead_elsewhere_are_refused(job):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 60), (60, 1), (3, 5), (17, 2)])
+@pytest.mark.sampled(2)
 def test_rasters_smaller_than_the_halo_are_mapped_whole(job, shape):
     pixels = np.random.default_rng(1).integers(1, 200, (2, *shape), np.uint8)
     write(job.folder / "scene.tif", pixels, nodata=0)

@@ -478,6 +478,20 @@ def test_a_cluster_writes_into_a_bucket_what_a_serial_run_writes(tmp_path, prefi
 
 
 @pytest.mark.slow
+def test_sheets_made_on_a_cluster_in_a_bucket_are_those_of_one_process(tmp_path, server, prefix):
+    scene(tmp_path, (70, 1540), bands=[coordinates((70, 1540), 0), coordinates((70, 1540), 1)])
+    plan = resolved(tmp_path, outputs={"sheet_pixels": 512}, inference={"window": 64, "block": 256})
+    job_run.run(plan, tmp_path / "out", predict=red)
+    with local.cpu_cluster(2, 2_000_000_000) as client:
+        summary = job_run.run(plan, prefix, predict=red, mapper=map_over(client, job_run.lost(plan.digest)))
+    assert sum(name.endswith(".tif") for name in summary.outputs) == 4
+    assert same_map(prefix, tmp_path / "out")
+    assert not list(Store.at(prefix).names("sheets"))
+    fetched = [each for each in server.requests if each.startswith("GET") and "_labels.tif" in each]
+    assert len(fetched) == len(set(fetched)) == summary.progress.total  # by workers alone
+
+
+@pytest.mark.slow
 def test_a_job_submitted_into_a_bucket_runs_without_its_client(tmp_path, prefix):
     job = SmallJob.write(tmp_path / "job")
     assert job.run().code == 0

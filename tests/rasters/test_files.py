@@ -74,6 +74,7 @@ def test_a_vrt_whose_file_is_missing_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", [{}, {"tiled": True, "blockxsize": 32, "blockysize": 16}, {"driver": "COG"}])
 @pytest.mark.parametrize("compress", ["none", "deflate"])
+@pytest.mark.sampled(2)
 def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path: Path, layout: dict, compress: str) -> None:
     pixels = np.random.default_rng(5).integers(0, 60000, (2, 131, 97), np.uint16)
     path = Path(write(tmp_path / "a.tif", pixels, **{"compress": compress, **layout}))

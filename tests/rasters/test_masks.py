@@ -39,6 +39,7 @@ def drawn_shapes(grid: Grid) -> st.SearchStrategy[shapely.Geometry]:
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
+@pytest.mark.sampled(2)
 def test_a_pixel_is_inside_when_shapely_says_its_centre_is(transform: Affine, data: st.DataObject) -> None:
     grid = grid_of(transform)
     shape = data.draw(drawn_shapes(grid))

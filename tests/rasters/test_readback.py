@@ -39,6 +39,7 @@ def compared(maps, out):
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("make", [sieved, compared])
+@pytest.mark.sampled(2)
 def test_on_a_full_disk_no_part_of_a_raster_passes_for_whole(maps, tmp_path, make, share):
     make(maps, tmp_path / "whole.tif")
     size = (tmp_path / "whole.tif").stat().st_size
@@ -63,6 +64,7 @@ def test_a_pixel_that_is_another_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("most_bytes", [500, 4_000, 20_000])
+@pytest.mark.sampled(3)
 def test_on_a_full_disk_no_part_of_a_drawn_reference_is_scored_against(maps, tmp_path, most_bytes):
     rng = np.random.default_rng(1)
     corners = rng.uniform((300_015, 4_167_000), (333_000, 4_199_985), (400, 2))

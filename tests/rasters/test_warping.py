@@ -51,6 +51,7 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
+@pytest.mark.sampled(4)
 def test_any_window_is_the_crop_of_any_larger_one_bit_for_bit(holed: Scene, grid: Grid, resampling: str) -> None:
     scene = Scene(layer((), 2, resampling=resampling), holed.grid, holed.window, holed.bands)
     around = imagery.extent(scene, grid).grown(30)
@@ -75,6 +76,7 @@ def test_any_window_is_the_crop_of_any_larger_one_bit_for_bit(holed: Scene, grid
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+@pytest.mark.sampled(4)
 def test_nearest_takes_the_pixel_under_each_centre_as_proj_sees_it(
     tmp_path: Path, grid: Grid, transform: Affine
 ) -> None:
@@ -97,6 +99,7 @@ def test_nearest_takes_the_pixel_under_each_centre_as_proj_sees_it(
 
 @pytest.mark.parametrize("resolution", [25.0, 30.0, 45.0])
 @pytest.mark.parametrize("resampling", ["bilinear", "cubic"])
+@pytest.mark.sampled(2)
 def test_squares_equal_one_warp_of_the_whole_file(tmp_path: Path, resampling: str, resolution: float) -> None:
     pixels, grid = smooth(500, 470), Grid.regular("EPSG:32611", resolution)
     scene = scene_of(tmp_path, pixels, resampling=resampling)

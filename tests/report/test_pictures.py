@@ -60,6 +60,7 @@ def test_a_value_outside_the_legend_is_shown_not_hidden(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1)])
 @pytest.mark.parametrize("fill", [2, NODATA])
+@pytest.mark.sampled(3)
 def test_any_shape_can_be_drawn(tmp_path: Path, shape: tuple[int, int], fill: int) -> None:
     labels = np.full(shape, fill, np.uint8)
     pictures.quicklook(labels, LEGEND, tmp_path / "map.png", ground_m=(shape[0] * 0.3, shape[1] * 1234.5))

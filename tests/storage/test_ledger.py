@@ -14,7 +14,7 @@ from geoseg.errors import LedgerError
 from geoseg.grid import Grid, Window
 from geoseg.storage import block_file, digests, ledger
 from geoseg.storage import store as store_module
-from geoseg.storage.record import ROLL, Record, block_name, record_name
+from geoseg.storage.record import ROLL, Record, block_name, from_json, record_name, to_json
 from geoseg.storage.store import Store
 
 GRID = Grid("EPSG:32612", (30.0, 0.0, 300000.0, 0.0, -30.0, 4200000.0))
@@ -51,6 +51,7 @@ def test_blocks_of_another_job_are_passed_over(store):
     ("name", "sentence"),
     [(block_name(WINDOW), "has changed since it was written"), (record_name(WINDOW), "is damaged")],
 )
+@pytest.mark.sampled(2)
 def test_every_flipped_bit_is_found(store, name, sentence):
     keep(store)
     path = store.path(name)
@@ -201,3 +202,26 @@ def test_foreign_files_among_the_records_are_set_aside(store, name):
     found, damaged = ledger.records(store, "d")
     assert found == {WINDOW: kept}
     assert len(damaged) == (not name.startswith("."))
+
+
+def test_a_million_records_take_half_a_gigabyte_and_are_all_there():
+    """A thousandth of them, each with what a block's record holds."""
+    facts = {
+        "counts": {1: 10, 2: 20},
+        "seconds": {"read": 0.1, "infer": 1.2, "write": 0.1},
+        "hashes": {"labels": "a" * 64},
+    }
+    facts |= {"worker": "host-1:12345", "memory": 10**9, "bytes": 3000, "device": {"busy": 1.25, "read": 0.1}}
+    tracemalloc.start()
+    try:
+        kept = ledger.Kept("d")
+        for at in range(1000):
+            kept[Window(at, at, 1, 1)] = from_json(to_json(Record(Window(at, at, 1, 1), "done", "d", **facts)))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 600 * 1000
+    assert list(kept.values()) == [Record(Window(at, at, 1, 1), "done", "d", **facts) for at in range(1000)]
+    assert kept.pop(Window(3, 3, 1, 1)).window.row == 3
+    assert len(kept) == 999
+    assert Window(3, 3, 1, 1) not in kept

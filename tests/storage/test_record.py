@@ -58,15 +58,8 @@ def test_a_record_comes_back_whole_from_one_line(record):
 
 @given(FULL)
 @settings(max_examples=40)
-def test_a_packed_record_keeps_what_outputs_are_made_of(record):
-    back = records.unpack(records.pack(record), record.window, record.digest)
-    kept = {"window", "state", "digest", "hashes", "memory", "seams"} | (
-        {"error", "worker", "attempts"} if record.state == "failed" else set()
-    )
-    for each in fields(Record):
-        if each.name in kept:
-            assert getattr(back, each.name) == getattr(record, each.name)
-    assert records.pack(back) == records.pack(record)
+def test_a_packed_record_comes_back_whole(record):
+    assert records.unpack(records.pack(record), record.window, record.digest) == record
 
 
 def believed(data: bytes) -> Record | None:

@@ -144,6 +144,7 @@ def test_a_server_that_always_breaks_off_is_given_up(server, url):
 
 
 @pytest.mark.parametrize("do", ["put", "get", "create", "stamp", "listing", "drop"])
+@pytest.mark.sampled(3)
 def test_a_server_that_throttles_is_asked_so_often_and_no_more(server, url, do, afresh):
     afresh.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
     acts = {"put": (url, b""), "create": (url, b"")}

@@ -141,6 +141,7 @@ def attempt(do):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sampled(4)
 def test_what_is_no_plain_file_under_a_job_s_name_is_one_sentence_and_never_waited_for(store, name, kind):
     keep_everything(store)
     store.drop(name)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from labelled_scenes import loaded
 from scipy import optimize, special
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from geoseg.catalog.card import ModelCard, read_model
 from geoseg.models import loading, receptive_field
@@ -47,6 +46,8 @@ def test_a_network_that_is_always_right_or_never_stays_within_bounds():
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_the_calibration_error_is_torchmetrics(temperature):
+    from torchmetrics.functional.classification import multiclass_calibration_error  # slow to load
+
     scores, labels = drawn(1, 2.0)
     shares = torch.from_numpy(special.softmax(scores.astype(float) / temperature, axis=1))
     expected = multiclass_calibration_error(shares, torch.from_numpy(labels), 4, n_bins=calibration.BINS, norm="l1")

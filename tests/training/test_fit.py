@@ -214,6 +214,7 @@ def relabelled(folder, where):
 
 
 @pytest.mark.parametrize("part", [{}, {"west": 0.6}])
+@pytest.mark.sampled(2)
 def test_weights_do_not_depend_on_labels_held_out_or_near_them(folder, part):
     scene = loaded(folder, part, buffer=8)
     spec = recipe.read(folder / "training.yaml")

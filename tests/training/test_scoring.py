@@ -18,6 +18,7 @@ LEGEND = Legend("plain", tuple(LandClass(at, name, "#000000") for at, name in en
 
 @pytest.mark.parametrize("core", [16, 64, 256])
 @pytest.mark.parametrize("division", [VALIDATION, TEST, BEYOND])
+@pytest.mark.sampled(2)
 def test_windows_count_what_the_whole_scene_in_one_piece_counts(folder, monkeypatch, core, division):
     monkeypatch.setattr(scoring, "CORE", core)
     with torch.random.fork_rng():

@@ -107,6 +107,7 @@ def test_nothing_gives_no_outline(labels):
 
 
 @pytest.mark.parametrize("strip", [1, 7, 64, 400])
+@pytest.mark.sampled(2)
 def test_long_winding_outlines_are_those_gdal_finds(strip):
     noise = np.random.default_rng(5).random((211, 307))
     labels = np.where(noise < 0.62, 4, 9).astype(np.int32)  # near the threshold where one region fills the plane

@@ -53,6 +53,7 @@ def test_any_blocks_threads_and_memory_give_the_regions_of_one_pass(labels, heig
 
 
 @pytest.mark.parametrize(("rows", "block_cols"), [(1, 400), (7, 11), (64, 64), (400, 3)])
+@pytest.mark.sampled(2)
 def test_long_winding_outlines_cross_many_blocks(rows, block_cols):
     noise = np.random.default_rng(5).random((211, 307))
     labels = np.where(noise < 0.62, 4, 9).astype(np.int32)  # near the threshold where one region fills the plane

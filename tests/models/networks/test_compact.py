@@ -24,6 +24,7 @@ def test_scores_have_the_rows_and_columns_of_the_pixels(depth, stride):
 
 
 @pytest.mark.parametrize(("stem", "depth"), [(2, 1), (2, 2), (4, 1)])
+@pytest.mark.sampled(3)
 def test_a_stem_sees_as_far_as_its_halo_says(stem, depth):
     network = Compact(3, 4, 4, depth, stem=stem).eval()
     field = receptive_field.probe(network, 3)
