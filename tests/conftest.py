@@ -21,6 +21,8 @@ settings.load_profile("shared machine")
 if TYPE_CHECKING:
     from farm import Farm
 
+collect_ignore = ["benchmarks"]
+"""Programs of their own, which find each other in their folder."""
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 

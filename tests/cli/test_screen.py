@@ -13,6 +13,7 @@ from small_jobs import SmallJob
 from geoseg.cli import screen
 from geoseg.errors import CancelledError, ClusterError, GeosegError, JobError, LedgerError, RasterError
 from geoseg.grid import Window
+from geoseg.jobs.performance import Performance
 
 ODD = "scene [red]x[/red] [/b] \u12a0\u121b :smile: {0} %s"
 
@@ -102,9 +103,9 @@ def test_a_bar_shows_what_a_run_says(capsys):
 def test_a_report_lists_outputs_and_at_most_five_failures(capsys, failed):
     records = [SimpleNamespace(window=Window(at, 2, 1, 1), error=f"{ODD} {at}") for at in range(failed)]
     now = SimpleNamespace(total=9, reused=2, finished=7, failed=failed, pixels=5, seconds=1.5, rate=2.0)
-    made = SimpleNamespace(
-        progress=now, notes=("mind this",), outputs=("map.tif", "a.csv"), kept=("a.csv",), folder="out", failed=records
-    )
+    told = {"notes": ("mind this",), "outputs": ("map.tif", "a.csv"), "kept": ("a.csv",), "failed": records}
+    took = Performance(5_000_000, 100.0, 2.0, 3.0, {"busy": 3.0, "read": 1.0}, 10**9)
+    made = SimpleNamespace(progress=now, folder="out", performance=took, **told)
     if failed:
         with pytest.raises(typer.Exit) as caught:
             screen.report(made)
@@ -112,7 +113,13 @@ def test_a_report_lists_outputs_and_at_most_five_failures(capsys, failed):
     else:
         screen.report(made)
     out, err = capsys.readouterr()
-    assert out == "9 blocks, 2 of them finished before in 1.5 s (2.00 Mpx/s)\n  out/map.tif\n  out/a.csv (kept)\n"
+    assert out == (
+        "9 blocks, 2 of them finished before in 1.5 s (2.00 Mpx/s)\n"
+        "2.5 Mpx/s, 900000 km²/h while blocks were made\n"
+        "device busy 75 %, waited for reads 25 %, for writes 0 %, other 0 %\n"
+        "memory at most 1 GB a process\n"
+        "  out/map.tif\n  out/a.csv (kept)\n"
+    )
     assert err.startswith("note: mind this\n")
     assert err.count("  row ") == min(failed, 5)
     assert (f"  row 0, column 2: {ODD} 0\n" in err) == bool(failed)

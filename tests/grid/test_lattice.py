@@ -123,7 +123,7 @@ def test_sheets_fit_as_far_as_memory_goes_and_larger_ones_or_blocks_take_more():
     def fitting(gb, width=16384, edge=2048, bands=1, loaded=0):
         return sheets_that_fit(width, edge, bands, Demand(1, loaded), int(gb * 1e9))
 
-    assert [fitting(gb) for gb in (0.5, 1.1, 1.5, 6)] == [0, 0, 1, 24]
+    assert [fitting(gb) for gb in (0.5, 1.1, 1.7, 6)] == [0, 0, 1, 23]
     assert fitting(6) > fitting(6, width=65536) > fitting(6, width=65536, bands=4) >= 1
     assert fitting(6) > fitting(6, edge=8192)
     assert fitting(6, loaded=int(4.8e9)) == 0

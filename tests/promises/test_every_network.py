@@ -6,6 +6,7 @@ pixels, with a softmax and with an argmax behind it; and the network's weights.
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 from collections.abc import Callable
@@ -237,10 +238,11 @@ def test_an_exported_graph_labels_as_its_torch_network(tmp_path, graph):
     window = 240 if graph == "fixed" else WINDOW
     model = read_model(onnx(graph, output=kind, window=window)(tmp_path))
     halo = model.card.halo
-    pixels = np.random.default_rng(0).normal(size=(2, 240 + 2 * halo, 240 + 2 * halo)).astype("float32")
     numbers = Statistics((0.0, 0.0), (1.0, 1.0), 1)
     predict = prepare(model, numbers, device="cpu")
-    whole = Window(0, 0, 240, 240)
+    side = predict.core * math.ceil(240 / predict.core)
+    whole = Window(0, 0, side, side)
+    pixels = np.random.default_rng(0).normal(size=(2, *whole.grown(halo).shape)).astype("float32")
     labels, _ = predict(pixels, Tile(whole.grown(halo), predict.core, whole))
     with torch.inference_mode():
         wanted = compact()(torch.from_numpy(pixels)[None])[0].argmax(dim=0).numpy()

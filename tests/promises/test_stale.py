@@ -344,6 +344,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "card.output.name": card("output.name", "scores"),
     "card.temperature": card("temperature", 2.5),
     "card.radiometry": card("radiometry", {"what": "bytes", "low": 0, "high": 255}),
+    "card.radiometry.dtype": card("radiometry", {"what": "bytes", "low": 0, "high": 255, "dtype": "uint8"}),
     "card.radiometry.what": card("radiometry", {"what": "numbers", "low": 0, "high": 255}),
     "card.radiometry.low": card("radiometry", {"what": "bytes", "low": -5, "high": 255}),
     "card.radiometry.high": card("radiometry", {"what": "bytes", "low": 0, "high": 999}),
