@@ -72,7 +72,7 @@ def test_a_submitted_job_needs_no_client(farm, tmp_path, model):
     lines = [json.loads(line) for line in geoseg("logs", name).out.splitlines()]
     blocks = [line for line in lines if line["event"] == "block"]
     assert len(blocks) == 12
-    assert set(blocks[0]) == {"time", "event", "block", "state", "attempts", "worker", "seconds", "bytes"}
+    assert set(blocks[0]) == {"time", "event", "block", "state", "attempts", "worker", "seconds", "bytes", "device"}
     assert set(blocks[0]["seconds"]) == {"read", "infer", "write"}
     assert lines[-1]["event"] == "finished"
 
