@@ -60,7 +60,9 @@ def attempts(folder: Path) -> Counter[tuple[int, int]]:
     return Counter((int(row), int(col)) for row, col in map(str.split, lines))
 
 
-def finish(root: str, digest: str, variant: str, predict: Any, threads: int | None, window: Window) -> Record:
+def finish(
+    root: str, digest: str, variant: str, predict: Any, threads: int | None, window: Window, **how: Any
+) -> Record:
     """`block.finish` with the trouble planned for its folder."""
     folder = Path(root)
     with _beside(folder, "attempts").open("a") as file:
@@ -76,7 +78,7 @@ def finish(root: str, digest: str, variant: str, predict: Any, threads: int | No
             greedy = b"x" * int(held)
             time.sleep(facts["hog_s"])
             del greedy
-    return _finish(root, digest, variant, predict, threads, window)
+    return _finish(root, digest, variant, predict, threads, window, **how)
 
 
 def make_sheet(root: str, at_once: int, key: str) -> job_sheet.Made:
