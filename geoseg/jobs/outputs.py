@@ -16,7 +16,7 @@ from typing import Any
 
 from geoseg import __version__
 from geoseg.errors import GeosegError
-from geoseg.jobs import mosaic, page, scores, sheet
+from geoseg.jobs import mosaic, page, scores, sheet, strip
 from geoseg.jobs.engines import Elsewhere
 from geoseg.jobs.plan import Plan, outline
 from geoseg.maps import view
@@ -219,7 +219,9 @@ def steps(
     if wanted.vectors and any(counts.values()):
         shape = wanted.model_dump(include={"vectors", *_SHAPE})
         reads = ("map", "confidence") if "confidence" in wanted.attributes else ("map",)
-        found.append(Step("vectors", made_of_map | shape, partial(_vectors, plan, map_path, folder), reads=reads))
+        found.append(
+            Step("vectors", made_of_map | shape, partial(_vectors, plan, map_path, staging, elsewhere), reads=reads)
+        )
     if wanted.project:
         project = _project(plan, styles, counts)
         found.append(Step("project", {"file": sha256(project)}, partial(_styles, {"map.qgz": project}, folder)))
@@ -298,13 +300,17 @@ def _raise(error: GeosegError) -> Sequence[Path]:
     raise error
 
 
-def _vectors(plan: Plan, map_path: Path, folder: Path) -> Sequence[Path]:
+def _vectors(plan: Plan, map_path: Path, staging: Staging, elsewhere: Elsewhere | None) -> Sequence[Path]:
     """The map's polygons, traced once for all formats; the files of a Shapefile and the styles are listed too."""
     from geoseg.vectors import polygons  # so does geopandas
 
     wanted = plan.spec.outputs
-    outs = [Store.at(folder).folder("vectors") / f"map.{ending}" for ending in wanted.vectors]
-    polygons.vectorize(map_path, outs, legend=plan.legend, **wanted.model_dump(include=_SHAPE))
+    outs = [Store.at(staging.folder).folder("vectors") / f"map.{ending}" for ending in wanted.vectors]
+    spread = None
+    if elsewhere is not None and not staging.store.remote and plan.layout.extent.pixels >= strip.LEAST_PIXELS:
+        spread = strip.over(elsewhere, polygons.files_read(map_path, wanted.attributes))
+    shape = wanted.model_dump(include=_SHAPE)
+    polygons.vectorize(map_path, outs, legend=plan.legend, **shape, mapper=spread)
     return [*outs, *sorted({each for path in outs for end in _COMPANIONS if (each := path.with_suffix(end)).is_file()})]
 
 
