@@ -267,11 +267,16 @@ def test_a_run_that_stood_still_while_another_took_over_stops(farm, tmp_path, mo
     os.kill(first.pid, signal.SIGSTOP)
     time.sleep(1.2)
     second = farm.start("-c", IMPATIENT, *command)
-    assert second.wait(60) == 0, farm.log(second)
+    assert second.wait(120) == 0, farm.log(second)
     stands = contents(made.out)
     os.kill(first.pid, signal.SIGCONT)
-    assert first.wait(30) == 2
-    assert "was taken over by another geoseg while this one stood still" in farm.log(first)
+    assert first.wait(60) == 2
+    # In the middle of a write it finds that its unfinished file was swept away.
+    told = (
+        "was taken over by another geoseg while this one stood still",
+        "cannot be written (No such file or directory)",
+    )
+    assert any(each in farm.log(first) for each in told), farm.log(first)
     check_whole(made, wanted)
     noted = {name: text for name, text in contents(made.out).items() if not name.startswith("blocks/")}
     assert noted == {name: stands[name] for name in noted}
