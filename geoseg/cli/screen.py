@@ -190,7 +190,7 @@ def report(summary: Summary) -> None:
     now = summary.progress
     note(*summary.notes)
     resumed = f", {now.reused} of them finished before" if now.reused else ""
-    speed = f" in {now.seconds:.1f} s ({now.rate:.2f} Mpx/s)" if now.pixels else ""
+    speed = f" in {now.seconds:.1f} s" if now.pixels else ""
     out.print(f"{counted(now.total, 'block')}{resumed}{speed}", markup=False)
     if now.reused and not now.finished and not now.failed:
         out.print("resumed: every block was finished already, nothing was labelled again", markup=False)

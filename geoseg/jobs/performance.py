@@ -101,7 +101,7 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
         As `Performance.facts` gives them.
     """
     if {"mpx_s", "km2_h"} <= facts.keys():
-        yield f"{plain(facts['mpx_s'], 3)} Mpx/s, {plain(facts['km2_h'], 3)} km²/h while blocks were made"
+        yield f"{plain(facts['mpx_s'], 3)} Mpx/s, {float(plain(facts['km2_h'], 3)):,.7g} km²/h while blocks were made"
     if facts.get("device"):
         yield f"device {told(facts['device'])}"
     if memory := facts.get("memory"):

@@ -278,6 +278,11 @@ def unwritable(path: Path, error: OSError) -> LedgerError:
             f"no space left to write {path}; what was finished is kept, so free some space "
             "and run the same command again"
         )
+    if error.errno == errno.ENOENT:  # another run sweeps away what it finds unfinished
+        return LedgerError(
+            f"{path} cannot be written, since its folder or its unfinished file is gone, as when another geoseg took "
+            "the folder over; see that just one runs there, then run the same command again"
+        )
     return LedgerError(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions")
 
 

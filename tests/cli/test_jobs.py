@@ -29,7 +29,7 @@ def test_status_of_a_folder_is_one_row_and_how_fast_it_was(job):
     assert "finished" in row
     assert "6/6" in row
     assert str(job.out) in row
-    assert re.fullmatch(r"[\d.]+ Mpx/s, [\d.]+ km²/h while blocks were made", speed)
+    assert re.fullmatch(r"[\d.]+ Mpx/s, [\d.,]+ km²/h while blocks were made", speed)
     shares = re.fullmatch(r"device busy (\d+) %, waited for reads (\d+) %, for writes (\d+) %, other (\d+) %", device)
     assert sum(map(int, shares.groups())) == pytest.approx(100, abs=2)
     assert re.fullmatch(r"memory at most [\d.]+ GB a process", memory)

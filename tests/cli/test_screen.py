@@ -114,8 +114,8 @@ def test_a_report_lists_outputs_and_at_most_five_failures(capsys, failed):
         screen.report(made)
     out, err = capsys.readouterr()
     assert out == (
-        "9 blocks, 2 of them finished before in 1.5 s (2.00 Mpx/s)\n"
-        "2.5 Mpx/s, 900000 km²/h while blocks were made\n"
+        "9 blocks, 2 of them finished before in 1.5 s\n"
+        "2.5 Mpx/s, 900,000 km²/h while blocks were made\n"
         "device busy 75 %, waited for reads 25 %, for writes 0 %, other 0 %\n"
         "memory at most 1 GB a process\n"
         "  out/map.tif\n  out/a.csv (kept)\n"
