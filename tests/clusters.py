@@ -109,7 +109,7 @@ class Processes:
         return self.start("-m", "distributed.cli.dask_scheduler", *common, *how)
 
     def worker(self, *how: str) -> Process:
-        common = ("--host", "127.0.0.1", "--no-dashboard", "--memory-limit", "1GB", "--nthreads", "1")
+        common = ("--host", "127.0.0.1", "--no-dashboard", "--memory-limit", "2GB", "--nthreads", "1")
         return self.start("-m", "distributed.cli.dask_worker", "--scheduler-file", str(self.file), *common, *how)
 
     def workers(self, count: int, *how: str) -> list[Process]:

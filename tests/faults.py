@@ -34,11 +34,12 @@ def plan_trouble(
     hog_s: float = 5.0,
     sheet_sleep: float = 0.0,
     sheet_kills: int = 0,
+    sheets_wait: bool = False,
 ) -> None:
     """Make every block take `sleep` seconds, those of `kill` deadly, those of `hog` hold so many bytes for a while.
 
-    Sheets take `sheet_sleep` seconds once they are written and not yet named, and the first `sheet_kills` of them kill
-    their workers then.
+    Sheets take `sheet_sleep` seconds once they are written and not yet named, with `sheets_wait` until `let_sheets_go`,
+    and the first `sheet_kills` of them kill their workers then.
     """
     facts = {
         "sleep": sleep,
@@ -48,9 +49,16 @@ def plan_trouble(
         "sheet_sleep": sheet_sleep,
         "sheet_kills": sheet_kills,
     }
+    if sheets_wait:
+        _beside(folder, "hold").touch()
     fresh = _beside(folder, "trouble.new")
     fresh.write_text(json.dumps(facts))
     fresh.replace(_beside(folder, "trouble.json"))
+
+
+def let_sheets_go(folder: Path) -> None:
+    """End the wait that `sheets_wait` began."""
+    _beside(folder, "hold").unlink()
 
 
 def attempts(folder: Path) -> Counter[tuple[int, int]]:
@@ -96,6 +104,8 @@ def make_sheet(root: str, at_once: int, key: str) -> job_sheet.Made:
         if deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(facts.get("sheet_sleep", 0))
+        while _beside(folder, "hold").exists():
+            time.sleep(0.02)
         return counts
 
     job_sheet.make_sheet = troubled

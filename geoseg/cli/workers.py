@@ -100,6 +100,7 @@ def mapped(
     """
     from geoseg.cluster import kinds, local, tls
     from geoseg.cluster.mapper import map_over
+    from geoseg.cluster.preparation import Prepare
     from geoseg.jobs import run as job_run
     from geoseg.models import devices
 
@@ -126,9 +127,8 @@ def mapped(
         asked = plan.spec.cluster.workers if plan.spec.cluster is not None else None
         count = workers or asked or cores()
         around, threads = local.cpu_cluster(count, memory_bytes), local.threads_per_worker(count)
-    how: dict[str, Any] = {"note": note}
-    if plan.predictor is not None:
-        how["prepare"] = plan.predictor.load
+    load = None if plan.predictor is None else plan.predictor.load
+    how: dict[str, Any] = {"note": note, "prepare": Prepare(memory_bytes, load)}
     if scheduler is None and (threads or (plan.spec.cluster is not None and plan.spec.cluster.kind == "cuda")):
         how["patience_s"] = local.PATIENCE_S
     with ExitStack() as stack:

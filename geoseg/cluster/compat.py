@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
-from distributed import Client, Future, Nanny, Scheduler, SchedulerPlugin, Worker
+from distributed import Client, Future, Nanny, Scheduler, SchedulerPlugin, Worker, get_worker
 from distributed.comm import connect
 from distributed.core import Status
 from distributed.security import Security
@@ -248,6 +248,18 @@ def memory_limit() -> int:
     """Bytes that this machine, container or batch job allows. `distributed.system.MEMORY_LIMIT`."""
     limit: int = MEMORY_LIMIT
     return limit
+
+
+def memory_limit_here() -> int | None:
+    """Bytes that Dask allows this worker; None where it allows any number. `Worker.memory_manager.memory_limit`.
+
+    Raises
+    ------
+    ValueError
+        If this is no task on a worker.
+    """
+    limit: int | None = get_worker().memory_manager.memory_limit
+    return limit or None
 
 
 def is_at_work(worker: Worker) -> bool:

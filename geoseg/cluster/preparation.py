@@ -8,13 +8,51 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
 
+from geoseg.cluster import compat
 from geoseg.errors import ClusterError
 
 _ANSWER_S = 20.0
+_ENOUGH = 0.9
+"""Share of the memory asked for that a worker must have: some count 2 GB as 2 GiB, or keep a little for themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """What a worker does before its first block: it makes sure that it has the memory the job is cut for, and loads.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes that the job plans with for each worker.
+    load : callable, optional
+        Without arguments.
+    """
+
+    memory: int
+    load: Callable[[], Any] | None = None
+
+    def __call__(self) -> None:
+        """Do so, on a worker.
+
+        Raises
+        ------
+        ClusterError
+            If Dask allows the worker less: it would be paused or killed again and again.
+        """
+        limit = compat.memory_limit_here()
+        if limit is not None and limit < _ENOUGH * self.memory:
+            raise ClusterError(
+                f"the job is cut for workers with {self.memory / 1e9:.2f} GB each, and a worker has "
+                f"{limit / 1e9:.2f} GB; start workers with --memory-limit {self.memory / 1e9:.2f}GB, or lower "
+                "memory_per_worker in the job (what is finished stays)"
+            )
+        if self.load is not None:
+            self.load()
 
 
 class Preparation:

@@ -100,7 +100,7 @@ def status(store: Store) -> Status:
     if alive or starts_again:
         return said
     facts = {each: getattr(said, each) for each in ("total", "done", "failed", "rate", "updated", "performance")}
-    return Status("stopped", **facts, error="its coordinator is gone")
+    return Status("stopped", **facts, error=f"its coordinator is gone{f': {said.error}' if said.error else ''}")
 
 
 def find(name: str) -> JobHandle:

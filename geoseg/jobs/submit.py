@@ -17,6 +17,7 @@ from typing import Any
 
 from geoseg.cluster import coordinator
 from geoseg.cluster.mapper import map_over
+from geoseg.cluster.preparation import Prepare
 from geoseg.errors import CancelledError, FolderInUseError, JobError, LedgerError
 from geoseg.jobs import block as job_block
 from geoseg.jobs import resolve
@@ -113,7 +114,8 @@ def coordinate(root: str, digest: str, priority: int, strict: bool) -> str:
     with coordinator.inside() as client:
         for attempt in _until_free(root):
             try:
-                prepare = None if plan.predictor is None else plan.predictor.load
+                load = None if plan.predictor is None else plan.predictor.load
+                prepare = Prepare(int(plan.spec.memory_per_worker), load)
                 mapper = map_over(client, job_run.lost(digest), priority=priority, prepare=prepare)
                 summary = job_run.run(plan, root, mapper=mapper, strict=strict, resident=True)
                 return "failed blocks" if summary.failed else "finished"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from clusters import Processes, client_of, wait_until
 
-from geoseg.cluster.preparation import Preparation
+from geoseg.cluster.preparation import Preparation, Prepare
 from geoseg.errors import ClusterError, ModelError
 
 
@@ -85,4 +85,21 @@ def test_what_the_first_workers_raise_is_raised(
         preparation = Preparation(client, prepare, 0, print, lambda: None)  # type: ignore[arg-type]
         preparation.look(client.nthreads(), [])
         with pytest.raises(kind, match=sentence):
+            wait_until(preparation.settle)
+
+
+@pytest.mark.parametrize(("limit", "asked", "fits"), [("1.5GB", 2e9, False), ("1.5GB", 1.6e9, True), ("0", 2e12, True)])
+def test_a_worker_with_less_memory_than_the_job_is_cut_for_is_refused(
+    processes: Processes, tmp_path: Path, limit: str, asked: float, fits: bool
+) -> None:
+    processes.scheduler()
+    processes.workers(1, "--memory-limit", limit)
+    with client_of(processes, 1) as client:
+        preparation = Preparation(client, Prepare(int(asked), partial(count, str(tmp_path))), 0, print, lambda: None)
+        preparation.look(client.nthreads(), [])
+        if fits:
+            wait_until(preparation.settle)
+            assert preparation.ready(client.nthreads()) == client.nthreads()
+            return
+        with pytest.raises(ClusterError, match=r"cut for workers with 2\.00 GB each, and a worker has 1\.50 GB; start"):
             wait_until(preparation.settle)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import resource
 import tempfile
 import traceback
 from multiprocessing.connection import Connection
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from fuzz.cases import KINDS, Bench, case
 
+from geoseg.process import peak_bytes
 from geoseg.storage import store
 
 HANGS_S = 30.0
@@ -31,7 +31,7 @@ def work(pipe: Connection, folder: Path) -> None:
         bench.said.clear()
         try:
             case(bench, seed)
-            held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            held = peak_bytes()
             assert held < MOST_BYTES, f"it took {held / 1e9:.1f} GB"
             wrong = ""
         except BaseException:

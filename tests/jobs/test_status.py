@@ -100,7 +100,7 @@ STATES = [
     ("running", HOURS_S, HOURS_S, "stopped", "its coordinator is gone"),
     ("running", 30, lock.STALE_S + 9, "running", ""),  # its cluster may start it again
     ("submitted, lost", 30, None, "submitted", "the scheduler was lost"),
-    ("submitted, lost", HOURS_S, None, "stopped", "its coordinator is gone"),
+    ("submitted, lost", HOURS_S, None, "stopped", "its coordinator is gone: the scheduler was lost"),
     *((ended, HOURS_S, None, ended, "") for ended in ("finished", "failed blocks", "cancelled")),
     ("stopped", HOURS_S, None, "stopped", ""),
     ("finished", 0, 0, "finished", ""),

@@ -107,7 +107,7 @@ def test_xml_that_is_damaged_or_hostile_is_refused_at_once(tmp_path: Path, text:
     begin = time.thread_time()
     with pytest.raises(RasterError, match=said):
         sidecars.stated(tmp_path / "a.tif")
-    assert time.thread_time() - begin < 1
+    assert time.thread_time() - begin < 10  # a bomb would take hours
 
 
 @pytest.mark.parametrize("start", [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"])

@@ -118,18 +118,19 @@ def test_weights_are_the_same_whether_scenes_are_held_or_read_by_windows(folder,
 
 
 TRAINING = """
-    import resource, sys
+    import sys
     import torch
     torch.set_num_threads(2)
     from geoseg.training import fit, reading, recipe
+    def most_kb(process):  # ru_maxrss of a process is at least what its parent had when it was started
+        return int(open(f"/proc/{process}/status").read().partition("VmHWM:")[2].split()[0])
     of_readers, close = [], reading._Reader.close
-    def closing(reader):  # ru_maxrss of a child is at least what its parent had when it was started
-        status = open(f"/proc/{reader.process.pid}/status").read()
-        of_readers.append(int(status.partition("VmHWM:")[2].split()[0]))
+    def closing(reader):
+        of_readers.append(most_kb(reader.process.pid))
         close(reader)
     reading._Reader.close = closing
     fit.train(recipe.read(sys.argv[1]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *of_readers)
+    print(most_kb("self"), *of_readers)
 """
 
 
