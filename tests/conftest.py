@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import rasterio
+from examples import share_of
 from hypothesis import settings
 
-settings.register_profile(
-    "shared machine", deadline=None
-)  # how long an example takes says nothing where cores are shared
+# How long an example takes says nothing where cores are shared.
+settings.register_profile("shared machine", deadline=None, max_examples=share_of(100))
 settings.load_profile("shared machine")
 if TYPE_CHECKING:
     from farm import Farm

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,11 +96,12 @@ def of(
         return None
     classes = len(legend)
     pixels, labels = learnt(scenes, classes, recipe.seed)
+    held, every = _drawn(scenes, classes, (VALIDATION,))
     found = []
     for each in _CHOICES:
         tried = _fitted(pixels, labels, _TRIED, *each, recipe.seed, threads)
-        matrices, _ = _judged(tried, scenes, classes, (VALIDATION,))
-        found.append(mean_iou(sum(matrices.values(), np.zeros((classes, classes), np.int64))))
+        matrices = [_matrix(tried, part, classes) for part in held]
+        found.append(mean_iou(sum(matrices, np.zeros((classes, classes), np.int64))))
     leaf, weights = _CHOICES[int(np.nanargmax(found))]
     forest = _fitted(pixels, labels, _TREES, leaf, weights, recipe.seed, threads)
     said = (
@@ -108,14 +110,14 @@ def of(
     )
     scores: dict[str, Any] = {}
     together: dict[str, Any] = {}
-    steps = 1
-    for group, divisions in (("all validation", (VALIDATION,)), ("all unseen", (TEST, BEYOND))):
-        matrices, step = _judged(forest, scenes, classes, divisions)
-        steps = max(steps, step)
-        for (at, division), matrix in matrices.items():
-            scores.setdefault(scenes[at].name, {})[DIVISIONS[division]] = scoring.scores_of(matrix, legend)
+    unseen, step = _drawn(scenes, classes, (TEST, BEYOND))
+    steps = max(every, step)
+    for group, parts in (("all validation", held), ("all unseen", unseen)):
+        matrices = [_matrix(forest, part, classes) for part in parts]
+        for part, matrix in zip(parts, matrices):
+            scores.setdefault(scenes[part.scene].name, {})[DIVISIONS[part.division]] = scoring.scores_of(matrix, legend)
         if matrices:
-            together[group] = scoring.scores_of(np.sum(list(matrices.values()), axis=0), legend)
+            together[group] = scoring.scores_of(np.sum(matrices, axis=0), legend)
     said += f"; scored on one in {steps} pixels" if steps > 1 else ""
     return {"what": said, **scores, **together}
 
@@ -168,26 +170,41 @@ def _fitted(
     return forest.fit(pixels, labels)
 
 
-def _judged(
-    forest: RandomForestClassifier, scenes: Sequence[LabelledScene], classes: int, divisions: Sequence[int]
-) -> tuple[dict[tuple[int, int], np.ndarray], int]:
-    """(class, class) pixels by scene and division, rows are the reference, of every so manieth pixel; and that step."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """What a forest is judged on of one division of one scene."""
+
+    scene: int
+    division: int
+    pixels: np.ndarray
+    labels: np.ndarray
+
+
+def _drawn(scenes: Sequence[LabelledScene], classes: int, divisions: Sequence[int]) -> tuple[list[_Part], int]:
+    """Every so manieth pixel of some divisions, read once for all forests; and that step."""
     total = sum(int(each.counts(kind, classes).sum()) for each in scenes for kind in divisions)
     step, at = max(1, -(-total // _MOST_JUDGED)), 0
-    found: dict[tuple[int, int], np.ndarray] = {}
+    found = []
     for number, scene in enumerate(scenes):
         for division in divisions:
-            matrix = np.zeros((classes, classes), np.int64)
+            parts = []
             for pixels, labels in _labelled(scene, division):
-                some, truth = pixels[at::step], labels[at::step]
+                parts.append((pixels[at::step].copy(), labels[at::step].copy()))
                 at = (at - len(labels)) % step
-                for first in range(0, len(truth), _BATCH):
-                    part = slice(first, first + _BATCH)
-                    flat = truth[part] * classes + forest.predict(some[part])
-                    matrix += np.bincount(flat, minlength=classes**2).reshape(classes, classes)
-            if matrix.any():
-                found[number, division] = matrix
+            if sum(len(labels) for _, labels in parts):
+                values, truth = zip(*parts)
+                found.append(_Part(number, division, np.concatenate(values), np.concatenate(truth)))
     return found, step
+
+
+def _matrix(forest: RandomForestClassifier, part: _Part, classes: int) -> np.ndarray:
+    """(class, class) pixels, rows are the reference."""
+    matrix = np.zeros((classes, classes), np.int64)
+    for first in range(0, len(part.labels), _BATCH):
+        some = slice(first, first + _BATCH)
+        flat = part.labels[some] * classes + forest.predict(part.pixels[some])
+        matrix += np.bincount(flat, minlength=classes**2).reshape(classes, classes)
+    return matrix
 
 
 def _labelled(scene: LabelledScene, division: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -49,6 +49,7 @@ def pairs(draw):
     return draw(labels), draw(labels)
 
 
+@pytest.mark.slow
 @given(pairs())
 def test_measures_equal_scikit_learn(pair):
     mapped, reference = pair

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
@@ -83,7 +84,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("place", [METRES, DEGREES, TURNED], ids=["metres", "degrees", "turned"])
 @given(step=st.sampled_from([32, 64, 100, 128]), bins=st.sampled_from([1, 300, 2**21]), seed=st.integers(0, 99))
-@settings(max_examples=8)
+@settings(max_examples=share_of(8))
 def test_what_is_read_and_counted_at_once_changes_nothing(folder, place, step, bins, seed):
     pair = randoms((90, 130), seed)
     pair[0][5, 7] = 77

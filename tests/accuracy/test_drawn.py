@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
@@ -68,7 +69,7 @@ def test_classes_are_read_by_id_or_name_and_empty_ones_left_out(tmp_path):
     assert by_name[5, 5:60:10].tolist() == [1, 2, 7, 7, -1, -1]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=share_of(12), deadline=None)
 @given(st.integers(-20, 110), st.integers(-20, 130), st.integers(1, 60), st.integers(1, 60))
 def test_a_pixel_does_not_depend_on_the_window(tmp_path_factory, row, col, height, width):
     shapes, classes = blobs(30, 5)

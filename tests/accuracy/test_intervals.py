@@ -30,6 +30,7 @@ def noise(shape=(60, 80), wrong=0.2, classes=2, seed=0):
     return np.where(made.random(shape) < wrong, (other + 1) % classes, other), other
 
 
+@pytest.mark.slow
 def test_intervals_are_quantiles_of_scikit_learns_scores_of_blocks_drawn_with_replacement():
     ours, other = noise(classes=3)
     found = intervals.of(blocks_of(ours, other, 10, 3), given=True)

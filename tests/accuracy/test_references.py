@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
@@ -114,7 +115,7 @@ def test_a_nodata_that_is_a_class_is_refused(tmp_path, patchwork):
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share_of(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(-40, 500), st.integers(-40, 500), st.integers(1, 200), st.integers(1, 200))
 def test_a_pixel_does_not_depend_on_the_window(shared_data, row, col, height, width):
     reference = Reference("r", str(shared_data / "zion/nlcd2011.tif"), 1, nlcd(), None)
@@ -124,6 +125,7 @@ def test_a_pixel_does_not_depend_on_the_window(shared_data, row, col, height, wi
     assert np.array_equal(on_grid(reference, grid, window), on_grid(reference, grid, larger)[77:-77, 77:-77])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nlcd2011.tif", "nlcd.tif"])
 def test_zions_reference_on_the_grid_of_the_imagery_is_what_lies_under_each_centre(shared_data, name):
     """PROJ moves every centre by itself; GDAL's warp of the whole raster in one piece happens to agree here."""

@@ -47,6 +47,7 @@ def written(path, points, labels):
 @pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:4326", "EPSG:3035"])
 @pytest.mark.parametrize("ending", [".gpkg", ".shp", ".geojson", ".fgb"])
 @pytest.mark.parametrize("kind", ["ids", "text ids", "names"])
+@pytest.mark.sampled(3)
 def test_files_give_what_the_arrays_give(made, tmp_path, crs, ending, kind):
     map_file, points, rows, cols, truth = made
     if ending == ".geojson" and crs != "EPSG:4326":

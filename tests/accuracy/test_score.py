@@ -89,6 +89,7 @@ def test_map_to_reference_through_the_same_crosswalk(tmp_path):
     assert any("no counterpart in the crosswalk" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_zion_on_another_grid_and_crs_equals_scikit_learn_on_gdals_warp(shared_data, tmp_path):
     """A made-up map on the imagery's grid, NLCD 2011 in Albers as the reference."""
     six = SHIPPED.legend("landsat-6class")

@@ -5,6 +5,7 @@ import pyproj
 import pytest
 import rasterio
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ boxes = st.tuples(st.integers(-20, 45), st.integers(-20, 55), st.integers(1, 40)
 
 
 @given(first=boxes, second=boxes, held=boxes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 def test_pixels_are_those_of_the_rectangles_and_training_goes_before_validation(first, second, held):
     found = masks_of(areas(train=first, validation=held), areas(train=second, test=(0, 0, 40, 50)))
     train = drawn(*first) | drawn(*second)

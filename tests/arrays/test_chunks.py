@@ -3,6 +3,7 @@
 import dask
 import dask.array
 import numpy as np
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import windows
@@ -28,7 +29,7 @@ def painted(shared, window):
 
 
 @given(extent=windows(SPACE, 40), step=st.integers(3, 25))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25), deadline=None)
 def test_each_chunk_is_made_of_its_own_window(extent, step):
     shared = {"what": "all chunks share"}
     made = chunks.lazy(painted, shared, extent, step, np.empty((2, 0, 0), int), "painted")
@@ -56,7 +57,7 @@ def sizes_of(length):
 
 
 @given(data=st.data(), extent=windows(SPACE, 40), step=st.integers(3, 25), margin=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 def test_pieces_of_any_chunks_give_each_window_whole(data, extent, step, margin):
     pixels = np.random.default_rng(0).integers(0, 9, (1, *extent.shape)).astype(float)
     cutting = ((1,), data.draw(sizes_of(extent.height)), data.draw(sizes_of(extent.width)))

@@ -8,6 +8,7 @@ import rioxarray
 import xarray
 from affine import Affine
 from array_scenes import BANDS, PLACES
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
@@ -33,7 +34,7 @@ def of(found, bands=BANDS, together=True):
 
 @pytest.mark.parametrize("place", PLACES)
 @given(row=st.integers(0, 3), col=st.integers(0, 5), height=st.integers(1, 5), width=st.integers(1, 7))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=share_of(10), deadline=None)
 def test_a_part_lies_on_the_lattice_of_the_whole(place, row, col, height, width):
     affine, crs = PLACES[place]
     whole = array(affine=affine, crs=crs)

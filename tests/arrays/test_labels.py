@@ -38,7 +38,7 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 def test_a_segmented_array_equals_the_map_of_a_run(tmp_path, model, place):
     catalog = put(tmp_path, (75, 91), *PLACES[place])
     labels, sure, affine, crs = run(tmp_path, model)
@@ -58,7 +58,7 @@ def test_a_segmented_array_equals_the_map_of_a_run(tmp_path, model, place):
     + [(place, kind, False) for place in PLACES for kind in ("loaded", "NumPy", "Dask") if place != "oblong"]
     + [(place, "Dataset of NumPy", True) for place in PLACES if place != "oblong"],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 def test_the_map_of_any_array_equals_the_map_of_a_run(shared, model, monkeypatch, place, kind, apart):
     monkeypatch.setattr(chunks, "EDGE", 32)
     folder, labels, sure, affine, crs = shared(place, apart)
@@ -164,6 +164,7 @@ def test_layers_of_a_job_are_those_of_an_array(tmp_path, model, monkeypatch):
 
 
 @pytest.mark.parametrize("chunk", [16, 40, 64])
+@pytest.mark.sampled(3)
 def test_chunks_change_no_pixel(tmp_path, model, monkeypatch, chunk):
     catalog = put(tmp_path)
     scene = open_imagery("scene", catalog=catalog)
@@ -262,7 +263,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("how", [*SELECTIONS, *OTHERS])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 def test_files_are_read_beyond_the_edges_only_for_imagery_as_it_was_opened(tmp_path, model, how):
     fixed = write_model(tmp_path / "fixed", normalisation={"kind": "fixed", "mean": [1.5, 1.5], "std": [1, 1]})
     given = (SELECTIONS | OTHERS)[how](open_imagery("scene", catalog=put(tmp_path)))
@@ -393,6 +394,7 @@ WRONG = {
 
 @pytest.mark.parametrize("kind", WRONG)
 @pytest.mark.parametrize("way", ["files", "array", "Dask"])
+@pytest.mark.sampled(3)
 def test_what_a_model_was_not_made_for_is_refused_or_warned_of(tmp_path, kind, way):
     keys, how, sentence = WRONG[kind]
     if way != "files" and how:

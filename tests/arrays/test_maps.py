@@ -33,7 +33,7 @@ def model(tmp_path_factory):
 @pytest.mark.parametrize(
     ("place", "loaded"), [(place, False) for place in PLACES] + [("rotated", True), ("degrees", True)]
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 def test_a_written_array_is_the_map_of_a_run(tmp_path, model, monkeypatch, place, loaded):
     catalog = put(tmp_path, (75, 91), *PLACES[place])
     run(tmp_path, model)

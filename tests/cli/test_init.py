@@ -155,6 +155,7 @@ def test_names_that_yaml_would_take_for_something_else_are_quoted(tmp_path, odd)
     passes(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scene", "words", "said"),
     [

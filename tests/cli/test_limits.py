@@ -50,6 +50,7 @@ def test_a_hard_limit_that_is_too_low_is_one_sentence_before_any_work(job):
     assert not (job.folder / "refused").exists()
 
 
+@pytest.mark.slow
 def test_workers_need_more(job):
     options = "run", job.folder / "job.yaml", "--out", job.folder / "many", "--workers", 300
     said, _ = limited(2048, 2048, *options)
@@ -102,6 +103,7 @@ def starved(size: int, *words: object) -> Answer:
 
 @pytest.mark.parametrize("command", ["run", "plan"])
 @pytest.mark.parametrize("megabytes", [60, 1000, 3900])
+@pytest.mark.sampled(3)
 def test_too_little_memory_for_the_libraries_is_one_sentence_before_any_work(job, command, megabytes):
     options = ("--workers", 0, "--out", job.folder / "starved") if command == "run" else ()
     said = starved(megabytes * 1_000_000, command, job.folder / "job.yaml", *options)

@@ -67,6 +67,7 @@ def test_the_version_that_was_checked_is_not_newer_than_the_installed_one() -> N
 # ---------------------------------------------------------------------------------------------- client
 
 
+@pytest.mark.slow
 def test_event_loop_of_a_client(client: Client) -> None:
     assert hasattr(client.loop, "asyncio_loop"), "Client.loop.asyncio_loop is gone: results cannot be awaited"
     loop = compat.event_loop(client)
@@ -342,6 +343,7 @@ def test_clients_inside_tasks_are_found(client: Client) -> None:
     assert client.submit(lambda: get_client().id, pure=False).result(ANSWER_S)
 
 
+@pytest.mark.slow
 def test_a_process_that_only_looks_on_sees_the_same(tmp_path: Path) -> None:
     """What the questions give does not depend on scheduler and client sharing a process."""
     processes = Processes(tmp_path, warm=True)

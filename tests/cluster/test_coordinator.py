@@ -94,6 +94,7 @@ def test_a_name_is_taken_until_its_task_has_ended(
         wait_until((tmp_path / "results").exists)
 
 
+@pytest.mark.slow
 def test_it_moves_on_however_often_its_worker_is_killed(processes: Processes, tmp_path: Path) -> None:
     """Dask gives a task up after 3 lost workers."""
     processes.scheduler()

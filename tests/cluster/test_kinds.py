@@ -31,6 +31,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     all_of_them.end()
 
 
+@pytest.mark.slow
 def test_map_runs_over_tls_and_strangers_are_refused(processes: Processes, tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     flags = ("--tls-ca-file", str(cert), "--tls-cert", str(cert), "--tls-key", str(key), "--protocol", "tls")
@@ -50,6 +51,7 @@ def test_nobody_at_the_address_is_an_error() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_port_that_takes_connections_and_never_answers_is_an_error_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begin = time.monotonic()
@@ -59,6 +61,7 @@ def test_a_port_that_takes_connections_and_never_answers_is_an_error_in_time() -
         assert time.monotonic() - begin < 5
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_stopped_is_an_error_in_time(processes: Processes) -> None:
     scheduler = processes.scheduler()
     address = processes.address

@@ -36,6 +36,7 @@ def environment() -> tuple[str | None, str | None]:
     return os.environ.get("GDAL_CACHEMAX"), os.environ.get("MALLOC_ARENA_MAX")
 
 
+@pytest.mark.slow
 def test_each_gpu_gets_a_process_that_sees_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     with local.gpu_cluster(2, 1_000_000_000) as client:
@@ -157,6 +158,7 @@ def nannies(client: Client) -> list[str]:
     return [each["nanny"] for each in client.scheduler_info(n_workers=-1)["workers"].values()]
 
 
+@pytest.mark.slow
 def test_another_account_runs_no_code_on_a_cluster_of_this_machine(tmp_path: Path) -> None:
     with local.cpu_cluster(1, 1_000_000_000) as client:
         every = [client.scheduler.address, *client.nthreads(), *nannies(client)]
@@ -165,6 +167,7 @@ def test_another_account_runs_no_code_on_a_cluster_of_this_machine(tmp_path: Pat
         assert client.submit(abs, -3).result() == 3
 
 
+@pytest.mark.slow
 def test_without_certificates_another_account_does_run_code(tmp_path: Path) -> None:
     """The attempts above are no shots in the dark."""
     processes = Processes(tmp_path, warm=True)
@@ -178,6 +181,7 @@ def test_without_certificates_another_account_does_run_code(tmp_path: Path) -> N
         processes.end()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can try what another account may read")
 def test_no_other_account_reads_the_key_while_openssl_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code = f"import os, sys; os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY}); open(sys.argv[1])"
@@ -203,6 +207,7 @@ def test_no_other_account_reads_the_key_while_openssl_does(monkeypatch: pytest.M
     assert all(each.startswith("PermissionError") for each in tried)
 
 
+@pytest.mark.slow
 def test_every_run_has_a_certificate_of_its_own() -> None:
     with local.cpu_cluster(1, 1_000_000_000) as one, local.cpu_cluster(1, 1_000_000_000) as other:
         keys = {each.security.tls_client_key for each in (one, other)}
@@ -211,6 +216,7 @@ def test_every_run_has_a_certificate_of_its_own() -> None:
             Client(one.scheduler.address, security=other.security, timeout=1)
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_and_does_nothing() -> None:
     """Neither what dask's configuration may ask for, nor a way through to other ports."""
     more = ["distributed.http.scheduler.api", "distributed.http.proxy"]

@@ -52,6 +52,7 @@ def troubled(item: int) -> int:
     return item
 
 
+@pytest.mark.slow
 def test_map_waits_for_a_first_worker_and_gives_up_after_its_patience(processes: Processes) -> None:
     processes.scheduler()
     notes: list[str] = []
@@ -150,6 +151,7 @@ def address_of(client: Client, process: Process) -> str:
     return next(address for address, pid in client.run(os.getpid).items() if pid == process.pid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepares", [False, True])
 @pytest.mark.sampled(2)
 def test_a_worker_stopped_before_its_first_block_is_passed_over(
@@ -253,6 +255,7 @@ def begin_in(folder: str, item: int) -> int:
     return nap(item)
 
 
+@pytest.mark.slow
 def test_a_worker_that_joins_later_and_cannot_prepare_itself_gets_nothing(processes: Processes, tmp_path: Path) -> None:
     processes.scheduler()
     processes.workers(1)

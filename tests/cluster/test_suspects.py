@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -156,7 +157,7 @@ class Schedules(RuleBasedStateMachine):
         assert len(self.suspects._troubled) <= getattr(self, "count", 0)
 
 
-Schedules.TestCase.settings = settings(max_examples=80, stateful_step_count=60)
+Schedules.TestCase.settings = settings(max_examples=share_of(80), stateful_step_count=60)
 TestSchedules = Schedules.TestCase
 
 
@@ -235,7 +236,7 @@ class Run:
                 self.to_send.append(each.task)
 
 
-@settings(max_examples=60)
+@settings(max_examples=share_of(60))
 @given(st.integers(0, 2**32), st.integers(1, 30), st.data())
 def test_where_machines_live_killers_are_set_aside_at_the_third_loss_and_innocents_never(
     seed: int, tasks: int, data: st.DataObject
@@ -249,7 +250,7 @@ def test_where_machines_live_killers_are_set_aside_at_the_third_loss_and_innocen
     assert all(run.losses[task] <= 1 for task in range(tasks) if task not in killers), "a killer takes one along once"
 
 
-@settings(max_examples=60)
+@settings(max_examples=share_of(60))
 @given(st.integers(0, 2**32), st.integers(1, 20), st.floats(0.0, 0.9), st.data())
 def test_whatever_happens_every_task_ends_once(seed: int, tasks: int, accidents: float, data: st.DataObject) -> None:
     killers = data.draw(st.sets(st.integers(0, tasks - 1)))

@@ -185,6 +185,7 @@ def die_beside(folder: str, item: int) -> tuple[int, int]:
     return item, os.getpid()
 
 
+@pytest.mark.slow
 def test_what_a_lost_worker_had_in_hand_is_retried_alone(processes: Processes, tmp_path: Path) -> None:
     """What was beside it is not done over and over, and nothing that was finished is done again."""
     processes.scheduler()

@@ -67,6 +67,7 @@ def test_worker_at_a_signal_finishes_its_block_and_hands_over_the_rest(processes
     assert staying.poll() is None
 
 
+@pytest.mark.slow
 def test_worker_abandons_a_block_that_takes_too_long(processes: Processes) -> None:
     processes.scheduler()
     command = ("-c", "from geoseg.cli import main; main()", "worker", processes.address, "--leave", "0.5")
@@ -121,6 +122,7 @@ def test_no_worker_without_a_scheduler() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.1.1", "tcp://[::1]"])
+@pytest.mark.sampled(3)
 def test_worker_of_a_scheduler_on_loopback_listens_there_alone(host: str, processes: Processes) -> None:
     """127.0.1.1 is what Debian calls the machine itself."""
     if "[" in host and not has_ipv6():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from strategies import NORTH_UP, layer, windows, write
 
@@ -38,6 +39,7 @@ def read(path: object, *, window: Window | None = None, grid: Grid | None = None
 
 @pytest.mark.parametrize("by", [1, 2, 4])
 @pytest.mark.parametrize("how", [{}, {"nodata": 3}, {"dtype": "int16"}, {"dtype": "float32", "nodata": np.nan}])
+@pytest.mark.sampled(3)
 def test_pixels_with_the_values_are_no_data_and_no_others(tmp_path: Path, by: int, how: dict) -> None:
     """Also where the mask's file calls one of them nodata."""
     path = write(tmp_path / "a.tif", PIXELS)
@@ -64,7 +66,7 @@ def test_beyond_the_masks_edge_nothing_is_masked(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path, mask=mask(small)), np.where(hidden, np.nan, PIXELS.astype(np.float32)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=share_of(20), deadline=None)
 @given(window=windows(Window(0, 0, 70, 90), 60))
 def test_a_pixel_does_not_depend_on_the_window_when_the_mask_is_warped(
     tmp_path_factory: pytest.TempPathFactory, window: Window

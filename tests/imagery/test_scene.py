@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from pydantic import TypeAdapter
 from pyproj import Transformer
@@ -52,7 +53,7 @@ def test_any_window_is_cut_out_and_nan_beyond_the_edge(tmp_path: Path, transform
     pixels = coordinates(61, 47)
     scene = imagery.open(layer(write(tmp_path / "a.tif", pixels, transform), 2))
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=share_of(40), deadline=None)
     @given(windows(scene.window.grown(20), 90))
     def check(window: Window) -> None:
         wanted = np.full((2, *window.shape), NAN, np.float32)
@@ -157,6 +158,7 @@ def test_files_in_two_zones_and_a_wrong_crs_make_one_scene(tmp_path: Path) -> No
 # --------------------------------------------------------------------------------- real data
 
 
+@pytest.mark.slow
 def test_zion_reads_four_files_as_they_are_and_warps_to_the_references_grid(shared_data: Path) -> None:
     files = {f"b{n}": (str(shared_data / f"zion/landsat_b{n}.tif"),) for n in (2, 3, 4, 5)}
     scene = imagery.open(layer(files))

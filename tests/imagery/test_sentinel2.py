@@ -57,7 +57,7 @@ def meant(stored: np.ndarray, offset: float) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", [("2A", "04.00"), ("2A", "03.01"), ("1C", "04.00"), ("1C", "02.09")])
 @pytest.mark.parametrize("by", ["folder", "metadata"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 def test_each_band_is_what_its_finest_file_holds_less_the_offset(
     shelf: dict[tuple[str, str], Path], tmp_path: Path, kind: tuple[str, str], by: str
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import NORTH_UP, layer, shapes, windows, write
@@ -23,7 +24,7 @@ def flat(value: float, rows: int = 60, cols: int = 60) -> np.ndarray:
     return np.full((1, rows, cols), value, np.uint8)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share_of(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shapes((300, 300)), st.integers(0, 9))
 def test_statistics_of_a_small_scene_are_those_of_all_its_valid_pixels(
     tmp_path: Path, shape: tuple[int, int], seed: int
@@ -123,7 +124,7 @@ def test_the_sample_does_not_depend_on_how_the_pixels_are_cut_into_files(tmp_pat
     assert imagery.statistics(parts) == imagery.statistics(replace(whole, imagery=parts.imagery))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=share_of(20), deadline=None)
 @given(windows(Window(-5000, -5000, 10_000, 10_000), 9000))
 def test_a_sample_is_parts_of_the_window_that_do_not_overlap(window: Window) -> None:
     parts = sample(window, lambda _: True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_folders import IDS, write_model
@@ -23,7 +24,7 @@ from geoseg.inference.predictor import prepare
 from geoseg.jobs.plan import demand
 from geoseg.models import loading, weights
 
-few = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=share_of(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 windows = st.builds(Window, st.integers(-40, 40), st.integers(-40, 40), st.integers(1, 40), st.integers(1, 40))
 SWAPPED = {"bands": ("nir", "red"), "name": "other"}
 FIXED = {"kind": "fixed", "mean": [0.5, -1.0], "std": [2.0, 0.5]}

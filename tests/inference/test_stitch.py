@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_folders import IDS
@@ -18,7 +19,7 @@ from geoseg.errors import PredictionError
 from geoseg.grid import Window, cut
 from geoseg.models import loading
 
-few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=share_of(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 windows = st.builds(Window, st.integers(-40, 40), st.integers(-40, 40), st.integers(1, 40), st.integers(1, 40))
 
 
@@ -51,6 +52,7 @@ def test_tiled_labels_equal_inference_over_the_whole_scene(crop, at, seed, missi
 @given(at=windows, cores=st.integers(2, 4), batch=st.integers(1, 5), threads=st.integers(1, 3))
 @pytest.mark.parametrize("stitch", ["crop", "blend"])
 @pytest.mark.parametrize("halo", ["full", 2, 0])
+@pytest.mark.sampled(3)
 def test_blocks_batches_and_threads_change_no_byte(crop, stitch, halo, at, cores, batch, threads):
     predict = replace(crop, stitch=stitch, halo=crop.halo if halo == "full" else halo)
     scene = pixels_of(at.shape, seed=at.height, missing=0.02)

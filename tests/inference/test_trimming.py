@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from noise import label, network_of, pixels_of
@@ -15,7 +16,7 @@ from geoseg.grid import Window
 from geoseg.inference import trimming
 from geoseg.models import loading
 
-few = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=share_of(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 windows = st.builds(Window, st.integers(-40, 40), st.integers(-40, 40), st.integers(1, 60), st.integers(1, 60))
 
 

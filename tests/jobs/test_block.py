@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from painted_scenes import blur, coordinates, nir, red, resolved, scene
@@ -19,7 +20,7 @@ from geoseg.storage import store as store_module
 from geoseg.storage.record import block_name
 from geoseg.storage.store import Store
 
-few = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=share_of(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 AREA = {"bounds": [301000.0, 4197000.0, 304500.0, 4199500.0], "crs": "EPSG:32612"}
 WINDOWS = st.builds(Window, st.integers(0, 120), st.integers(0, 190), st.integers(1, 60), st.integers(1, 60))
 

@@ -199,7 +199,7 @@ def _with(pair, store, counts):
     ],
     ids=["empty", "nuls", "number", "list", "no note", "no files", "list of files", "odd", "deep", "names elsewhere"],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 def test_foreign_or_damaged_notes_do_no_harm(tmp_path, model, text):
     job = small(tmp_path, model, 1, 2, outputs=ASKED)
     plan = plan_of(job)
@@ -304,7 +304,7 @@ def write_until(folder, plan, at, monkeypatch):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [47, pytest.param(1, marks=pytest.mark.slow)])
 def test_at_no_point_does_what_was_made_of_an_old_map_stand_beside_a_new_one(tmp_path, half, monkeypatch, step):
     job, plan, old, new = half
     assert {name for name in new if old.get(name) != new[name]} >= {

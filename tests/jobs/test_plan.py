@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from examples import share_of
 from farm import plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,14 +64,14 @@ REGIONS = st.tuples(st.floats(-1000, 7000), st.floats(-6000, 500)).flatmap(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=share_of(25))
 @given(block=st.integers(1, 8), region=st.none() | REGIONS)
 def test_blocks_are_those_that_the_region_and_a_file_touch_in_row_major_order(scene, block, region):
     made = plan(scene, 8 * block, region)
     assert list(made.blocks()) == list(wanted(made))
 
 
-@settings(max_examples=20)
+@settings(max_examples=share_of(20))
 @given(
     old=st.integers(1, 6), new=st.integers(1, 6), picks=st.lists(st.booleans(), min_size=9, max_size=9), region=REGIONS
 )

@@ -48,6 +48,7 @@ def finished(tmp_path_factory) -> SmallJob:
     return job
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_bytes_that_the_run_wrote(finished, tmp_path):
     made = (finished.out / "report.html").read_bytes()
     before = (finished.out / "report.html").stat().st_mtime_ns
@@ -58,6 +59,7 @@ def test_the_command_writes_the_bytes_that_the_run_wrote(finished, tmp_path):
     assert len(made) < 5_000_000
 
 
+@pytest.mark.slow
 def test_tables_and_figures_are_written_where_asked(finished, tmp_path):
     answer = geoseg("report", finished.out, "--tables", tmp_path / "t", "--figures", tmp_path / "f")
     assert answer.code == 0

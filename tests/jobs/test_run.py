@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rasterio
+from examples import share_of
 from farm import events
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,7 +72,7 @@ def test_a_run_says_how_fast_it_was_and_going_on_with_a_finished_job_says_nothin
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share_of(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(window=st.integers(8, 40), factor=st.integers(1, 4), seed=st.integers(0, 9))
 def test_no_way_of_cutting_changes_a_pixel(tmp_path_factory, window, factor, seed):
     folder = tmp_path_factory.mktemp("cut")
@@ -313,7 +314,7 @@ CUTTINGS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share_of(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=st.tuples(st.integers(1, 90), st.integers(1, 120)), cuttings=CUTTINGS, now=st.integers(1, 7))
 def test_of_finished_blocks_that_overlap_the_larger_count_and_none_is_left_out_for_nothing(shape, cuttings, now):
     extent = Window(-37, 41, *shape)

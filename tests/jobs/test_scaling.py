@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from examples import share_of
 from farm import plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ def test_without_limits_time_is_work_by_workers(workers):
 parts = st.floats(0.01, 3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=share_of(60))
 @given(parts, parts, parts, st.integers(1, 60), st.floats(0.01, 5), st.floats(0, 50), st.floats(0, 20))
 def test_no_run_beats_any_of_its_parts(read, infer, write, workers, storage, scheduler, deaths):
     found = Measured(np.array([read, read]), np.array([infer, 2 * infer]), np.array([write, write]))

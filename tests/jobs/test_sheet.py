@@ -207,7 +207,7 @@ def test_a_run_that_goes_on_keeps_the_sheets_that_were_made(job, begun):
     assert not (begun / "sheets").exists()
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize("elsewhere", [True, False])
 @pytest.mark.parametrize("damage", ["cut", "counts", "hash", "no json", "list", "file", "another block"])
 def test_a_sheet_made_earlier_counts_only_while_all_is_as_it_was(job, begun, damage, elsewhere):

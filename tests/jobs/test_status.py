@@ -204,6 +204,7 @@ with lock.hold(store):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can look with the eyes of another account")
 @pytest.mark.parametrize("off_s", [-HOURS_S, HOURS_S], ids=["behind", "ahead"])
 def test_who_may_only_read_the_folder_sees_a_job_run_though_his_clock_is_wrong(monkeypatch, off_s):

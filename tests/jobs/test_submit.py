@@ -103,6 +103,7 @@ def test_a_job_is_known_from_its_folder_when_the_cluster_is_gone(tmp_path, model
     check_whole(made, wanted)
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_keeps_what_it_has_and_goes_on_when_asked(farm, tmp_path, model):
     made = small(tmp_path, model, 4, 4)
     wanted = quiet(made)
@@ -253,6 +254,7 @@ def test_a_plan_that_is_not_the_one_that_was_written_is_refused(tmp_path, model,
     assert geoseg("resume", made.out, "--workers", "0").code == 0
 
 
+@pytest.mark.slow
 def test_a_job_whose_store_cannot_be_reached_does_not_hide_the_others(tmp_path, model, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     nobody = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
@@ -279,6 +281,7 @@ def held_by_another(made: SmallJob) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_coordinator_waits_for_the_folder_while_another_holds_it(farm, tmp_path, model):
     made = small(tmp_path, model, 2, 2)
     farm.scale(0)
@@ -309,6 +312,7 @@ def coordinate(made: SmallJob) -> tuple[str, float]:
     return state, time.monotonic() - begin
 
 
+@pytest.mark.slow
 def test_a_coordinator_stops_once_the_lock_of_a_dead_one_must_have_gone_stale(coordinating, monkeypatch):
     monkeypatch.setattr(job_status, "PATIENCE_S", 1.5)
     held = held_by_another(coordinating)

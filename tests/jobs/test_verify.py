@@ -41,6 +41,7 @@ def test_another_predictor_is_found_out(made):
 
 
 @pytest.mark.parametrize(("row", "col"), [(0, 0), (5, 17), (31, 31)])
+@pytest.mark.sampled(3)
 def test_a_changed_pixel_is_named_by_its_row_and_column(made, row, col):
     plan, store = made
     window = next(each for each in verify.sample(store, plan, 99) if min(each.shape) == 32)
@@ -53,6 +54,7 @@ def test_a_changed_pixel_is_named_by_its_row_and_column(made, row, col):
 
 
 @pytest.mark.parametrize("wanted", [1, 3, 1000])
+@pytest.mark.sampled(3)
 def test_a_sample_is_spread_over_the_finished_blocks(made, wanted):
     plan, store = made
     blocks = list(plan.blocks())

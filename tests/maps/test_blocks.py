@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted_maps import GRID, LEGEND, block_of, blocks_of, classes, leftovers, painted, square, write
@@ -121,6 +122,7 @@ def test_damage_before_stitching_is_named_and_costs_no_copy(
 
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("late", [False, True], ids=["before GDAL reads", "after GDAL has read"])
+@pytest.mark.sampled(3)
 def test_damage_between_check_and_end_is_named_and_the_old_map_stays(
     tmp_path: Path, blocks: list[BlockFile], harm: Harm, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +197,7 @@ def test_a_file_that_is_touched_all_the_time_still_makes_a_map(
         assert np.array_equal(source.read(1), classes(EXTENT))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(data=st.data())
 def test_any_flipped_bit_is_found(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp() / "bits"

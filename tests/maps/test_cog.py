@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted_maps import GRID, LEGEND, TAGS, Gdal, block_of, blocks_of, classes, leftovers, painted, square, write
@@ -54,7 +55,7 @@ def maps(draw: st.DrawFn) -> tuple[Grid, Window, list[Window]]:
     return grid, extent, parts[: draw(st.integers(0, len(parts)))]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(case=maps())
 def test_any_partition_into_blocks_gives_the_same_pixels(
     case: tuple[Grid, Window, list[Window]], tmp_path_factory: pytest.TempPathFactory
@@ -245,6 +246,7 @@ def disguise(path: Path) -> None:
         (disguise, r"r512_c512\.tif cannot be read"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_bad_block_leaves_the_old_map_and_nothing_else(made: Path, harm: object, words: str) -> None:
     assert callable(harm)
     extent = Window(0, 0, 1024, 1024)
@@ -301,6 +303,7 @@ def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
         cog.assemble([], GRID, Window(0, 0, 3, 3), None, tmp_path / "no" / "map.tif", tags={})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
 def test_a_full_disk_leaves_the_old_map(made: Path, extent: Window) -> None:
     before = made.read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted_maps import GRID, LEGEND, TAGS, Gdal, block_of, blocks_of, classes, square, write
@@ -91,7 +92,7 @@ def test_sheets_that_fail_leave_no_virtual_mosaic_over_a_mixture(tmp_path: Path,
     assert not out.exists()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share_of(200), deadline=None)
 @given(data=st.data(), step=st.integers(1, 60))
 def test_each_sheet_gets_the_blocks_that_meet_it_in_their_order(data: st.DataObject, step: int) -> None:
     extent = data.draw(st.builds(Window, *[st.integers(-90, 90)] * 2, *[st.integers(1, 120)] * 2))

@@ -47,6 +47,7 @@ def test_a_style_bears_any_name():
     assert labels == ODD
 
 
+@pytest.mark.slow
 def test_qgis_shows_maps_as_the_styles_say(made):
     confidence = made.with_name("confidence.tif")
     window = Window(0, 0, 40, 50)

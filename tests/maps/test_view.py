@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted_maps import GRID, LEGEND, classes, painted, write
@@ -87,6 +88,7 @@ def test_ground_size_is_in_metres(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"<a", b"<PAMDataset>" * 3, "truncate", "number", "short"])
+@pytest.mark.sampled(3)
 def test_a_damaged_names_file_is_reported_or_gives_no_legend(made: Path, damage: bytes | str) -> None:
     bare = made.with_name("bare.tif")
     write(bare, np.zeros((5, 6), np.uint8), Window(0, 0, 5, 6))
@@ -111,7 +113,7 @@ def test_the_legend_of_the_tag_goes_before_that_of_the_names_file(made: Path) ->
     assert view.legend_of(made) == LEGEND
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(rows=st.integers(1, 90), cols=st.integers(1, 90), longest=st.integers(1, 100))
 def test_a_view_is_never_larger_than_asked_and_keeps_its_proportions(
     tmp_path_factory: pytest.TempPathFactory, rows: int, cols: int, longest: int

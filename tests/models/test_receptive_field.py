@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -70,7 +71,7 @@ def test_a_network_of_dead_units_has_the_reach_of_its_layers():
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25), deadline=None)
 @given(side=st.sampled_from(["above", "below", "left", "right"]), beyond=st.integers(1, 20), along=st.integers(0, 111))
 def test_a_pixel_outside_the_halo_changes_no_score_of_the_core(small, side, beyond, along):
     network, field, pixels, before = small
@@ -252,7 +253,7 @@ def changes(network, stride, axis):
 
 
 @pytest.mark.slow
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=share_of(6), deadline=None)
 @given(made=st.lists(ONE, min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_the_field_is_what_single_lines_of_pixels_change(made, seed):
     with torch.random.fork_rng():

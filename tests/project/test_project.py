@@ -210,6 +210,7 @@ def test_wheel_carries_types_legends_models_and_licence(tmp_path):
     assert [name for name in shipped if name not in listed] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [

@@ -107,6 +107,7 @@ def test_submit_runs_on_a_cluster_that_is_there(place, tmp_path):
         processes.end()
 
 
+@pytest.mark.slow
 def test_what_each_imports_is_there():
     """Under the names of today; the rest of it is run by the slow tests."""
     paths = [str(each) for each in WORKFLOWS if each.suffix == ".py"]

@@ -146,6 +146,7 @@ def test_scene_statistics_of_nothing_but_nodata_are_refused(job):
         ({"bounds": INSIDE, "where": "a = 1", **UTM}, "'layer' and 'where' belong to 'file'"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_region_that_cannot_be_used_is_refused(job, region, sentence):
     job.job(region=region)
     assert sentence in refused(job)
@@ -234,6 +235,7 @@ def test_a_missing_job_is_named_by_every_command(tmp_path, monkeypatch):
         ("imagery: scene\nmodel: 12", "model: input should be a valid string, found 12"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_wrong_job_is_refused(job, text, sentence):
     (job.folder / "job.yaml").write_text(text)
     assert sentence in refused(job)
@@ -412,6 +414,7 @@ def test_workers_and_scheduler_exclude_each_other(job):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "tcp://127.0.0.1:1", "nonsense://x", "tcp://", "no where"])
+@pytest.mark.sampled(3)
 def test_a_scheduler_that_is_not_there_is_told_with_the_command_to_go_on(job, address, monkeypatch):
     before = contents(job.out)
     monkeypatch.setattr(kinds, "running", partial(kinds.running, timeout_s=0.3))

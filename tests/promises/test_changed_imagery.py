@@ -117,6 +117,7 @@ def kept_aside(job: SmallJob) -> Callable[[], None]:
 
 @pytest.mark.parametrize("when", ["after three blocks", "after the last block"])
 @pytest.mark.parametrize("what", WALK)
+@pytest.mark.sampled(3)
 def test_a_change_during_a_run_stops_it_and_what_was_made_is_kept(made, what, when):
     plan, bring_back = plan_of(made), kept_aside(made)
     wanted = job_run.run(plan, made.folder.with_name("undisturbed"))

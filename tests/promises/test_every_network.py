@@ -233,6 +233,7 @@ def job(folder: Path, model: Model, case: Case) -> SmallJob:
 
 
 @pytest.mark.parametrize("graph", ["free", "fixed", "probabilities", "labels"])
+@pytest.mark.sampled(3)
 def test_an_exported_graph_labels_as_its_torch_network(tmp_path, graph):
     kind = {"kind": graph} if graph in ("probabilities", "labels") else {"kind": "logits"}
     window = 240 if graph == "fixed" else WINDOW

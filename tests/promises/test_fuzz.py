@@ -25,6 +25,7 @@ def check(bench: Bench, seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=[kind.__name__ for kind in KINDS])
+@pytest.mark.sampled(3)
 def test_whatever_is_disturbed_ends_in_a_sentence_or_the_same_map(bench, monkeypatch, kind):
     monkeypatch.setattr(store, "PATIENCE_S", 0.4)
     for seed in range(kind, SHORT, len(KINDS)):

@@ -134,6 +134,7 @@ def cheap():
 
 
 @pytest.mark.parametrize("harm", HARM)
+@pytest.mark.sampled(3)
 def test_hostile_weights_are_refused_at_once_and_run_nothing(job, harm, cheap):
     put_weights(job, HARM[harm](job))
     said = refused(job)
@@ -193,6 +194,7 @@ def test_cards_that_ask_for_an_absurd_network_are_refused(job, architecture):
         {"bands": []},
     ],
 )
+@pytest.mark.sampled(3)
 def test_cards_of_impossible_numbers_are_refused(job, card):
     held = yaml.safe_load((job.folder / "model" / "card.yaml").read_text()) | card
     (job.folder / "model" / "card.yaml").write_text(yaml.safe_dump(held))
@@ -282,6 +284,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize("out", PLACES)
+@pytest.mark.sampled(3)
 def test_outputs_go_to_a_plain_folder_or_an_object_store(job, out, monkeypatch):
     monkeypatch.chdir(job.folder)
     before = contents(job.folder)
@@ -292,7 +295,7 @@ def test_outputs_go_to_a_plain_folder_or_an_object_store(job, out, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["blocks", "maps", "vectors", "job.json", "map.tif", "outputs.json", "map.qml"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 def test_links_in_the_job_folder_lead_nowhere(job, place, tmp_path):
     """A link that someone put into the output folder; what it points at stays as it is."""
     job.job(outputs={"report": False, "quicklook": False, "vectors": ["gpkg"], "sheet_pixels": 512})

@@ -87,6 +87,7 @@ QUICK = ("map.tif", "log")
     "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FILES + FOLDERS]
 )
 @pytest.mark.parametrize("options", [("--overwrite",), ()], ids=["before a run", "after it"])
+@pytest.mark.sampled(3)
 def test_what_stands_in_the_way_is_named_and_left_alone(job, name, options):
     check(job, name, options)
 

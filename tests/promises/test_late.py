@@ -42,7 +42,7 @@ def outputs_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("when", [*STEPS, "at the end", "after it"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 def test_a_late_block_of_an_overwritten_job_changes_nothing(tmp_path, model, when):
     first, second = two_jobs(tmp_path, model)
     quiet(first), quiet(second)
@@ -123,10 +123,6 @@ def check_pauses(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, p
     finally:
         processes.end()
     return at
-
-
-def test_a_coordinator_that_stood_still_publishes_nothing_any_more(tmp_path, model, monkeypatch):
-    check_pauses(tmp_path, model, monkeypatch, (20, 36, 44))
 
 
 @pytest.mark.slow

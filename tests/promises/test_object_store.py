@@ -176,6 +176,7 @@ def test_a_lock_that_stopped_beating_is_taken_over(store, server):
         assert store.get(lock.LOCK) != b"another.host:1:x"
 
 
+@pytest.mark.slow
 def test_a_lock_beats_and_its_loss_is_noticed(store, server, monkeypatch):
     monkeypatch.setattr(lock, "BEAT_S", 0.05)
     with lock.hold(store) as check:
@@ -232,6 +233,7 @@ def test_sheets_go_into_a_bucket_too(tmp_path, prefix):
     assert same_map(prefix, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_flipped_bytes_in_a_bucket_are_found_and_made_again(tmp_path, prefix):
     scene(tmp_path, (40, 70))
     plan, store = resolved(tmp_path, 2), Store.at(prefix)
@@ -325,6 +327,7 @@ def test_a_run_that_ends_after_any_block_goes_on(tmp_path, prefix):
     assert same_map(prefix, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("vectors", "files"), [([], 3), pytest.param(["shp"], 10, marks=pytest.mark.slow)], ids=["map", "and shapefile"]
 )
@@ -351,6 +354,7 @@ def test_a_crash_before_any_upload_leaves_whole_files_and_goes_on(tmp_path, pref
     assert crashes == files
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_now_and_then_is_asked_again(tmp_path, server, prefix):
     scene(tmp_path, (40, 40))
     plan = resolved(tmp_path)
@@ -363,6 +367,7 @@ def test_a_server_that_fails_now_and_then_is_asked_again(tmp_path, server, prefi
 # ------------------------------------------------------------------------------------ delayed visibility
 
 
+@pytest.mark.slow
 def test_what_shows_late_is_waited_for(store):
     thread = threading.Timer(0.4, store.put, ("a", b"1"))
     thread.start()
@@ -376,6 +381,7 @@ def test_what_never_shows_is_an_error(store, monkeypatch):
         store.get("a", awaited=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("edge", "late_s"), [(30, 0.7), pytest.param(60, 5.0, marks=pytest.mark.slow)])
 def test_blocks_and_jobs_that_show_late_lose_nothing(tmp_path, server, prefix, edge, late_s):
     scene(tmp_path, (edge, edge))
@@ -388,6 +394,7 @@ def test_blocks_and_jobs_that_show_late_lose_nothing(tmp_path, server, prefix, e
     assert same_map(prefix, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_block_that_never_shows_stops_the_run(tmp_path, server, prefix, monkeypatch):
     scene(tmp_path, (40, 40))
     monkeypatch.setattr(store_module, "PATIENCE_S", 0.3)

@@ -161,7 +161,7 @@ def tried(role: str, path: Path) -> bytes | None:
 
 @pytest.mark.parametrize("thing", THINGS)
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 def test_what_lies_beside_a_raster_is_refused_or_changes_nothing(
     tmp_path: Path, server: tuple[str, Mood], role: str, thing: str
 ) -> None:

@@ -444,6 +444,7 @@ def test_what_is_changed_leaves_nothing_stale(finished, what):
 @pytest.mark.parametrize(
     "what", ["card.classes.colour", "crosswalks.classes", "a mask beside the reference", "areas on the card"]
 )
+@pytest.mark.sampled(3)
 def test_what_is_changed_leaves_nothing_stale_in_short(finished, what):
     check(finished, what)
 

@@ -28,6 +28,7 @@ def bands_of(path: str, number: int) -> tuple[Band, ...]:
 # ------------------------------------------------------------------------------------- paths
 
 
+@pytest.mark.slow
 @given(PLAIN_NAMES, st.sampled_from(["/vsizip/", "/vsicurl/https://", "s3://", "https://", "ftp://"]))
 def test_a_path_is_local_unless_it_names_a_store_or_gdals_file_systems(name: str, prefix: str) -> None:
     assert checks.is_local(name) == (not name.startswith("/vsi"))

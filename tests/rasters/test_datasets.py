@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window as FileWindow
@@ -88,7 +89,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("ending", DRIVERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(case=st.sampled_from(CASES))
 def test_the_sidecars_say_what_gdal_reads_in_them(
     tmp_path_factory: pytest.TempPathFactory, ending: str, case: dict

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from affine import Affine
+from examples import share_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
@@ -70,7 +71,7 @@ def test_a_file_shifted_by_a_part_of_a_pixel_or_turned_is_not(part: float) -> No
     assert footprints.own(source_of(NORTH_UP, crs="EPSG:32613"), grid) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(st.data())
 def test_of_an_aligned_file_a_window_needs_exactly_what_they_share(data: st.DataObject) -> None:
     grid = Grid("EPSG:32612", tuple(NORTH_UP)[:6])
@@ -88,7 +89,7 @@ def test_of_an_aligned_file_a_window_needs_exactly_what_they_share(data: st.Data
 # ------------------------------------------------------------------------------------ other grids
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(files(), grids())
 def test_the_cover_holds_every_pixel_of_the_file_and_is_tight(source: Source, grid: Grid) -> None:
     cover = footprints.cover(source, grid)
@@ -105,7 +106,7 @@ def test_the_cover_holds_every_pixel_of_the_file_and_is_tight(source: Source, gr
     assert col.max() > cover.col_end - 1 - slack
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=share_of(100), deadline=None)
 @given(files(), grids(), st.data())
 def test_whatever_lies_under_a_window_and_two_pixels_around_it_is_needed(
     source: Source, grid: Grid, data: st.DataObject
@@ -150,7 +151,7 @@ def test_steps_and_fineness_in_the_files_own_crs_are_those_of_the_pixels_sides(t
     assert footprints.fineness(source, grid, window) == pytest.approx(scale)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(files(), grids())
 def test_fineness_is_the_root_of_an_area_that_proj_sees(source: Source, grid: Grid) -> None:
     cover = footprints.cover(source, grid)

@@ -116,6 +116,7 @@ def test_threads_read_the_same_file_at_once(tmp_path: Path) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_a_forked_process_reads_by_handles_of_its_own(tmp_path: Path) -> None:
     """In a process without threads: what a fork finds locked by one stays locked."""
     program = f"import pathlib, runpy; runpy.run_path({__file__!r})['fork_and_read'](pathlib.Path({str(tmp_path)!r}))"

@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from affine import Affine
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
@@ -68,7 +69,7 @@ def sources(draw: st.DrawFn) -> Source:
 # ------------------------------------------------------------------------------------- the index
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=share_of(30), deadline=None)
 @given(st.data(), st.lists(sources(), min_size=1, max_size=6), st.integers(1, 3000), st.integers(1, 3000))
 def test_no_file_that_a_window_needs_is_left_out(
     data: st.DataObject, files: list[Source], height: int, width: int
@@ -141,11 +142,11 @@ def scene(request: pytest.FixtureRequest, patchwork: tuple[Path, ...]) -> Scene:
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 def test_what_is_read_and_touched_is_the_same_bit_for_bit_without_an_index(scene: Scene, grid: Grid) -> None:
     around = imagery.extent(scene, grid).grown(40)
 
-    @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=share_of(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(windows(around, 300))
     def check(window: Window) -> None:
         found, touched = imagery.read(scene, grid, window), imagery.touches(scene, grid, window)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geom import Geometry
@@ -37,7 +38,7 @@ def drawn_shapes(grid: Grid) -> st.SearchStrategy[shapely.Geometry]:
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=share_of(15), deadline=None)
 @given(data=st.data())
 @pytest.mark.sampled(2)
 def test_a_pixel_is_inside_when_shapely_says_its_centre_is(transform: Affine, data: st.DataObject) -> None:
@@ -56,7 +57,7 @@ def test_a_pixel_is_inside_when_shapely_says_its_centre_is(transform: Affine, da
     np.testing.assert_array_equal(drawn[part.within(window)], found[part.within(AROUND)])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=share_of(15), deadline=None)
 @given(data=st.data())
 def test_squares_hold_what_gdal_draws_in_one_go(data: st.DataObject) -> None:
     grid = grid_of(TRANSFORMS["north up"])
@@ -65,7 +66,7 @@ def test_squares_hold_what_gdal_draws_in_one_go(data: st.DataObject) -> None:
     np.testing.assert_array_equal(masks.inside(Geometry(shape, CRS), grid, AROUND), judge)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=share_of(10), deadline=None)
 @given(data=st.data())
 def test_a_long_outline_is_cut_to_pieces_with_the_same_result(data: st.DataObject) -> None:
     """Corners added along the edges change nothing but the way the outline is cut; here across several sheets."""

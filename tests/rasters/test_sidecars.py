@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_files import KINDS, put_in_place
@@ -25,7 +26,7 @@ def test_the_names_are_those_that_gdal_would_look_for(tmp_path: Path) -> None:
     assert [each.name for each in sidecars.names(Path("a"))][2:] == ["a.wld", "a.WLD"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(st.tuples(*[numbers] * 6), st.sampled_from(["\n", "\r\n", " ", "\n\n"]), st.booleans())
 def test_a_world_file_says_where_the_middle_of_the_first_pixel_lies(
     tmp_path_factory: pytest.TempPathFactory, six: tuple[float, ...], between: str, comma: bool

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
@@ -103,7 +104,7 @@ def test_each_band_has_its_own_nodata(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found(str(tmp_path / "map.vrt"), index), LABELS[0] != nodata)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(
     row=st.integers(0, 3), col=st.integers(0, 4), height=st.integers(1, 4), width=st.integers(1, 5), alpha=st.booleans()
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def test_sources_can_be_named_by_their_path_below_the_mosaic(tmp_path: Path) -> 
         assert source.read(1)[4, 6] == (4 * 7 + 6 * 13) % 255
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share_of(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_every_extent_over_any_blocks_reads_as_the_blocks_do(tmp_path: Path, data: st.DataObject) -> None:
     spans = st.tuples(st.integers(1, 9), st.integers(1, 9))

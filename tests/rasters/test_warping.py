@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from examples import share_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
@@ -58,7 +59,7 @@ def test_any_window_is_the_crop_of_any_larger_one_bit_for_bit(holed: Scene, grid
     big = imagery.read(scene, grid, around)
     assert 0.1 < np.isfinite(big).mean() < 1
 
-    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=share_of(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(windows(around, 300))
     def check(window: Window) -> None:
         part = window.meet(around)
@@ -192,6 +193,7 @@ def test_one_metre_pixels_at_the_crs_origin_are_not_turned_upside_down(tmp_path:
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+@pytest.mark.sampled(3)
 def test_the_extent_holds_every_pixel_and_whatever_has_pixels_is_touched(
     tmp_path: Path, grid: Grid, transform: Affine
 ) -> None:
@@ -346,7 +348,7 @@ def scenes_on_grids(draw: st.DrawFn) -> tuple[Painted, Grid, Window]:
     return raster, grid, Window(int(row) - height // 2, int(col) - width // 2, height, width)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(scenes_on_grids())
 def test_each_id_is_the_one_under_the_pixels_centre_as_proj_sees_it(scene: tuple[Painted, Grid, Window]) -> None:
     raster, grid, window = scene
@@ -369,7 +371,7 @@ def test_each_id_is_the_one_under_the_pixels_centre_as_proj_sees_it(scene: tuple
     assert not valid.any() or off[valid].max() <= 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=share_of(15), deadline=None)
 @given(scenes_on_grids(), st.data())
 def test_an_id_does_not_depend_on_the_window_asked_for(
     scene: tuple[Painted, Grid, Window], data: st.DataObject

@@ -3,6 +3,7 @@
 import io
 import xml.etree.ElementTree as ET
 
+import pytest
 from PIL import Image
 
 from geoseg.report import charts
@@ -31,6 +32,7 @@ SCORES = {
 }
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_each_time_and_whole():
     made = charts.charts(FACTS, SCORES)
     assert set(made) == {f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")}

@@ -18,6 +18,7 @@ def scene(name, shape=(80, 90)):
     return Drawn(name, labels, division)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "count", [3, pytest.param(1, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.slow)]
 )

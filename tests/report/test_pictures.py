@@ -135,6 +135,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, mon
     assert [each.name for each in tmp_path.iterdir()] == ["map.png"]
 
 
+@pytest.mark.slow
 def test_drawing_needs_no_display_and_no_global_state(tmp_path: Path) -> None:
     program = f"""
         import sys

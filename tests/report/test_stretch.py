@@ -1,6 +1,7 @@
 """Stretch: percentiles and nodata."""
 
 import numpy as np
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -26,7 +27,7 @@ def test_stretched_cuts_the_tails_and_leaves_nodata_transparent() -> None:
 values = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(arrays(np.float32, st.tuples(st.just(3), st.integers(1, 6), st.integers(1, 6)), elements=values))
 def test_brighter_is_never_darker_and_opaque_is_what_is_known(pixels):
     image = stretched(pixels)

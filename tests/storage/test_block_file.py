@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -15,7 +16,7 @@ GRID = Grid("EPSG:32612", (30.0, 0.0, 300000.0, 0.0, -30.0, 4200000.0))
 
 
 @given(pixels=arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))), data=st.data())
-@settings(max_examples=30)
+@settings(max_examples=share_of(30))
 def test_pixels_come_back_and_the_same_pixels_give_the_same_bytes(pixels, data):
     row, col = data.draw(st.tuples(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6)))
     window = Window(row, col, *pixels.shape)

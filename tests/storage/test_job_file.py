@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,7 +126,7 @@ def test_a_damaged_job_file_is_one_sentence_and_can_be_overwritten(store, data):
 
 
 @given(PLAIN)
-@settings(max_examples=60)
+@settings(max_examples=share_of(60))
 def test_any_json_is_a_job_or_one_sentence(tmp_path_factory, value):
     store = Store(str(tmp_path_factory.mktemp("job")))
     store.put(JOB, json.dumps(value).encode())

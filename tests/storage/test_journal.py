@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -216,7 +217,7 @@ def test_what_is_no_status_is_none(store, data):
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=share_of(150))
 def test_a_status_with_other_bytes_is_shown_or_none(tmp_path_factory, data):
     store = Store(str(tmp_path_factory.getbasetemp() / "fuzzed"))
     whole = json.dumps(GOOD).encode()

@@ -119,6 +119,7 @@ def test_blocks_that_are_slow_to_read_are_checked_several_at_a_time(store, monke
     assert time.perf_counter() - begin < 0.7 * 200 * 0.01
 
 
+@pytest.mark.slow
 def test_gathered_records_keep_their_order_and_little_memory():
     windows = [Window(row, col, 1, 1) for row in range(1000, 1100) for col in range(1000, 1100)]
     tracemalloc.start()
@@ -204,6 +205,7 @@ def test_foreign_files_among_the_records_are_set_aside(store, name):
     assert len(damaged) == (not name.startswith("."))
 
 
+@pytest.mark.slow
 def test_a_million_records_take_half_a_gigabyte_and_are_all_there():
     """A thousandth of them, each with what a block's record holds."""
     facts = {

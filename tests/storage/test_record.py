@@ -6,6 +6,7 @@ import json
 from dataclasses import fields
 
 import pytest
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ EXAMPLE = Record(
 
 
 @given(FULL)
-@settings(max_examples=60)
+@settings(max_examples=share_of(60))
 def test_a_record_comes_back_whole_from_one_line(record):
     line = records.to_json(record)
     assert b"\n" not in line
@@ -57,7 +58,7 @@ def test_a_record_comes_back_whole_from_one_line(record):
 
 
 @given(FULL)
-@settings(max_examples=40)
+@settings(max_examples=share_of(40))
 def test_a_packed_record_comes_back_whole(record):
     assert records.unpack(records.pack(record), record.window, record.digest) == record
 
@@ -82,7 +83,7 @@ def test_no_flipped_bit_makes_a_record_say_something_else():
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=share_of(150))
 def test_no_other_bytes_make_a_record_say_something_else(data):
     whole = records.to_json(EXAMPLE)
     at, length = data.draw(st.tuples(st.integers(0, len(whole)), st.integers(0, 4)))

@@ -143,6 +143,7 @@ def test_a_server_that_always_breaks_off_is_given_up(server, url):
     assert 99 - server.torn == s3._TRIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("do", ["put", "get", "create", "stamp", "listing", "drop"])
 @pytest.mark.sampled(3)
 def test_a_server_that_throttles_is_asked_so_often_and_no_more(server, url, do, afresh):
@@ -210,6 +211,7 @@ def test_profiles_name_the_store_and_who_asks(server, url, afresh, tmp_path):
     assert re.search("Credential=somebody/.*/eu-central-1/s3", seen[-1])
 
 
+@pytest.mark.slow
 def test_public_buckets_are_read_unsigned_and_readers_pay_where_asked(server, url, afresh):
     s3.put(url, b"1")
     s3._client().call_s3("put_object_acl", Bucket=BUCKET, Key=url.removeprefix(f"s3://{BUCKET}/"), ACL="public-read")

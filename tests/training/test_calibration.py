@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -63,7 +64,7 @@ def test_calibration_makes_the_error_smaller_where_a_network_is_too_sure():
     assert said["nll"][1] < said["nll"][0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share_of(200), deadline=None)
 @given(
     arrays.arrays(np.float32, (5, 3), elements=st.floats(-50, 50, width=32)),
     st.floats(0.05, 20),
@@ -74,6 +75,7 @@ def test_no_temperature_moves_a_score_past_another(scores, temperature):
     assert (scaled[np.arange(5), best] == scaled.max(axis=1)).all()
 
 
+@pytest.mark.slow
 def test_the_card_has_the_temperature_of_its_validation_areas(trained):
     folder, _, model = trained
     card = read_model(model.folder).card

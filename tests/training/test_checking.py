@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import rasterio
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled_scenes import RECIPE, loaded
@@ -26,7 +27,7 @@ def test_pixels_and_scenes_are_counted_by_class_and_division(folder):
     assert rows[-1][1] == sum(row[1] for row in found.rows)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25), deadline=None)
 @given(st.integers(0, 99), st.integers(-4, 4), st.integers(-4, 4))
 def test_labels_that_lie_off_are_told_by_how_much(seed, down, right):
     random = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from examples import share_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from labelled_scenes import loaded
@@ -30,7 +31,7 @@ def test_chips_show_training_labels_alone(folder):
     edge=st.integers(8, 24), buffer=st.integers(0, 12), size=st.sampled_from([8, 16, 40]), seed=st.integers(0, 50),
     side=st.sampled_from(["west", "north", None]),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 def test_no_label_of_a_chip_lies_near_a_pixel_that_is_judged_by(edge, buffer, size, seed, side):
     window = Window(-20, 33, 70, 90)
     held = divide(window, {side: 0.7} if side else {}, Squares(edge, 0.1, 0.1, 0, seed)) != TRAIN

@@ -4,6 +4,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -46,7 +47,7 @@ def test_the_division_of_a_pixel_depends_on_its_position_alone(row, col, dy, dx,
 
 
 @given(window=windows, edge=st.integers(4, 40), buffer=st.integers(0, 30), seed=st.integers(0, 99))
-@settings(max_examples=60)
+@settings(max_examples=share_of(60))
 def test_the_buffer_is_what_lies_near_held_out_pixels_and_nothing_else(window, edge, buffer, seed):
     around = divide(window.grown(buffer), {}, squares(edge, seed=seed))
     near = distance_to(np.isin(around, HELD))[window.within(window.grown(buffer))] <= buffer
@@ -59,7 +60,7 @@ def test_the_buffer_is_what_lies_near_held_out_pixels_and_nothing_else(window, e
     window=windows, buffer=st.integers(0, 20), share=st.floats(0.05, 0.95),
     side=st.sampled_from(["west", "east", "north", "south"]),
 )  # fmt: skip
-@settings(max_examples=60)
+@settings(max_examples=share_of(60))
 def test_no_training_pixel_lies_near_one_that_is_judged_by(window, buffer, share, side):
     found = divide(window, {side: share}, squares(buffer=buffer))
     judged = np.isin(found, (*HELD, BEYOND))

@@ -35,6 +35,7 @@ def test_unseen_scores_leave_validation_out(folder):
     assert plain(found["all validation"]) == found["scene"]["validation"]
 
 
+@pytest.mark.slow
 def test_scores_of_all_scenes_are_those_of_their_pixels_together(folder):
     network = networks.build({"name": "compact", "width": 2, "depth": 1}, 2, 3).eval()
     field = receptive_field.probe(network, 2)

@@ -44,6 +44,7 @@ def typed(line: str) -> str:
     return answer.out
 
 
+@pytest.mark.slow
 @pytest.mark.rendered
 def test_the_worked_example_of_the_page_works(tmp_path, monkeypatch):
     folder = made(tmp_path)

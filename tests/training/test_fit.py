@@ -58,6 +58,7 @@ def test_training_learns_and_writes_a_whole_model_folder(trained):
     assert not (folder / "tiny" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(folder):
     spec = recipe.read(folder / "training.yaml").model_copy(update={"epochs": 1})
     state = torch.random.get_rng_state()
@@ -214,6 +215,7 @@ def relabelled(folder, where):
         file.write(np.where(where[:, :100], following[codes], codes), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [{}, {"west": 0.6}])
 @pytest.mark.sampled(2)
 def test_weights_do_not_depend_on_labels_held_out_or_near_them(folder, part):

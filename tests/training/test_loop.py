@@ -125,6 +125,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_with(folder):
     assert not (folder / "tiny" / checkpoint.NAME).exists()
 
 
+@pytest.mark.slow
 def test_training_stops_when_it_gets_no_better_for_so_many_epochs(folder):
     card = fit.train(asked(folder, epochs=40, patience=2, learning_rate=0.05)).card
     assert card.training["epochs"] == card.training["best_epoch"] + 2 < 40

@@ -111,6 +111,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.sampled(3)
 def test_a_mistake_is_one_sentence_before_the_first_epoch(folder, monkeypatch, mistake):
     make, said = MISTAKES[mistake]
     make(folder, monkeypatch)

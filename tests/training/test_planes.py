@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ windows = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25), deadline=None)
 @given(st.lists(windows, min_size=1, max_size=6), st.sampled_from([0, SQUARE_BYTES, 4 * SQUARE_BYTES, 10**9]))
 def test_windows_are_those_of_the_whole_and_no_more_is_kept_than_allowed(asked, most):
     cache = Cache(most)

@@ -29,6 +29,7 @@ def windowed(folder):
     return scenes.load(known, spec, ("nir", "red"), *how, cache=Cache(10**6))
 
 
+@pytest.mark.slow
 def test_readers_make_the_chips_of_one_process_in_its_order_and_one_that_dies_is_a_sentence(folder):
     scene = windowed(folder)
     alone = reading.Source(Draw([loaded(folder)], ChipsSpec(size=16), 3, 5, AUGMENT), 4)
@@ -48,6 +49,7 @@ def test_readers_make_the_chips_of_one_process_in_its_order_and_one_that_dies_is
     assert [each.process.poll() is not None for each in ahead.readers] == [True, True]
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_reader_is_raised_as_it_is_and_readers_load_no_torch(folder):
     scene, message = loaded(folder), "the disk is gone"
 

@@ -126,6 +126,7 @@ def test_the_command_prints_the_table_and_then_what_it_cannot_say(folder):
     assert "note: 82% of the labels on training squares lie within 8 pixels of what is held out" in answer.err
 
 
+@pytest.mark.slow
 def test_each_epoch_is_a_line_also_where_nobody_looks(folder, monkeypatch):
     monkeypatch.chdir(folder)
     answer = geoseg("train", "training.yaml")

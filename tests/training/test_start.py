@@ -127,6 +127,7 @@ class StoppedError(Exception):
     """By the test."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["none", pytest.param("encoder", marks=pytest.mark.slow)])
 def test_it_goes_on_after_a_stop_as_if_there_had_been_none(folder, base, freeze):
     spec = asked(folder, start={"model": "base", "freeze": freeze}, epochs=3)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ def scene_of(extent, seed, classes=3):
     return LabelledScene("s", extent, pixels, labels, division, 1.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25), deadline=None)
 @given(
     st.builds(Window, st.integers(-600, 600), st.integers(-600, 600), st.integers(1, 400), st.integers(1, 700)),
     st.integers(0, 9),

@@ -5,6 +5,7 @@ import pyproj
 import pytest
 import shapely
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ def one(crs, transform, row, col, length):
     return float(sizes[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(
     latitude=st.floats(-85, 85),
     side=st.floats(1e-4, 0.05),

@@ -92,6 +92,7 @@ def test_simplifying_leaves_pixels_and_confidence_and_shortens_outlines(tmp_path
 
 @pytest.mark.parametrize("how", [{"strip_rows": 1}, {"strip_rows": 7, "workers": 2}, {"workers": 3}])
 @pytest.mark.parametrize("shape", [{}, {"simplify": "2px"}, {"min_area": ["1ha"]}])
+@pytest.mark.sampled(3)
 def test_strips_and_threads_change_nothing(tmp_path, monkeypatch, how, shape):
     path, *_ = scene(tmp_path, dtype="float32")
     judge = geoseg.vectorize(path, attributes=ALL, **shape)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import shapely
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -26,7 +27,7 @@ def shapes(found):
     )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=share_of(50))
 @given(VALUES, st.sampled_from([NORTH_UP, SOUTH_UP]))
 def test_wkb_is_what_geos_writes(values, transform):
     found = of(values, transform)
@@ -37,7 +38,7 @@ def test_wkb_is_what_geos_writes(values, transform):
     assert shapely.is_ccw(shapely.get_exterior_ring(shapes(found))).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=share_of(50))
 @given(VALUES, st.integers(1, 5), st.integers(1, 60))
 def test_parts_are_the_whole(values, most_polygons, most_points):
     found = of(values)
@@ -49,7 +50,7 @@ def test_parts_are_the_whole(values, most_polygons, most_points):
         np.testing.assert_array_equal(getattr(put_together, name), getattr(found, name))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=share_of(50))
 @given(VALUES)
 def test_taken_polygons_are_those_of_shapely(values):
     found = of(values)

@@ -12,6 +12,7 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -62,7 +63,7 @@ def test_any_grid_gives_valid_anticlockwise_polygons_that_paint_the_map_back(tmp
     assert frame.area_m2.sum() == pytest.approx(pixels * abs(transform.determinant), rel=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=share_of(20), deadline=None)
 @given(arrays(np.uint8, st.tuples(st.just(1), st.integers(1, 20), st.integers(1, 20)), elements=st.integers(0, 2)))
 def test_any_height_of_strips_gives_the_polygons_of_the_whole_map(tmp_path_factory, labels):
     path = write(tmp_path_factory.mktemp("m") / "map.tif", labels, nodata=0)

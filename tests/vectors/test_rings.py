@@ -1,6 +1,7 @@
 """Rings and batches: picked, put together, and spread over chunks without a change."""
 
 import numpy as np
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ def each(found: rings.Batch) -> list[tuple]:
     return rows
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=share_of(40))
 @given(st.data())
 def test_taking_regions_takes_their_rings_and_corners(data):
     found = batch()

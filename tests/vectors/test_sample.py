@@ -62,6 +62,7 @@ def test_the_seed_alone_decides_and_not_how_the_map_is_read(map_file, tmp_path, 
         assert drawn(4).equals(first)
 
 
+@pytest.mark.slow
 def test_each_pixel_is_as_likely_as_any_other_of_its_class(map_file, tmp_path):
     hits = Counter()
     for seed in range(60):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.ndimage
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -55,7 +56,7 @@ def sieved(values, heights, least, **how):
     return found, np.concatenate(list(found.strips()))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=share_of(200))
 @given(VALUES, st.lists(st.integers(0, 4), max_size=4), st.lists(st.integers(0, 9), min_size=4, max_size=4))
 def test_any_strips_give_what_merging_one_by_one_gives(values, heights, sizes):
     least = dict(zip(range(1, 5), sizes))
@@ -63,7 +64,7 @@ def test_any_strips_give_what_merging_one_by_one_gives(values, heights, sizes):
     np.testing.assert_array_equal(found, one_by_one(values, least))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=share_of(100))
 @given(VALUES, st.integers(0, 12))
 def test_nothing_smaller_is_left_but_islands_and_no_data_stays(values, least):
     found, after = sieved(values, [3], {}, other=least)
@@ -76,7 +77,7 @@ def test_nothing_smaller_is_left_but_islands_and_no_data_stays(values, least):
     assert {id: int((after == id).sum()) for id in found.after} == found.after
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=share_of(50))
 @given(VALUES)
 def test_borders_are_as_long_as_the_sides_of_pixels_say(values):
     least = dict.fromkeys(range(1, 5), 4)

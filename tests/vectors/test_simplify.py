@@ -9,6 +9,7 @@ import pyogrio
 import pytest
 import shapely
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -57,7 +58,7 @@ def patches(seed, rows, cols):
 smooth = st.builds(patches, st.integers(0, 99), st.integers(1, 7), st.integers(1, 7))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(maps | smooth, st.sampled_from([0.1, 0.8, 1.2, 2.0, 5.0, 50.0]), st.sampled_from([4, 7, 16, 1024]))
 def test_a_simplified_map_is_a_coverage_of_valid_polygons_with_the_same_total(labels, pixels, square):
     made, ids, areas, told = shapes_of(labels, pixels, square)
@@ -74,7 +75,7 @@ def test_a_simplified_map_is_a_coverage_of_valid_polygons_with_the_same_total(la
         assert shapely.union_all(made).equals(shapely.box(0, 0, *labels.shape[::-1]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(maps, st.sampled_from([0.8, 2.0]), st.integers(1, 9), st.integers(1, 3))
 def test_neither_strips_nor_threads_change_anything(labels, pixels, cut, workers):
     one, other = shapes_of(labels, pixels, 8), shapes_of(labels, pixels, 8, cut=cut, workers=workers)
@@ -83,7 +84,7 @@ def test_neither_strips_nor_threads_change_anything(labels, pixels, cut, workers
     assert one[3] == other[3]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(maps, st.sampled_from([4, 1024]))
 def test_a_tolerance_of_almost_nothing_leaves_every_polygon_as_it_is(labels, square):
     made = shapely.normalize(shapely.simplify(shapes_of(labels, 1e-3, square)[0], 0))
@@ -91,7 +92,7 @@ def test_a_tolerance_of_almost_nothing_leaves_every_polygon_as_it_is(labels, squ
     assert sorted(shapely.to_wkt(made).tolist()) == sorted(shapely.to_wkt(was).tolist())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(maps, st.sampled_from([0.8, 1.5, 4.0]))
 def test_within_a_square_it_is_what_geos_makes_of_the_coverage(labels, pixels):
     """Of the regions with a corner at each junction, what has no data among them."""

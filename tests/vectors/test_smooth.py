@@ -8,6 +8,7 @@ import pyogrio
 import pytest
 import shapely
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -52,7 +53,7 @@ def shapes_of(labels, how, cut=10**6, workers=1):
     return shapes, one.class_ids, np.concatenate([sizes for _, sizes in parts])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150), deadline=None)
 @given(maps | blobs, st.sampled_from([None, 0.3, 0.8, 1.2, 2.0, 5.0]), st.sampled_from([5, 16, 1024]))
 def test_rounded_outlines_are_a_coverage_of_valid_polygons(labels, pixels, square):
     made, _, areas = shapes_of(labels, drawn(labels, pixels, square))
@@ -64,7 +65,7 @@ def test_rounded_outlines_are_a_coverage_of_valid_polygons(labels, pixels, squar
         assert areas.sum() == pytest.approx(labels.size)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(maps | blobs)
 def test_no_line_moves_by_more_than_half_a_pixel_and_every_region_stays(labels):
     made, ids, areas = shapes_of(labels, drawn(labels))
@@ -76,7 +77,7 @@ def test_no_line_moves_by_more_than_half_a_pixel_and_every_region_stays(labels):
     assert all(one.boundary.hausdorff_distance(other.boundary) <= 0.5 + 1e-9 for one, other in zip(made, before))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(maps | blobs, st.sampled_from([None, 1.2]), st.integers(1, 9), st.integers(1, 3))
 def test_neither_strips_nor_threads_change_anything(labels, pixels, cut, workers):
     how = drawn(labels, pixels, 8)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import single_pass
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -44,7 +45,7 @@ def check(labels: np.ndarray, heights: list[int], **how) -> None:
     assert (np.diff(found.firsts) > 0).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=share_of(300), deadline=None)
 @given(
     pixels(), st.lists(st.integers(0, 5), max_size=5), st.integers(1, 8), st.integers(1, 3), st.sampled_from([0, 10**9])
 )
@@ -60,7 +61,7 @@ def test_long_winding_outlines_cross_many_blocks(rows, block_cols):
     check(labels, [rows] * (210 // rows), block_cols=block_cols, workers=2, held_bytes=10_000)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=share_of(100), deadline=None)
 @given(pixels(), st.lists(st.integers(0, 5), max_size=4), st.integers(1, 8))
 def test_flags_of_corners_do_not_depend_on_the_blocks(labels, heights, block_cols):
     whole = rings.concatenated(list(stream.trace([labels], labels.shape[1], flagged=True)))
@@ -69,7 +70,7 @@ def test_flags_of_corners_do_not_depend_on_the_blocks(labels, heights, block_col
         np.testing.assert_array_equal(one & ~4, other & ~4)  # whether a pinch was passed is of no use any more
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 @given(pixels(), st.lists(st.integers(0, 5), max_size=4), st.integers(1, 5))
 def test_sizes_are_the_sums_of_their_pixels(labels, heights, block_cols):
     sizes = np.random.default_rng(1).integers(1, 2**40, labels.shape)

@@ -46,6 +46,7 @@ def test_classes_that_occur_are_filled_in_their_colours_and_in_the_legends_order
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_class", [False, True])
 def test_qgis_shows_every_format_in_the_legends_colours(tmp_path, per_class):
     made = []

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from examples import share_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import write
@@ -31,7 +32,7 @@ def by_pixels(shape, transform):
 POINT = st.tuples(st.floats(-2, 17), st.floats(-2, 14))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=share_of(25))
 @given(st.lists(POINT, min_size=3, max_size=8), st.booleans(), st.booleans())
 def test_pixels_on_an_edge_count_by_the_part_inside(tmp_path_factory, points, turned, whole):
     transform = TURNED if turned else UTM
