@@ -29,12 +29,15 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --no-deps --editable .
+	$(BIN)/python -m compileall -q geoseg
 	-$(BIN)/geoseg demo --fetch
 	@touch $(STAMP)
 
 demo: install
 	$(BIN)/geoseg demo
 
+# Tests begin hundreds of processes; what was compiled for one need not be compiled again for the next.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: install lint
 	$(BIN)/pytest $(SPREAD) -m "not slow"
 	$(BIN)/pytest $(SPREAD) -m slow

@@ -29,7 +29,7 @@ def make(folder: Path, edge: int, memory: str) -> Path:
     text = labelled_scenes.RECIPE.replace("[nir, red]", "[nir, red, green, blue]").replace("epochs: 6", "epochs: 2")
     chips = "{size: 64, square: 512, validation: 0.003, test: 0.002, per_epoch: 64}"
     text = text.replace("{size: 16, square: 16, per_epoch: 64, jitter: 0.05}", chips)
-    text = text.replace("readers: 0", "readers: 1")
+    text = text.replace("readers: 0", "readers: 1").replace("baseline: none", "baseline: random_forest")
     (folder / "training.yaml").write_text(f"{text}memory: {memory}\n")
     return folder
 
