@@ -48,8 +48,8 @@ class Prepare:
         if limit is not None and limit < _ENOUGH * self.memory:
             raise ClusterError(
                 f"the job is cut for workers with {self.memory / 1e9:.2f} GB each, and a worker has "
-                f"{limit / 1e9:.2f} GB; start workers with --memory-limit {self.memory / 1e9:.2f}GB, or lower "
-                "memory_per_worker in the job (what is finished stays)"
+                f"{limit / 1e9:.2f} GB; start workers that have as much, or lower memory_per_worker in the job (what "
+                "is finished stays)"
             )
         if self.load is not None:
             self.load()

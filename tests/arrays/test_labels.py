@@ -185,6 +185,7 @@ def test_the_map_of_a_part_is_that_part_of_the_map(tmp_path, model):
     xarray.testing.assert_equal(segment(scene.isel(part), model).compute(), segment(scene, model).isel(part).compute())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [16, 40])
 @pytest.mark.sampled(2)
 def test_windows_that_are_blended_see_the_same_in_any_array(tmp_path, model, monkeypatch, chunk):
@@ -438,6 +439,7 @@ def warnings_of(call):
     return made, [str(each.message) for each in caught if each.category is UserWarning]
 
 
+@pytest.mark.slow
 def test_few_chunks_of_a_large_array_are_looked_at(tmp_path):
     made_for = write_model(tmp_path / "made_for", radiometry=EXPECTED)
     computed = []

@@ -152,6 +152,7 @@ def test_events_say_that_a_worker_closes(client: Client, cluster: LocalCluster) 
     )
 
 
+@pytest.mark.slow
 def test_nannies_log_whom_they_killed_for_memory() -> None:
     from distributed import worker_memory
 
@@ -322,6 +323,7 @@ class Recording(Worker):  # type: ignore[misc]
         return str(await super().close(timeout=timeout, executor_wait=executor_wait, nanny=nanny, reason=reason))
 
 
+@pytest.mark.slow
 def test_a_nanny_hands_time_and_reason_to_its_worker(tmp_path: Path) -> None:
     note = tmp_path / "closed"
 

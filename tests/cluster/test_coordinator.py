@@ -67,6 +67,7 @@ def suspicions(dask_scheduler: Scheduler) -> int:
     return int(dask_scheduler.tasks[KEY].suspicious)
 
 
+@pytest.mark.slow
 def test_it_outlives_its_client_and_maps_over_its_own_cluster(processes: Processes, tmp_path: Path) -> None:
     """On one thread, which it leaves to what it sends."""
     processes.scheduler()
@@ -124,6 +125,7 @@ def test_it_starts_again_elsewhere_when_its_worker_is_leaving(processes: Process
         wait_until((tmp_path / "done").exists)
 
 
+@pytest.mark.slow
 def test_it_does_not_start_again_when_its_map_gave_up(processes: Processes, tmp_path: Path) -> None:
     processes.scheduler()
     processes.workers(1)

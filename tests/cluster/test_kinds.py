@@ -46,6 +46,7 @@ def test_map_runs_over_tls_and_strangers_are_refused(processes: Processes, tmp_p
         pass
 
 
+@pytest.mark.slow
 def test_nobody_at_the_address_is_an_error() -> None:
     with pytest.raises(ClusterError, match="no Dask scheduler answers"), kinds.running("tcp://127.0.0.1:1", 1):
         pass

@@ -207,6 +207,7 @@ def test_what_a_lost_worker_had_in_hand_is_retried_alone(processes: Processes, t
     assert "died with 2 blocks in hand" in note
 
 
+@pytest.mark.slow
 def test_a_worker_has_no_more_than_twice_its_threads_in_hand(processes: Processes) -> None:
     processes.scheduler()
     processes.workers(1)

@@ -116,6 +116,7 @@ def test_what_the_user_set_in_the_environment_stays(monkeypatch: pytest.MonkeyPa
     assert worker.environment(1, ("0", "GPU-8f"))["CUDA_VISIBLE_DEVICES"] == "GPU-8f"
 
 
+@pytest.mark.slow
 def test_no_worker_without_a_scheduler() -> None:
     with pytest.raises(ClusterError, match=r"no worker could be started for tcp://127\.0\.0\.1:1 .*check the address"):
         worker.start("127.0.0.1:1", timeout_s=1.0)

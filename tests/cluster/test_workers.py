@@ -48,6 +48,7 @@ def test_a_look_a_moment_after_another_asks_nobody(processes: Processes, monkeyp
         assert time.monotonic() - begin < 0.01
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_from_one_that_leaves(processes: Processes) -> None:
     processes.scheduler()
     killed, _ = processes.workers(2)
@@ -111,7 +112,7 @@ def test_a_pause_is_noted_once_and_again_when_it_comes_back(processes: Processes
             wait_until(lambda: seen(True))
             assert workers.paused_since == {}
     assert notes[0].startswith(f"worker {address} is paused: it uses 0.")
-    assert "of its 1.00 GB" in notes[0]
+    assert "of its 2.00 GB" in notes[0]
 
 
 @pytest.mark.slow

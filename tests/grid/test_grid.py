@@ -96,8 +96,9 @@ def test_scenes_whose_corners_lie_half_a_pixel_off_agree_on_the_lattice(row, col
 
 @given(GRIDS, WINDOWS, WINDOWS, st.integers(16, 700))
 def test_two_windows_of_one_lattice_share_squares_on_the_ground(grid, one, other, step):
+    other = Window(one.row + other.row % one.height, one.col + other.col % one.width, *other.shape)
     common = one.meet(other)
-    assume(common is not None)
+    assert common is not None
     for square in list(cut(common, step))[:3]:
         assert square in set(cut(one, step)) & set(cut(other, step))
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import urllib.request
 
+import pytest
 from clusters import Processes, client_of, wait_until
 
 from geoseg.jobs import metrics
@@ -14,6 +15,7 @@ def counted(item):
     return item
 
 
+@pytest.mark.slow
 def test_a_worker_s_metrics_page_counts_blocks(tmp_path):
     processes = Processes(tmp_path, warm=True)
     try:

@@ -46,6 +46,7 @@ def ended(made: SmallJob, timeout_s: float = 60) -> str:
     return JobHandle("", str(made.out)).wait(timeout_s, 0.1).state
 
 
+@pytest.mark.slow
 def test_a_submitted_job_needs_no_client(farm, tmp_path, model):
     made = small(tmp_path, model, 3, 4)
     wanted = quiet(made)
@@ -124,6 +125,7 @@ def test_a_cancelled_job_keeps_what_it_has_and_goes_on_when_asked(farm, tmp_path
     assert sum(faults.attempts(made.out).values()) <= 16 + 2  # two workers had a block in hand
 
 
+@pytest.mark.slow
 def test_a_job_that_is_cancelled_before_it_began_never_begins(farm, tmp_path, model, monkeypatch):
     made = small(tmp_path, model, 2, 2)
     farm.scale(0)

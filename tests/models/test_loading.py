@@ -54,6 +54,7 @@ def test_old_networks_make_room_for_new_ones(model):
     assert len(process.kept(loading._Networks).by_key) == loading.KEPT
 
 
+@pytest.mark.slow
 def test_the_network_that_was_used_last_stays_longest(model):
     other = read_model(shutil.copytree(model.folder, f"{model.folder} 2"))
     first = loading.load(model, "cpu")

@@ -378,6 +378,7 @@ def test_a_damaged_job_folder_is_refused(job, damage):
     assert "job.json is damaged" in job.run().refusal("LedgerError")
 
 
+@pytest.mark.slow
 def test_no_space_left_ends_in_one_sentence_and_keeps_what_stood(job):
     """A file size limit stands for a full disk: the map does not fit, the small files before it do."""
     assert job.run("--overwrite").code == 0

@@ -56,7 +56,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------- processes that are killed
 
 
-@pytest.mark.parametrize(("rows", "kills"), [(6, 1), pytest.param(25, 6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("rows", "kills"), [(4, 1), pytest.param(25, 6, marks=pytest.mark.slow)])
 def test_workers_killed_again_and_again_change_nothing(farm, tmp_path, model, faulty, rows, kills):
     made = small(tmp_path, model, rows, 6)
     wanted = quiet(made)

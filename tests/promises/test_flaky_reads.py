@@ -97,6 +97,7 @@ def test_blocks_are_read_again_after_a_few_faults(local, served, fault, monkeypa
     assert max(record["attempts"] for record in records) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["truncate", *slowly("drop", "503")])
 def test_blocks_that_cannot_be_read_fail_listed_and_are_made_later(local, served, fault, monkeypatch):
     job, mood = served

@@ -251,6 +251,7 @@ def test_flipped_bytes_in_a_bucket_are_found_and_made_again(tmp_path, prefix):
     assert same_map(prefix, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_bits_that_flip_inside_the_server_never_reach_the_map(tmp_path, server, prefix, monkeypatch):
     scene(tmp_path, (30, 30))
     plan, store = resolved(tmp_path, 2), Store.at(prefix)

@@ -63,6 +63,7 @@ def test_a_pixel_that_is_another_is_noticed(tmp_path):
         written.check(other, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most_bytes", [500, 4_000, 20_000])
 @pytest.mark.sampled(3)
 def test_on_a_full_disk_no_part_of_a_drawn_reference_is_scored_against(maps, tmp_path, most_bytes):

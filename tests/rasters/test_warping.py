@@ -439,6 +439,7 @@ def test_strongly_bent_rows_are_followed() -> None:
     np.testing.assert_array_equal(warped(raster, grid, window, "nearest")[inner], wanted[inner])
 
 
+@pytest.mark.slow
 def test_ids_of_halved_squares_are_those_of_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     raster = Painted(np.random.default_rng(9).integers(0, 5, (700, 640)), NORTH_UP, "EPSG:32612")
     grid = Grid("EPSG:32612", tuple(NORTH_UP @ Affine.scale(4))[:6])

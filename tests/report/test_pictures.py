@@ -79,6 +79,7 @@ def test_ground_size_sets_the_proportions(tmp_path: Path) -> None:
     assert width > 1500
 
 
+@pytest.mark.slow
 def test_panels_take_images_and_maps_of_different_size(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).normal(size=(3, 31, 45))
     pixels[:, :5] = np.nan

@@ -19,6 +19,7 @@ def share(path, colour):
         return (np.array(picture.convert("RGB")) == wanted).all(axis=2).mean()
 
 
+@pytest.mark.slow
 def test_examples_show_reference_network_and_errors(tmp_path):
     reference = np.ones((40, 40), np.uint8)
     reference[20:] = 2

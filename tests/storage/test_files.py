@@ -47,6 +47,7 @@ def test_the_last_bytes_that_went_in_come_back(tmp_path_factory, data):
     assert left(path) == ["file"]
 
 
+@pytest.mark.slow
 def test_one_of_many_processes_creates_and_one_swaps(path):
     script = (
         "import sys, time; from pathlib import Path; from geoseg.storage import files\n"

@@ -114,6 +114,7 @@ def test_one_that_stood_still_is_replaced_and_notices_when_it_goes_on(store, hol
     assert list(store.names()) == []
 
 
+@pytest.mark.slow
 def test_one_that_stood_still_and_was_not_replaced_goes_on(holder):
     holder.process.send_signal(signal.SIGSTOP)
     time.sleep(0.6)
@@ -121,6 +122,7 @@ def test_one_that_stood_still_and_was_not_replaced_goes_on(holder):
     assert holder.check() == "still held"
 
 
+@pytest.mark.slow
 def test_of_many_who_take_over_one_succeeds(store):
     for _ in range(3):
         store.put(LOCK, b"another.host:1:x")

@@ -135,6 +135,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(server, url, tmp_path):
     assert (tmp_path / "in").read_bytes() == data
 
 
+@pytest.mark.slow
 def test_a_server_that_always_breaks_off_is_given_up(server, url):
     s3.put(url, b"12")
     server.torn = 99
@@ -246,6 +247,7 @@ def test_the_store_s_address_is_read_as_aws_and_gdal_name_it(monkeypatch, variab
     assert s3.endpoint() == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 and later warn of it
 def test_a_forked_process_has_a_client_of_its_own(url):
     s3.put(url, b"1")

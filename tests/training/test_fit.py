@@ -153,6 +153,7 @@ def test_a_virtual_scene_of_10_gb_trains_in_2_gb(tmp_path):
     assert card.scores["all unseen"]["mean_iou"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_model_is_not_replaced_unasked(folder):
     spec = recipe.read(folder / "training.yaml").model_copy(update={"epochs": 1})
     before = fit.train(spec).card
@@ -234,6 +235,7 @@ def test_weights_do_not_depend_on_labels_held_out_or_near_them(folder, part):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.slow
 def test_without_a_buffer_labels_beside_held_out_squares_are_learnt_from(folder):
     near = loaded(folder, buffer=8).division == BUFFER
     spec = recipe.read(folder / "training.yaml")

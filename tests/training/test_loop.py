@@ -114,6 +114,7 @@ def test_a_training_that_was_killed_at_random_moments_has_the_same_weights(folde
         assert (folder / "killed" / name).read_bytes() == (folder / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_training_is_not_gone_on_with(folder):
     spec = asked(folder, epochs=2)
     with pytest.raises(StoppedError):
@@ -173,6 +174,7 @@ def test_the_learning_rate_rises_to_its_highest_and_falls_to_almost_nothing(warm
             assert rate == pytest.approx(cosine.get_last_lr()[0], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_arithmetic_in_half_the_digits_learns_too(folder):
     card = fit.train(asked(folder, precision="bfloat16", epochs=6, augment={}, accumulate=1)).card
     assert card.scores["all unseen"]["mean_iou"] > 0.6

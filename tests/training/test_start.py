@@ -115,6 +115,7 @@ def moved(base, model):
     )
 
 
+@pytest.mark.slow
 def test_a_slow_encoder_moves_less(folder, base):
     slow, fast = (
         fit.train(asked(folder, start={"model": "base", "encoder_rate": factor}), folder / f"m{factor}")
@@ -145,6 +146,7 @@ def test_it_goes_on_after_a_stop_as_if_there_had_been_none(folder, base, freeze)
     assert broken.card.weights == whole.card.weights
 
 
+@pytest.mark.slow
 def test_the_card_says_from_what_it_was_made_and_what_that_has_seen(folder, base):
     card = fit.train(asked(folder, split={"by": "squares", "folds": 3})).card
     assert card.training["start"] == {"model": "tiny", "sha256": base.card.weights.sha256}

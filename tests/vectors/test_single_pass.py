@@ -106,6 +106,7 @@ def test_nothing_gives_no_outline(labels):
     assert outlines.ring_starts.tolist() == outlines.region_starts.tolist() == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strip", [1, 7, 64, 400])
 @pytest.mark.sampled(2)
 def test_long_winding_outlines_are_those_gdal_finds(strip):

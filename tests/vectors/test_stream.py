@@ -53,6 +53,7 @@ def test_any_blocks_threads_and_memory_give_the_regions_of_one_pass(labels, heig
     check(labels, heights, block_cols=block_cols, workers=workers, held_bytes=held_bytes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "block_cols"), [(1, 400), (7, 11), (64, 64), (400, 3)])
 @pytest.mark.sampled(2)
 def test_long_winding_outlines_cross_many_blocks(rows, block_cols):

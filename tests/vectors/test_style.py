@@ -64,6 +64,7 @@ def test_qgis_shows_every_format_in_the_legends_colours(tmp_path, per_class):
         assert [[int(value), *rest] for value, *rest in found["rows"]] == [[id, *rows[id]] for id in ids], path
 
 
+@pytest.mark.slow
 def test_qgis_reads_the_style_of_map_servers(tmp_path):
     out = tmp_path / "map.shp"
     files.write(frame(), out, legend=LEGEND)
