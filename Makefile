@@ -37,8 +37,8 @@ demo: install
 	$(BIN)/geoseg demo
 
 # Tests begin hundreds of processes: what pytest and numba compile for one need not be compiled again for the next, and is
-# compiled beside the linters, by a test that traces polygons.
-COMPILING := $(BIN)/pytest -q -p no:xdist -k test_every_block_runs_and_leaves_what_it_says
+# compiled beside the linters, by tests that trace polygons.
+COMPILING := $(BIN)/pytest -q -p no:xdist -m "not slow" -k "test_every_block_runs or strips_and_threads or test_pieces"
 
 test: export PYTHONDONTWRITEBYTECODE :=
 test: install

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 
-_SHARE = float(os.environ.get("GEOSEG_EXAMPLES", "0.4"))
+_SHARE = float(os.environ.get("GEOSEG_EXAMPLES", "0.3"))
 
 
 def share_of(count: int) -> int:

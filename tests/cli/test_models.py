@@ -55,6 +55,7 @@ def test_a_card_is_shown(here):
     assert "did you mean" in geoseg("models", "show", "tyni").err
 
 
+@pytest.mark.slow
 def test_a_check_is_kept_on_the_card_and_fails_on_a_wrong_one(here):
     said = geoseg("models", "check", "tiny", "--imagery", "scene", "--write")
     assert said.code == 0, said

@@ -133,6 +133,7 @@ def test_a_worker_that_is_stopped_is_no_longer_heard_of(processes: Processes) ->
         wait_until(lambda: workers.silent()[stopped] < 1.0)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_gone_is_one_sentence(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = processes.scheduler()
     with client_of(processes, 0) as client:

@@ -430,6 +430,7 @@ def test_absurd_layouts_are_refused_at_once(job, shape, how, said, cheap):
     assert said in refused(job)
 
 
+@pytest.mark.slow
 def test_rasters_of_too_many_bands_are_refused(job, cheap):
     band = '<VRTRasterBand dataType="Byte" band="{}"></VRTRasterBand>'
     (job.folder / "many.vrt").write_text(vrt("", "".join(band.format(i) for i in range(1, 20_000))))

@@ -30,6 +30,7 @@ def names(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
 
 
+@pytest.mark.slow
 def test_learning_curves_bear_gaps_one_epoch_and_odd_names(tmp_path: Path) -> None:
     rows = [
         {"epoch": 1.0, "loss": 2.0, "mean_iou": float("nan"), "iou _a $": float("nan")},

@@ -197,6 +197,7 @@ def signed_by(server: S3Server, monkeypatch) -> list[str]:
     return seen
 
 
+@pytest.mark.slow
 def test_profiles_name_the_store_and_who_asks(server, url, afresh, tmp_path):
     s3.put(url, b"1")
     (tmp_path / "config").write_text(f"[profile far]\nendpoint_url = {server.url}\nregion = eu-central-1\n")

@@ -1,6 +1,7 @@
 """Examples: windows from the worst to the best, and what they show is what the network makes of them."""
 
 import numpy as np
+import pytest
 from labelled_scenes import loaded
 from PIL import Image
 
@@ -24,6 +25,7 @@ def test_worst_best_and_those_between_are_chosen_of_unseen_windows_with_enough_l
     assert examples.chosen([]) == []
 
 
+@pytest.mark.slow
 def test_what_is_shown_adds_up_to_what_was_scored(trained):
     folder, _, model = trained
     network, card = loading.load(model, "cpu"), model.card

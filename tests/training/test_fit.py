@@ -87,6 +87,7 @@ def with_fields(folder):
     (folder / "data_catalog.yaml").write_text(text.replace("legends:", entry + "legends:", 1))
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "change",

@@ -101,6 +101,7 @@ def test_a_division_of_very_many_pieces_is_given_by_its_bounds(monkeypatch):
     assert areas.test == ()
 
 
+@pytest.mark.slow
 def test_the_card_says_what_was_seen(folder):
     model = fit.train(
         recipe.read(folder / "training.yaml").model_copy(update={"epochs": 1, "chips": ChipsSpec(size=16, square=16)})

@@ -8,6 +8,7 @@ from geoseg.vectors import polygons, source
 from geoseg.vectors.passes import Progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mapper", [None, map], ids=["threads", "elsewhere"])
 def test_every_pass_tells_how_far_it_is(tmp_path, monkeypatch, mapper):
     monkeypatch.setattr(source, "_STRIP_PIXELS", 300)
