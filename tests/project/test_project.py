@@ -126,6 +126,7 @@ def test_an_editor_and_dir_know_the_public_names():
         _ = geoseg.nothing
 
 
+@pytest.mark.slow
 def test_a_job_its_plan_and_its_run_load_no_torch():
     assert "torch" not in loaded_by("import geoseg.jobs.run, geoseg.jobs.submit, geoseg.jobs.plan, geoseg.jobs.verify")
     assert not {"torch", "distributed", "matplotlib"} & loaded_by("import geoseg.jobs.run")

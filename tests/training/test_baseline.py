@@ -81,6 +81,7 @@ def test_of_many_pixels_it_is_scored_on_every_so_manieth_and_says_so(folder, mon
     assert "; scored on one in " in found["what"]
 
 
+@pytest.mark.slow
 def test_it_stands_on_the_card_beside_the_network_and_changes_no_weight(folder):
     ours = fit.train(asked(folder, epochs=1), folder / "with").card
     bare = fit.train(asked(folder, epochs=1, baseline="none"), folder / "without").card
