@@ -104,6 +104,7 @@ def browsing() -> Iterator[Page]:
         command = [program, *_QUIET.split(), f"--user-data-dir={folder}", "about:blank"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
             loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)  # which the connection asks for when it is closed
             try:
                 assert process.stderr is not None
                 port = next(found[1] for line in process.stderr if (found := re.search(r"ws://[^:]+:(\d+)/", line)))
@@ -115,6 +116,7 @@ def browsing() -> Iterator[Page]:
             finally:
                 process.terminate()
                 process.wait(20)
+                asyncio.set_event_loop(None)
                 loop.close()
 
 

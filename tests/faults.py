@@ -111,7 +111,9 @@ def make_sheet(root: str, at_once: int, key: str) -> job_sheet.Made:
     job_sheet.make_sheet = troubled
     end = "made"
     try:
-        return _make_sheet(root, at_once, key)
+        made = _make_sheet(root, at_once, key)
+        end = "damaged" if made.damaged else "made"
+        return made
     except Exception as error:
         end = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise
@@ -127,7 +129,7 @@ def sheet_attempts(folder: Path) -> list[str]:
 
 
 def sheet_ends(folder: Path) -> list[str]:
-    """What became of the sheets that were begun and whose workers live: 'made', or the error."""
+    """What became of the sheets that were begun and whose workers live: 'made', 'damaged' blocks, or the error."""
     path = _beside(folder, "ends")
     return path.read_text().splitlines() if path.exists() else []
 

@@ -354,7 +354,7 @@ def test_a_process_that_only_looks_on_sees_the_same(tmp_path: Path) -> None:
         processes.workers(1)
         with client_of(processes, 1) as client:
             (address,) = client.nthreads()
-            assert compat.thread_counts(client, ANSWER_S) == ({address: 1}, {address: 1})
+            wait_until(lambda: compat.thread_counts(client, ANSWER_S) == ({address: 1}, {address: 1}))
             assert compat.events(client, address, ANSWER_S)[0]["action"] == compat.JOINED
             assert compat.paused(client, ANSWER_S) == {}
     finally:

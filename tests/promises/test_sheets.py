@@ -159,7 +159,7 @@ def test_a_late_sheet_of_an_overwritten_job_changes_nothing(farm, begun, folder,
         os.kill(worker.pid, signal.SIGCONT)
     wait_until(lambda: len(faults.sheet_ends(folder)) >= len(late), 120)
     ends = faults.sheet_ends(folder)
-    assert all(each.startswith(("LedgerError: ", "RasterError: ")) for each in ends), ends
+    assert all(each.startswith(("LedgerError: ", "RasterError: ", "damaged")) for each in ends), ends
     assert outputs_of(folder) == wanted
     job_run.run(successor, folder, threads=1)
     assert outputs_of(folder) == wanted
