@@ -599,6 +599,6 @@ def test_client_and_scheduler_stay_small_over_many_blocks(tmp_path, model, monke
     print(f"{edge**2} blocks: client grew by {grown[0]:.1f} MB, scheduler by {grown[1]:.1f} MB")
     assert summary.progress.finished == edge**2
     # 0.45 kB a block in the client, which keeps a record of each; Dask's own cache of key names in the scheduler.
-    assert sum(grown) < 110
+    assert sum(grown) < 120
     for (_, fds_before), (_, fds_after) in zip(before, after):
         assert fds_after <= fds_before + 10  # a leak would grow with the blocks
