@@ -250,16 +250,16 @@ def memory_limit() -> int:
     return limit
 
 
-def memory_limit_here() -> int | None:
-    """Bytes that Dask allows this worker; None where it allows any number. `Worker.memory_manager.memory_limit`.
+def limit_here() -> tuple[str, int | None]:
+    """Address of this worker, and the bytes that Dask allows it: None where any number. `memory_manager.memory_limit`.
 
     Raises
     ------
     ValueError
         If this is no task on a worker.
     """
-    limit: int | None = get_worker().memory_manager.memory_limit
-    return limit or None
+    worker = get_worker()
+    return worker.address, worker.memory_manager.memory_limit or None
 
 
 def is_at_work(worker: Worker) -> bool:

@@ -44,10 +44,10 @@ class Prepare:
         ClusterError
             If Dask allows the worker less: it would be paused or killed again and again.
         """
-        limit = compat.memory_limit_here()
+        worker, limit = compat.limit_here()
         if limit is not None and limit < _ENOUGH * self.memory:
             raise ClusterError(
-                f"the job is cut for workers with {self.memory / 1e9:.2f} GB each, and a worker has "
+                f"the job is cut for workers with {self.memory / 1e9:.2f} GB each, and worker {worker} has "
                 f"{limit / 1e9:.2f} GB; start workers that have as much, or lower memory_per_worker in the job (what "
                 "is finished stays)"
             )

@@ -101,5 +101,7 @@ def test_a_worker_with_less_memory_than_the_job_is_cut_for_is_refused(
             wait_until(preparation.settle)
             assert preparation.ready(client.nthreads()) == client.nthreads()
             return
-        with pytest.raises(ClusterError, match=r"cut for workers with 2\.00 GB each, and a worker has 1\.50 GB; start"):
+        with pytest.raises(
+            ClusterError, match=r"cut for workers with 2\.00 GB each, and worker tcp://\S+ has 1\.50 GB; start"
+        ):
             wait_until(preparation.settle)
